@@ -1,0 +1,29 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target: Swift 6 language mode (see the end) and no warning tolerated.
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+let package = Package(
+    name: "tollgate",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        // 0: formats; C
+        .target(name: "CLinux"),
+        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("crypto")]),
+        .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
+        .target(name: "TollgateWire", swiftSettings: strict),
+        // 1: the decision, no I/O
+        .target(name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"], swiftSettings: strict),
+        // Tests
+        .testTarget(name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
+        .testTarget(
+            name: "TollgateCoreTests", dependencies: ["TollgateCore", "TollgateWire"],
+            swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .c11
+)

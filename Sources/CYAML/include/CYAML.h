@@ -1,0 +1,5 @@
+// libyaml as it is.
+#ifndef TOLLGATE_CYAML_H
+#define TOLLGATE_CYAML_H
+#include <yaml.h>
+#endif
