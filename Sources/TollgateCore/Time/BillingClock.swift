@@ -1,0 +1,59 @@
+/// What the wall clock is believed, when it steps.
+///
+/// Quota periods must never reopen, so their time never runs back. A step forward of more than a
+/// day against boottime would close periods that nobody used, so it is held until an operator
+/// confirms it: period time goes on at boottime's pace. Tokens must not live longer because the
+/// clock was set back, so expiry is judged by the latest time seen (RELIABILITY S44, S45, T1).
+package struct BillingClock: Sendable {
+    /// What one instant means.
+    package struct Reading: Sendable, Equatable {
+        /// Decides which period a charge falls in; never decreases.
+        package var period: WallTime
+        /// Decides whether a token has expired.
+        package var expiry: WallTime
+        /// A step forward is being held back: raise an alert.
+        package var heldForward: Bool
+    }
+
+    /// A step forward up to this is believed: it closes one daily period at the most.
+    static let forwardStepMaxMilliseconds: Int64 = 86_400_000
+    /// A step back up to this is taken for ordinary correction.
+    static let backwardLeewayMilliseconds: Int64 = 60_000
+    /// The wall clock is kept within years 1970 to 9999, so that nothing below overflows.
+    private static let wallMaxMilliseconds: Int64 = 253_402_300_799_000
+
+    private var last: (boot: BootTime, period: WallTime)?
+    private var wallHighWater = WallTime(milliseconds: 0)
+    private var confirmed = false
+
+    package init() {}
+
+    /// Believe the wall clock again, however far it went.
+    package mutating func confirm() { confirmed = true }
+
+    package mutating func observe(_ now: Moment) -> Reading {
+        let wall = WallTime(
+            milliseconds: min(max(now.wall.milliseconds, 0), Self.wallMaxMilliseconds))
+        guard let last else {
+            self.last = (now.boot, wall)
+            wallHighWater = wall
+            return Reading(period: wall, expiry: wall, heldForward: false)
+        }
+        let passed =
+            now.boot > last.boot ? (now.boot.nanoseconds - last.boot.nanoseconds) / 1_000_000 : 0
+        let expected = min(
+            last.period.milliseconds + Int64(min(passed, UInt64(Self.wallMaxMilliseconds))),
+            Self.wallMaxMilliseconds)
+        let held =
+            !confirmed && wall.milliseconds - expected > Self.forwardStepMaxMilliseconds
+        let period = held ? expected : max(wall.milliseconds, last.period.milliseconds)
+        if confirmed { confirmed = false }
+        self.last = (max(now.boot, last.boot), WallTime(milliseconds: period))
+        if !held, wall > wallHighWater { wallHighWater = wall }
+        let steppedBack =
+            wall.milliseconds < wallHighWater.milliseconds - Self.backwardLeewayMilliseconds
+        return Reading(
+            period: WallTime(milliseconds: period), expiry: steppedBack ? wallHighWater : wall,
+            heldForward: held)
+    }
+}
