@@ -19,7 +19,7 @@ public enum Opcode: UInt8, Sendable, CaseIterable {
 /// was charged. Not to be confused with `Reason`, which says why a decision denies.
 ///
 /// Numbers are permanent: Protocol.md, "Status codes".
-public enum Status: UInt16, Sendable, CaseIterable {
+public enum Status: UInt16, Sendable, CaseIterable, BitwiseCopyable {
     case ok = 0
     /// The header breaks the grid; the connection is closed after this reply.
     case malformedFrame = 1
@@ -55,7 +55,7 @@ public enum Status: UInt16, Sendable, CaseIterable {
 ///
 /// The order of checks, and so of reasons when several hold, is that of the numbers
 /// (Protocol.md, "Reasons"). Numbers are permanent.
-public enum Reason: UInt16, Sendable, CaseIterable {
+public enum Reason: UInt16, Sendable, CaseIterable, BitwiseCopyable {
     case none = 0
     /// The path is not in canonical form (dot segments, doubled or encoded slashes, bad escapes).
     case pathNotCanonical = 1
@@ -92,7 +92,7 @@ public enum Reason: UInt16, Sendable, CaseIterable {
 }
 
 /// What a caller proves its identity with.
-public enum CredentialKind: UInt8, Sendable, CaseIterable {
+public enum CredentialKind: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case none = 0
     /// A JWS in compact serialization (RFC 7515 §7.1).
     case accessToken = 1
@@ -100,13 +100,13 @@ public enum CredentialKind: UInt8, Sendable, CaseIterable {
 }
 
 /// Allow or deny.
-public enum Verdict: UInt8, Sendable, CaseIterable {
+public enum Verdict: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case allow = 1
     case deny = 2
 }
 
 /// Whom a limit counts for.
-public enum LimitScope: UInt8, Sendable, CaseIterable {
+public enum LimitScope: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case user = 1
     case organization = 2
     case address = 3
@@ -114,7 +114,7 @@ public enum LimitScope: UInt8, Sendable, CaseIterable {
 }
 
 /// Whether a limit is a sliding window or a calendar period.
-public enum LimitKind: UInt8, Sendable, CaseIterable {
+public enum LimitKind: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case rateLimit = 1
     case quota = 2
 }

@@ -1,0 +1,174 @@
+import TollgateWire
+
+/// Why a body was not decided on. The text goes to the peer as the status' detail.
+struct Refusal: Error {
+    var status: Status
+    var detail: StaticString
+
+    init(_ status: Status, _ detail: StaticString) {
+        self.status = status
+        self.detail = detail
+    }
+}
+
+/// A CHECK's body, taken apart in place. Borrows the frame; Protocol.md, "CHECK".
+struct CheckRequest: BitwiseCopyable {
+    var credentialKind: CredentialKind
+    var addressFamily: UInt8
+    var byRoute: Bool
+    var meterCount: Int
+    var flags: UInt16
+    var address: UnsafeRawBufferPointer
+    var credential: UnsafeRawBufferPointer
+    var method: UnsafeRawBufferPointer
+    /// Name or path.
+    var operation: UnsafeRawBufferPointer
+    /// Where the meters begin.
+    var metersOffset: Int
+
+    /// Checks the fixed part and every length. Does not allocate, does not trap on any bytes.
+    init(decoding body: UnsafeRawBufferPointer) throws(Refusal) {
+        guard body.count >= BodyBytes.checkRequest else {
+            throw Refusal(.malformedBody, "CHECK: the body is shorter than its fixed part")
+        }
+        guard let kind = CredentialKind(rawValue: body[0]) else {
+            throw Refusal(.malformedBody, "CHECK: credential kind is not 0, 1 or 2")
+        }
+        credentialKind = kind
+        addressFamily = body[1]
+        byRoute = body[2] == 2
+        meterCount = Int(body[3])
+        flags = body.loadLittle(at: 4, as: UInt16.self)
+        let credentialBytes = Int(body.loadLittle(at: 6, as: UInt16.self))
+        let operationBytes = Int(body.loadLittle(at: 8, as: UInt16.self))
+        let methodBytes = Int(body[10])
+        guard body[2] == 1 || body[2] == 2 else {
+            throw Refusal(.malformedBody, "CHECK: the operation is given by 1 (name) or 2 (route)")
+        }
+        guard flags & ~RequestFlags.knownToCheck == 0 else {
+            throw Refusal(.unsupportedField, "CHECK: unknown flag")
+        }
+        guard body[11] == 0, body.loadLittle(at: 12, as: UInt32.self) == 0 else {
+            throw Refusal(.malformedBody, "CHECK: reserved bytes are not 0")
+        }
+        guard (credentialBytes == 0) == (kind == .none) else {
+            throw Refusal(.malformedBody, "CHECK: credential kind and length contradict")
+        }
+        guard credentialBytes <= WireLimits.credentialBytesMax else {
+            throw Refusal(.malformedBody, "CHECK: credential longer than 8192 bytes")
+        }
+        guard meterCount <= WireLimits.metersMax else {
+            throw Refusal(.malformedBody, "CHECK: more than 16 meters")
+        }
+        try Self.checkOperation(byRoute: byRoute, bytes: operationBytes, method: methodBytes)
+        address = body.slice(at: 16, length: 16)
+        try Self.checkAddress(family: addressFamily, address)
+        metersOffset =
+            BodyBytes.checkRequest &+ credentialBytes &+ methodBytes &+ operationBytes
+        guard metersOffset <= body.count else {
+            throw Refusal(.malformedBody, "CHECK: the strings run past the end of the frame")
+        }
+        credential = body.slice(at: BodyBytes.checkRequest, length: credentialBytes)
+        method = body.slice(at: BodyBytes.checkRequest &+ credentialBytes, length: methodBytes)
+        operation = body.slice(at: metersOffset &- operationBytes, length: operationBytes)
+    }
+
+    private static func checkOperation(
+        byRoute: Bool, bytes: Int, method: Int
+    ) throws(Refusal) {
+        if byRoute {
+            guard (1...WireLimits.pathBytesMax).contains(bytes),
+                (1...WireLimits.methodBytesMax).contains(method)
+            else { throw Refusal(.malformedBody, "CHECK: method or path has a bad length") }
+        } else {
+            guard (1...WireLimits.identifierBytesMax).contains(bytes), method == 0 else {
+                throw Refusal(.malformedBody, "CHECK: operation name has a bad length")
+            }
+        }
+    }
+
+    private static func checkAddress(
+        family: UInt8, _ address: UnsafeRawBufferPointer
+    ) throws(Refusal) {
+        let low = address.loadLittle(at: 8, as: UInt64.self)
+        let high = address.loadLittle(at: 0, as: UInt64.self)
+        switch family {
+        case 0:
+            guard high == 0, low == 0 else {
+                throw Refusal(.malformedBody, "CHECK: an address without a family")
+            }
+        case 4:
+            guard high &>> 32 == 0, low == 0 else {
+                throw Refusal(.malformedBody, "CHECK: bytes after an IPv4 address are not 0")
+            }
+        case 6: break
+        default: throw Refusal(.malformedBody, "CHECK: address family is not 0, 4 or 6")
+        }
+    }
+}
+
+/// A body that names organization, user, plan and operation: CONSUME and USAGE.
+struct SubjectRequest: BitwiseCopyable {
+    var organization: UnsafeRawBufferPointer
+    var user: UnsafeRawBufferPointer
+    var plan: UnsafeRawBufferPointer
+    var operation: UnsafeRawBufferPointer
+    var meterCount: Int
+    var flags: UInt16
+    var metersOffset: Int
+
+    static func consume(_ body: UnsafeRawBufferPointer) throws(Refusal) -> SubjectRequest {
+        guard body.count >= BodyBytes.consumeRequest else {
+            throw Refusal(.malformedBody, "CONSUME: the body is shorter than its fixed part")
+        }
+        guard body[7] == 0, body.loadLittle(at: 8, as: UInt64.self) == 0 else {
+            throw Refusal(.malformedBody, "CONSUME: reserved bytes are not 0")
+        }
+        guard (1...WireLimits.metersMax).contains(Int(body[3])) else {
+            throw Refusal(.malformedBody, "CONSUME: 1 to 16 meters")
+        }
+        let lengths = (Int(body[0]), Int(body[1]), Int(body[2]), Int(body[6]))
+        guard lengths.0 > 0, lengths.1 > 0, lengths.2 > 0, lengths.3 > 0 else {
+            throw Refusal(.malformedBody, "CONSUME: organization, user, plan or operation is empty")
+        }
+        return try SubjectRequest(
+            body, fixed: BodyBytes.consumeRequest, lengths: lengths, meters: Int(body[3]),
+            known: RequestFlags.knownToConsume)
+    }
+
+    static func usage(_ body: UnsafeRawBufferPointer) throws(Refusal) -> SubjectRequest {
+        guard body.count >= BodyBytes.usageRequest else {
+            throw Refusal(.malformedBody, "USAGE: the body is shorter than its fixed part")
+        }
+        guard body[3] == 0, body.loadLittle(at: 6, as: UInt16.self) == 0 else {
+            throw Refusal(.malformedBody, "USAGE: reserved bytes are not 0")
+        }
+        guard body[0] > 0 else {
+            throw Refusal(.malformedBody, "USAGE: the organization is empty")
+        }
+        return try SubjectRequest(
+            body, fixed: BodyBytes.usageRequest,
+            lengths: (Int(body[0]), Int(body[1]), Int(body[2]), 0), meters: 0,
+            known: RequestFlags.knownToUsage)
+    }
+
+    private init(
+        _ body: UnsafeRawBufferPointer, fixed: Int, lengths: (Int, Int, Int, Int), meters: Int,
+        known: UInt16
+    ) throws(Refusal) {
+        flags = body.loadLittle(at: 4, as: UInt16.self)
+        guard flags & ~known == 0 else { throw Refusal(.unsupportedField, "unknown flag") }
+        guard max(max(lengths.0, lengths.1), max(lengths.2, lengths.3)) <= WireLimits.identifierBytesMax
+        else { throw Refusal(.malformedBody, "an identifier is longer than 128 bytes") }
+        var reader = ByteReader(body, at: fixed)
+        guard let organization = reader.take(lengths.0), let user = reader.take(lengths.1),
+            let plan = reader.take(lengths.2), let operation = reader.take(lengths.3)
+        else { throw Refusal(.malformedBody, "the strings run past the end of the frame") }
+        self.organization = organization
+        self.user = user
+        self.plan = plan
+        self.operation = operation
+        meterCount = meters
+        metersOffset = reader.offset
+    }
+}

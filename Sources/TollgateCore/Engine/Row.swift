@@ -1,0 +1,132 @@
+/// One subject's counters in memory: a user, an organization or an address.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 8 | keyed hash of kind, owner and id |
+/// | 8 | 4 | boottime of the last use, seconds |
+/// | 12 | 4 | owner: the organization's row, for a user; else 0 |
+/// | 16 | 4 | number of the `RowLayout` |
+/// | 20 | 1 | bytes of the id |
+/// | 21 | 1 | `RowKind` |
+/// | 22 | 2 | size of the row in units of `RowArena.unitBytes` |
+/// | 24 | 4 | members: rows that this one owns |
+/// | 28 | 4 | tag of the plan last decided with |
+/// | 32 | | id, padded to 8; then the counters as the layout says |
+///
+/// A view of memory that a `RowTable` owns; valid under that table's lock.
+struct Row: BitwiseCopyable {
+    let base: UnsafeMutableRawPointer
+
+    static let headerBytes = 32
+
+    static func bytes(idBytes: Int, layoutBytes: Int) -> Int {
+        headerBytes + (idBytes + 7) / 8 * 8 + layoutBytes
+    }
+
+    @inline(__always)
+    var hash: UInt64 {
+        get { base.load(as: UInt64.self) }
+        nonmutating set { base.storeBytes(of: newValue, as: UInt64.self) }
+    }
+
+    @inline(__always)
+    var lastUseSeconds: UInt32 {
+        get { base.load(fromByteOffset: 8, as: UInt32.self) }
+        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 8, as: UInt32.self) }
+    }
+
+    @inline(__always)
+    var owner: RowHandle {
+        get { RowHandle(raw: base.load(fromByteOffset: 12, as: UInt32.self)) }
+        nonmutating set { base.storeBytes(of: newValue.raw, toByteOffset: 12, as: UInt32.self) }
+    }
+
+    @inline(__always)
+    var layout: UInt32 {
+        get { base.load(fromByteOffset: 16, as: UInt32.self) }
+        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 16, as: UInt32.self) }
+    }
+
+    @inline(__always)
+    var idBytes: Int { Int(base.load(fromByteOffset: 20, as: UInt8.self)) }
+
+    @inline(__always)
+    var kind: UInt8 { base.load(fromByteOffset: 21, as: UInt8.self) }
+
+    @inline(__always)
+    var units: Int { Int(base.load(fromByteOffset: 22, as: UInt16.self)) }
+
+    @inline(__always)
+    var members: UInt32 {
+        get { base.load(fromByteOffset: 24, as: UInt32.self) }
+        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 24, as: UInt32.self) }
+    }
+
+    @inline(__always)
+    var planTag: UInt32 {
+        get { base.load(fromByteOffset: 28, as: UInt32.self) }
+        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 28, as: UInt32.self) }
+    }
+
+    @inline(__always)
+    var id: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: base + Self.headerBytes, count: idBytes)
+    }
+
+    /// Where the layout's offsets count from.
+    @inline(__always)
+    var counters: UnsafeMutableRawPointer {
+        base + (Self.headerBytes &+ (idBytes &+ 7) & ~7)
+    }
+
+    /// Writes identity and size into zeroed memory.
+    func initialize(key: RowKey, layout: UInt32, units: Int) {
+        hash = key.hash
+        owner = key.owner
+        self.layout = layout
+        base.storeBytes(of: UInt8(key.id.count), toByteOffset: 20, as: UInt8.self)
+        base.storeBytes(of: key.kind.rawValue, toByteOffset: 21, as: UInt8.self)
+        base.storeBytes(of: UInt16(units), toByteOffset: 22, as: UInt16.self)
+        if let source = key.id.baseAddress {
+            (base + Self.headerBytes).copyMemory(from: source, byteCount: key.id.count)
+        }
+    }
+
+    @inline(__always)
+    func matches(_ key: RowKey) -> Bool {
+        hash == key.hash && kind == key.kind.rawValue && owner == key.owner && equalBytes(id, key.id)
+    }
+
+    func head(_ offset: Int) -> UnsafeMutablePointer<WindowHead> {
+        (counters + offset).assumingMemoryBound(to: WindowHead.self)
+    }
+
+    func quota(_ offset: Int) -> UnsafeMutablePointer<QuotaCell> {
+        (counters + offset).assumingMemoryBound(to: QuotaCell.self)
+    }
+}
+
+/// What a row counts for. A personal organization and one that is named alike are two.
+enum RowKind: UInt8 {
+    case user = 1
+    case organization = 2
+    case personalOrganization = 3
+    case address4 = 4
+    case address6 = 5
+    /// Shares the counters of every address that found no room.
+    case overflow = 6
+}
+
+/// A row's place in its table's arena; 0 is no row.
+struct RowHandle: Equatable, BitwiseCopyable {
+    var raw: UInt32
+    static let none = RowHandle(raw: 0)
+}
+
+/// What a row is looked up by. `id` is borrowed: it must not outlive the request.
+struct RowKey: BitwiseCopyable {
+    var kind: RowKind
+    var owner: RowHandle
+    var id: UnsafeRawBufferPointer
+    var hash: UInt64
+}

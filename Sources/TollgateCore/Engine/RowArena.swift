@@ -1,0 +1,90 @@
+import Glibc
+
+/// Memory for rows, in chunks that are taken from the system as they are needed and never given
+/// back, with a free list per row size. Zeroed rows come out, whatever was in them before.
+///
+/// Owned by one `RowTable`, guarded by its lock. Invariant: `chunkCount ≤ chunksMax`.
+struct RowArena: ~Copyable {
+    /// Rows are multiples of this, so that a handle of 32 bits reaches 64 GiB.
+    static let unitBytes = 16
+    static let chunkBytes = 256 * 1024
+    static let unitsPerChunk = chunkBytes / unitBytes
+    /// The largest row: header, id and all limits of a plan in one scope.
+    static let rowUnitsMax = 4096
+
+    private var chunks: UnsafeMutablePointer<UnsafeMutableRawPointer?>
+    private var chunkCapacity: Int
+    private var chunkCount = 0
+    private let chunksMax: Int
+    /// Units handed out of the newest chunk.
+    private var unitsTaken = RowArena.unitsPerChunk
+    private let freeLists: UnsafeMutablePointer<RowHandle>
+    private(set) var bytesTaken = 0
+
+    init(chunksMax: Int = 1 << 18) {
+        precondition(chunksMax > 0 && chunksMax <= 1 << 18)
+        self.chunksMax = chunksMax
+        chunks = .allocate(capacity: 64)
+        chunks.initialize(repeating: nil, count: 64)
+        chunkCapacity = 64
+        freeLists = .allocate(capacity: Self.rowUnitsMax + 1)
+        freeLists.initialize(repeating: .none, count: Self.rowUnitsMax + 1)
+    }
+
+    deinit {
+        for index in 0..<chunkCount { free(chunks[index]) }
+        chunks.deallocate()
+        freeLists.deallocate()
+    }
+
+    /// The memory of a row that `take` gave and `give` has not taken back.
+    @inline(__always)
+    func pointer(_ handle: RowHandle) -> UnsafeMutableRawPointer {
+        let unit = Int(handle.raw) &- 1
+        // A handle comes from `take` alone, so its chunk stands.
+        let chunk = chunks[unit / Self.unitsPerChunk].unsafelyUnwrapped
+        return chunk + (unit % Self.unitsPerChunk) &* Self.unitBytes
+    }
+
+    /// Zeroed memory of `units` units, or `none` when memory is short.
+    mutating func take(units: Int) -> RowHandle {
+        precondition(units > 0 && units <= Self.rowUnitsMax)
+        let free = freeLists[units]
+        if free != .none {
+            let memory = pointer(free)
+            freeLists[units] = RowHandle(raw: memory.load(as: UInt32.self))
+            memset(memory, 0, units * Self.unitBytes)
+            return free
+        }
+        if unitsTaken + units > Self.unitsPerChunk && !addChunk() { return .none }
+        let unit = (chunkCount - 1) * Self.unitsPerChunk + unitsTaken
+        unitsTaken += units
+        return RowHandle(raw: UInt32(unit + 1))
+    }
+
+    /// Takes a row back.
+    mutating func give(_ handle: RowHandle, units: Int) {
+        pointer(handle).storeBytes(of: freeLists[units].raw, as: UInt32.self)
+        freeLists[units] = handle
+    }
+
+    private mutating func addChunk() -> Bool {
+        guard chunkCount < chunksMax else { return false }
+        if chunkCount == chunkCapacity {
+            let larger = UnsafeMutablePointer<UnsafeMutableRawPointer?>.allocate(
+                capacity: chunkCapacity * 2)
+            larger.initialize(repeating: nil, count: chunkCapacity * 2)
+            larger.update(from: chunks, count: chunkCount)
+            chunks.deallocate()
+            chunks = larger
+            chunkCapacity *= 2
+        }
+        // Zeroed by the system, and only taken from it when touched.
+        guard let memory = calloc(1, Self.chunkBytes) else { return false }
+        chunks[chunkCount] = memory
+        chunkCount += 1
+        unitsTaken = 0
+        bytesTaken += Self.chunkBytes
+        return true
+    }
+}

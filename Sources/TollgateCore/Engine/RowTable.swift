@@ -1,0 +1,178 @@
+/// Rows by key: open addressing with linear probing over a power of two of slots, at most three
+/// quarters full, doubled when it would be fuller.
+///
+/// A slot is 64 bits: the upper half of the hash, and the row's handle; 0 is free. Deletion moves
+/// later entries back, so there are no tombstones. Guarded by the shard's lock.
+/// Invariant: `count ≤ capacity * 3 / 4`.
+struct RowTable: ~Copyable {
+    private var slots: UnsafeMutablePointer<UInt64>
+    private var mask: Int
+    private(set) var count = 0
+    private var arena = RowArena()
+    /// Where the next sweep goes on.
+    private var sweepSlot = 0
+
+    init() {
+        slots = .allocate(capacity: 64)
+        slots.initialize(repeating: 0, count: 64)
+        mask = 63
+    }
+
+    deinit { slots.deallocate() }
+
+    var bytesTaken: Int { arena.bytesTaken + (mask + 1) * 8 }
+
+    @inline(__always)
+    func row(_ handle: RowHandle) -> Row { Row(base: arena.pointer(handle)) }
+
+    @inline(__always)
+    private static func tag(_ hash: UInt64) -> UInt64 { hash & 0xffff_ffff_0000_0000 }
+
+    /// The row of a key, or `none`.
+    @inline(__always)
+    func find(_ key: RowKey) -> RowHandle {
+        var slot = Int(truncatingIfNeeded: key.hash) & mask
+        while true {
+            let entry = slots[slot]
+            if entry == 0 { return .none }
+            if Self.tag(entry) == Self.tag(key.hash) {
+                let handle = RowHandle(raw: UInt32(truncatingIfNeeded: entry))
+                if row(handle).matches(key) { return handle }
+            }
+            slot = (slot &+ 1) & mask
+        }
+    }
+
+    /// Adds an empty row; `none` when memory is short. The key must not stand already.
+    mutating func insert(_ key: RowKey, layout: UInt32, layoutBytes: Int) -> RowHandle {
+        if (count + 1) * 4 > (mask + 1) * 3 { grow() }
+        let handle = makeRow(key, layout: layout, layoutBytes: layoutBytes)
+        guard handle != .none else { return .none }
+        place(key.hash, handle)
+        count += 1
+        return handle
+    }
+
+    /// Gives a row another layout: `migrate` is handed the old row and the new, empty one.
+    /// Returns the row's new handle, or `none`, and nothing changed, when memory is short.
+    mutating func replaceLayout(
+        _ old: RowHandle, layout: UInt32, layoutBytes: Int, migrate: (Row, Row) -> Void
+    ) -> RowHandle {
+        let from = row(old)
+        let key = RowKey(
+            kind: RowKind(rawValue: from.kind) ?? .overflow, owner: from.owner, id: from.id,
+            hash: from.hash)
+        let new = makeRow(key, layout: layout, layoutBytes: layoutBytes)
+        guard new != .none else { return .none }
+        let to = row(new)
+        to.members = from.members
+        to.lastUseSeconds = from.lastUseSeconds
+        to.planTag = from.planTag
+        migrate(from, to)
+        slots[slotOf(old)] = Self.tag(key.hash) | UInt64(new.raw)
+        arena.give(old, units: from.units)
+        return new
+    }
+
+    /// Changes the owner that rows name; for an organization whose row moved.
+    func updateOwner(_ old: RowHandle, to new: RowHandle) {
+        for slot in 0...mask where slots[slot] != 0 {
+            let row = self.row(RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot])))
+            if row.owner == old { row.owner = new }
+        }
+    }
+
+    mutating func remove(_ handle: RowHandle) {
+        let row = self.row(handle)
+        var hole = slotOf(handle)
+        arena.give(handle, units: row.units)
+        count -= 1
+        var slot = (hole &+ 1) & mask
+        while slots[slot] != 0 {
+            let home = homeSlot(slots[slot])
+            // The entry may move back when its home is not between the hole and itself.
+            if (slot &- home) & mask >= (slot &- hole) & mask {
+                slots[hole] = slots[slot]
+                hole = slot
+            }
+            slot = (slot &+ 1) & mask
+        }
+        slots[hole] = 0
+    }
+
+    /// Looks at up to `slotsMax` slots, going round over the calls, and removes the rows that
+    /// `isIdle` gives up. Returns how many went.
+    mutating func sweep(slotsMax: Int, isIdle: (Row) -> Bool, willRemove: (Row) -> Void) -> Int {
+        var removed = 0
+        for _ in 0..<min(slotsMax, mask + 1) {
+            sweepSlot = (sweepSlot &+ 1) & mask
+            let entry = slots[sweepSlot]
+            guard entry != 0 else { continue }
+            let handle = RowHandle(raw: UInt32(truncatingIfNeeded: entry))
+            let row = self.row(handle)
+            guard isIdle(row) else { continue }
+            willRemove(row)
+            remove(handle)
+            removed += 1
+        }
+        return removed
+    }
+
+    /// Traps when the structure contradicts itself. Linear; for tests.
+    func checkInvariants() {
+        var seen = 0
+        for slot in 0...mask where slots[slot] != 0 {
+            seen += 1
+            let row = self.row(RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot])))
+            precondition(Self.tag(row.hash) == Self.tag(slots[slot]))
+            var probe = Int(truncatingIfNeeded: row.hash) & mask
+            while probe != slot {
+                precondition(slots[probe] != 0, "a hole before an entry")
+                probe = (probe + 1) & mask
+            }
+        }
+        precondition(seen == count && count * 4 <= (mask + 1) * 3)
+    }
+
+    private mutating func makeRow(_ key: RowKey, layout: UInt32, layoutBytes: Int) -> RowHandle {
+        let bytes = Row.bytes(idBytes: key.id.count, layoutBytes: layoutBytes)
+        let units = (bytes + RowArena.unitBytes - 1) / RowArena.unitBytes
+        let handle = arena.take(units: units)
+        guard handle != .none else { return .none }
+        row(handle).initialize(key: key, layout: layout, units: units)
+        return handle
+    }
+
+    private func place(_ hash: UInt64, _ handle: RowHandle) {
+        var slot = Int(truncatingIfNeeded: hash) & mask
+        while slots[slot] != 0 { slot = (slot &+ 1) & mask }
+        slots[slot] = Self.tag(hash) | UInt64(handle.raw)
+    }
+
+    private func homeSlot(_ entry: UInt64) -> Int {
+        Int(truncatingIfNeeded: row(RowHandle(raw: UInt32(truncatingIfNeeded: entry))).hash) & mask
+    }
+
+    private func slotOf(_ handle: RowHandle) -> Int {
+        let hash = row(handle).hash
+        var slot = Int(truncatingIfNeeded: hash) & mask
+        while UInt32(truncatingIfNeeded: slots[slot]) != handle.raw {
+            precondition(slots[slot] != 0, "a row that its table does not hold")
+            slot = (slot &+ 1) & mask
+        }
+        return slot
+    }
+
+    private mutating func grow() {
+        let old = slots
+        let oldMask = mask
+        mask = (oldMask + 1) * 2 - 1
+        slots = .allocate(capacity: mask + 1)
+        slots.initialize(repeating: 0, count: mask + 1)
+        for slot in 0...oldMask where old[slot] != 0 {
+            let handle = RowHandle(raw: UInt32(truncatingIfNeeded: old[slot]))
+            place(row(handle).hash, handle)
+        }
+        old.deallocate()
+    }
+}
