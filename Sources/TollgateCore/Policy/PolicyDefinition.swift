@@ -187,7 +187,7 @@ package struct SigningKeyDefinition: Sendable {
 }
 
 /// What a token's permission claim means beside the plan's permissions.
-package enum PermissionClaimMode: UInt8, Sendable {
+package enum PermissionClaimMode: UInt8, Sendable, BitwiseCopyable {
     /// The token narrows: plan ∩ claim.
     case restrict = 0
     /// The token widens: plan ∪ claim.
