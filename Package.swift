@@ -19,9 +19,11 @@ let package = Package(
         // 1: the decision, no I/O
         .target(name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"], swiftSettings: strict),
         // Tests
+        .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
         .testTarget(name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
         .testTarget(
-            name: "TollgateCoreTests", dependencies: ["TollgateCore", "TollgateWire"],
+            name: "TollgateCoreTests",
+            dependencies: ["TollgateCore", "TollgateWire", "CAllocationCount"],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
