@@ -3,16 +3,19 @@ import TollgateCore
 import TollgateWire
 
 @Suite struct IssuerTableTests {
-    static let second = SecretBytes(copying: Array("another secret of sixty-four bytes, another secret of 64 bytes..".utf8))
+    static let second = SecretBytes(
+        copying: Array("another secret of sixty-four bytes, another secret of 64 bytes..".utf8))
 
     private func key(
-        _ keyID: String?, _ algorithm: TokenAlgorithm = .hs256, _ secret: SecretBytes = TokenBench.key
+        _ keyID: String?, _ algorithm: TokenAlgorithm = .hs256,
+        _ secret: SecretBytes = TokenBench.key
     ) -> SigningKeyDefinition {
         SigningKeyDefinition(keyID: keyID, algorithm: algorithm, secret: secret)
     }
 
     private func token(
-        _ keyID: String?, issuer: String = "https://issuer.example", _ algorithm: TokenAlgorithm = .hs256,
+        _ keyID: String?, issuer: String = "https://issuer.example",
+        _ algorithm: TokenAlgorithm = .hs256,
         _ secret: SecretBytes = TokenBench.key
     ) throws -> String {
         let kid = keyID.map { ",\"kid\":" + ClaimValue.quoted($0) } ?? ""
@@ -106,7 +109,8 @@ import TollgateWire
         let keys = (0..<500).map { index in
             SigningKeyDefinition(
                 keyID: "tenant-\(index)", algorithm: .hs256,
-                secret: SecretBytes(copying: [UInt8](repeating: UInt8(index % 251), count: 32 + index / 251)),
+                secret: SecretBytes(
+                    copying: [UInt8](repeating: UInt8(index % 251), count: 32 + index / 251)),
                 organization: "org-\(index)")
         }
         var bench = try TokenBench([TokenBench.issuer(keys: keys)])

@@ -23,8 +23,10 @@ import TollgateCore
     func goodTextsAreAccepted(_ text: String) { #expect(accepts(text)) }
 
     @Test(arguments: [
-        "", " ", "1", "null", "\"a\"", "[]", "[1]", "foo", "{", "}", "{]", "[}", "{}}", "{}{}", "{},",
-        "{} x", "{}\u{0}", "\u{FEFF}{}", "{}\u{FEFF}", "{\u{A0}}", "{\u{0b}}", "{\u{0c}}", "//c\n{}",
+        "", " ", "1", "null", "\"a\"", "[]", "[1]", "foo", "{", "}", "{]", "[}", "{}}", "{}{}",
+        "{},",
+        "{} x", "{}\u{0}", "\u{FEFF}{}", "{}\u{FEFF}", "{\u{A0}}", "{\u{0b}}", "{\u{0c}}",
+        "//c\n{}",
         "{/*c*/}", #"{"a"}"#, #"{"a":}"#, #"{:1}"#, #"{"a":1,}"#, #"{,"a":1}"#, #"{"a":1,,"b":2}"#,
         #"{"a":1 "b":2}"#, #"{"a" 1}"#, #"{"a"::1}"#, #"{a:1}"#, #"{'a':1}"#, #"{1:1}"#,
         #"{null:1}"#, #"{"a":[1,]}"#, #"{"a":[,1]}"#, #"{"a":[1 2]}"#, #"{"a":[1}"#, #"{"a":{1]}"#,
@@ -44,7 +46,8 @@ import TollgateCore
     }
 
     @Test(arguments: [
-        "01", "-01", "00", "+1", "-", "--1", ".5", "-.5", "1.", "1.e1", "1e", "1e+", "1ee1", "1e1.5",
+        "01", "-01", "00", "+1", "-", "--1", ".5", "-.5", "1.", "1.e1", "1e", "1e+", "1ee1",
+        "1e1.5",
         "0x1", "1_000", "1a", "1-", "1.2.3", "٣", "1 2", "e1", "-e1",
     ])
     func badNumbersAreRefused(_ number: String) {
@@ -70,7 +73,8 @@ import TollgateCore
     /// Swift's own validation.
     @Test func utf8IsCheckedAsTheStandardLibraryDoes() {
         let edges: [UInt8] = [
-            0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xe0, 0xed, 0xf4, 0xff, 0x41,
+            0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xe0, 0xed, 0xf4, 0xff,
+            0x41,
         ]
         var scanner = JSONScanner(textBytesMax: 64)
         var checked = 0
@@ -151,7 +155,8 @@ import TollgateCore
             guard accepts(changed) else { continue }
             accepted += 1
             let other = try? JSONSerialization.jsonObject(with: Data(changed))
-            #expect(other is [String: Any], "seed \(seed): \(String(decoding: changed, as: UTF8.self))")
+            #expect(
+                other is [String: Any], "seed \(seed): \(String(decoding: changed, as: UTF8.self))")
         }
         #expect(accepted > 1_000)
     }

@@ -33,7 +33,8 @@ import TollgateWire
             (
                 try TokenBench.token(
                     payload: TokenBench.payload([
-                        "sub": #""\u00e9\ud83d\ude00""#, "plan": nil, "roles": #"["x","\u0061dmin"]"#,
+                        "sub": #""\u00e9\ud83d\ude00""#, "plan": nil,
+                        "roles": #"["x","\u0061dmin"]"#,
                         "scope": #"["a","\u0062","c d"]"#,
                     ])), .none
             ),

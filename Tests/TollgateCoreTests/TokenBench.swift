@@ -22,7 +22,8 @@ struct TokenBench: ~Copyable {
         keys: [SigningKeyDefinition] = [
             SigningKeyDefinition(keyID: "k1", algorithm: .hs256, secret: key)
         ],
-        audiences: [String] = ["https://api.example"], change: (inout IssuerDefinition) -> Void = { _ in }
+        audiences: [String] = ["https://api.example"],
+        change: (inout IssuerDefinition) -> Void = { _ in }
     ) -> IssuerDefinition {
         var definition = IssuerDefinition(
             name: "test", issuer: issuer, audiences: audiences, keys: keys)

@@ -94,7 +94,8 @@ import TollgateWire
             }
         ])
         let values: [(String?, String, Reason)] = [
-            ("\"admin\"", "enterprise_tier", .none), (#"["x","member","admin"]"#, "pro_tier", .none),
+            ("\"admin\"", "enterprise_tier", .none),
+            (#"["x","member","admin"]"#, "pro_tier", .none),
             (#"["\u0061dmin"]"#, "enterprise_tier", .none), ("[]", "", .none),
             ("[\"nobody\"]", "", .none), (nil, "", .none), ("1", "", .claimInvalid),
             ("[\"admin\",1]", "", .claimInvalid), ("null", "", .claimInvalid),
@@ -154,6 +155,7 @@ import TollgateWire
             payload: TokenBench.payload(["plan": nil, "list": list]))
         #expect(bench.verify(token) == .none)
         #expect(bench.claims.permissions.count == 60)
-        #expect(bench.claims.permissions.allSatisfy { text($0) == String(repeating: "/", count: 40) })
+        #expect(
+            bench.claims.permissions.allSatisfy { text($0) == String(repeating: "/", count: 40) })
     }
 }

@@ -54,7 +54,10 @@ import TollgateWire
         (#"{"alg":"HS256","kid":"$(id)"}"#, .keyUnknown),
         (#"{"alg":"HS256","kid":"\#(String(repeating: "k", count: 128))"}"#, .keyUnknown),
         (#"{"alg":"HS256","kid":"\#(String(repeating: "k", count: 129))"}"#, .credentialMalformed),
-        (#"{"alg":"HS256","kid":"\#(String(repeating: "k", count: 5_000))"}"#, .credentialMalformed),
+        (
+            #"{"alg":"HS256","kid":"\#(String(repeating: "k", count: 5_000))"}"#,
+            .credentialMalformed
+        ),
         (#"{"alg":"HS256","kid":1}"#, .credentialMalformed),
         (#"{"alg":"HS256","kid":null}"#, .credentialMalformed),
         (#"{"alg":"HS256","kid":["k1"]}"#, .credentialMalformed),
@@ -112,7 +115,9 @@ import TollgateWire
             #"{"kty":"oct","k":"AAAA"}"#,
         ]
         for value in values {
-            for spelling in [name, "\\u00" + String(name.utf8.first ?? 0, radix: 16) + name.dropFirst()] {
+            for spelling in [
+                name, "\\u00" + String(name.utf8.first ?? 0, radix: 16) + name.dropFirst(),
+            ] {
                 let header = #"{"alg":"HS256","kid":"k1","\#(spelling)":\#(value)}"#
                 #expect(bench.verify(try TokenBench.token(header: header)) == .credentialMalformed)
             }
@@ -124,11 +129,13 @@ import TollgateWire
         let token = try TokenBench.token()
         let parts = token.split(separator: ".").map(String.init)
         let texts = [
-            "", ".", "..", "...", "....", "a", "a.b", "a.b.c", "a..c", ".b.c", parts[0], token + ".",
+            "", ".", "..", "...", "....", "a", "a.b", "a.b.c", "a..c", ".b.c", parts[0],
+            token + ".",
             "." + token, token + "..", token + ".AAAA.AAAA", parts[0] + "." + parts[1],
             parts[0] + ".." + parts[2], "." + parts[1] + "." + parts[2],
             parts[0] + "." + parts[1] + ".." + parts[2],
-            "{\"protected\":\"\(parts[0])\",\"payload\":\"\(parts[1])\",\"signature\":\"\(parts[2])\"}",
+            "{\"protected\":\"\(parts[0])\",\"payload\":\"\(parts[1])\","
+                + "\"signature\":\"\(parts[2])\"}",
             "{\"payload\":\"\(parts[1])\",\"signatures\":[{\"protected\":\"\(parts[0])\","
                 + "\"signature\":\"\(parts[2])\"}]}",
             "Bearer " + token, token + "\n", " " + token, "\"" + token + "\"", token + "=",
@@ -136,7 +143,9 @@ import TollgateWire
             token.replacing(".", with: "%2E"), String(repeating: ".", count: 8_000),
             String(repeating: "A", count: 8_192), String(repeating: "A", count: 8_193),
         ]
-        for text in texts { #expect(bench.verify(text) == .credentialMalformed, "\(text.prefix(80))") }
+        for text in texts {
+            #expect(bench.verify(text) == .credentialMalformed, "\(text.prefix(80))")
+        }
         #expect(bench.verify(parts[0] + "." + parts[1] + ".") == .signatureInvalid)
         #expect(bench.verify(token) == .none)
     }

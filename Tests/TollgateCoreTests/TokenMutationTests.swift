@@ -23,7 +23,8 @@ import TollgateWire
             #expect(bench.verify(token) == .none)
             var changed = token
             let signature = token.count - 43
-            for place in token.indices where index == 0 || place >= signature || place % 8 == index % 8 {
+            for place in token.indices
+            where index == 0 || place >= signature || place % 8 == index % 8 {
                 let stride = index == 0 || place == token.count - 1 ? 1 : 5
                 var byte = UInt8(truncatingIfNeeded: index)
                 for _ in 0..<(256 / stride) {

@@ -8,13 +8,19 @@ import TollgateWire
     /// What a claim may hold; `nil` is absent.
     static let values: [String?] = {
         let now = TokenBench.now
-        let whole = [0, 1, now - 86_401, now - 86_400, now - 100, now - 30, now - 1, now, now + 1,
-            now + 29, now + 30, now + 31, now + 100, now + 86_400, now + 86_401, 1 << 53]
-        let broken = ["-1", "-0", "1e3", "18e8", "1.8E9", "1e308", "1e400", "9007199254740993",
+        let whole = [
+            0, 1, now - 86_401, now - 86_400, now - 100, now - 30, now - 1, now, now + 1,
+            now + 29, now + 30, now + 31, now + 100, now + 86_400, now + 86_401, 1 << 53,
+        ]
+        let broken = [
+            "-1", "-0", "1e3", "18e8", "1.8E9", "1e308", "1e400", "9007199254740993",
             "9007199254740992.5", "9223372036854775808", "18446744073709551617",
             "99999999999999999999999999", "null", "true", "\"\"", "\"\(now + 100)\"", "[]",
-            "[\(now)]", "{}", "{\"a\":\(now)}"]
-        let fractions = ["\(now).0", "\(now).5", "\(now + 29).999", "\(now + 30).001", "\(now - 30).5"]
+            "[\(now)]", "{}", "{\"a\":\(now)}",
+        ]
+        let fractions = [
+            "\(now).0", "\(now).5", "\(now + 29).999", "\(now + 30).001", "\(now - 30).5",
+        ]
         return [nil] + whole.map { String($0) } + broken + fractions
     }()
 
@@ -24,28 +30,44 @@ import TollgateWire
         case at(down: Int64, up: Int64)
 
         init(_ text: String?) {
-            guard let text else { self = .absent; return }
+            guard let text else {
+                self = .absent
+                return
+            }
             let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-            guard parts.count <= 2, parts.allSatisfy({ $0.allSatisfy { "0123456789".contains($0) } }),
+            guard parts.count <= 2,
+                parts.allSatisfy({ $0.allSatisfy { "0123456789".contains($0) } }),
                 let seconds = Int64(parts[0]), seconds <= 1 << 53
-            else { self = .broken; return }
+            else {
+                self = .broken
+                return
+            }
             let fraction = parts.count == 2 && parts[1].contains { $0 != "0" }
-            self = fraction && seconds == 1 << 53
+            self =
+                fraction && seconds == 1 << 53
                 ? .broken : .at(down: seconds, up: fraction ? seconds + 1 : seconds)
         }
     }
 
     /// The written table: the first line that holds gives the reason.
-    static func expected(exp: Model, nbf: Model, iat: Model, leeway: Int64, lifetime: Int64) -> Reason {
+    static func expected(exp: Model, nbf: Model, iat: Model, leeway: Int64, lifetime: Int64)
+        -> Reason
+    {
         let now = TokenBench.now
         if case .at(let down, _) = exp, now >= down + leeway { return .tokenExpired }
         if case .at(_, let up) = nbf, up > now + leeway { return .tokenNotYetValid }
         if case .at(_, let up) = iat, up > now + leeway { return .tokenNotYetValid }
         if case .at(_, let up) = exp {
-            if case .at(let issued, _) = iat, up - issued > lifetime { return .tokenLifetimeTooLong }
-            if iat == .absent || iat == .broken, up - now > lifetime { return .tokenLifetimeTooLong }
+            if case .at(let issued, _) = iat, up - issued > lifetime {
+                return .tokenLifetimeTooLong
+            }
+            if iat == .absent || iat == .broken, up - now > lifetime {
+                return .tokenLifetimeTooLong
+            }
         }
-        guard case .at(let end, _) = exp, nbf != .broken, iat != .broken else { return .claimInvalid }
+        guard case .at(let end, _) = exp, nbf != .broken, iat != .broken else {
+            return .claimInvalid
+        }
         if case .at(_, let begin) = nbf, begin > end { return .claimInvalid }
         return .none
     }
@@ -63,7 +85,8 @@ import TollgateWire
         func check(_ exp: String?, _ nbf: String?, _ iat: String?) throws {
             let payload = TokenBench.payload(["exp": exp, "nbf": nbf, "iat": iat])
             let want = Self.expected(
-                exp: Model(exp), nbf: Model(nbf), iat: Model(iat), leeway: leeway, lifetime: lifetime)
+                exp: Model(exp), nbf: Model(nbf), iat: Model(iat), leeway: leeway,
+                lifetime: lifetime)
             reached[want, default: 0] += 1
             let found = bench.verify(try TokenBench.token(payload: payload))
             if found != want { Issue.record("\(payload): \(found), not \(want)") }

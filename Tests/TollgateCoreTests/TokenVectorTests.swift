@@ -63,10 +63,12 @@ import TollgateWire
     /// RFC 7515 A.1, which is also RFC 7519 §3.1.
     @Test func theStandardsExampleIsAccepted() throws {
         let key = try secret(
-            "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+            "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"
+        )
         let token =
             "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9"
-            + ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290"
+            + ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxl"
+            + "LmNvbS9pc19yb290"
             + "Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
         var bench = try TokenBench([
             TokenBench.issuer(
@@ -87,7 +89,8 @@ import TollgateWire
         var bench = try TokenBench()
         let token =
             "eyJhbGciOiJub25lIn0"
-            + ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290"
+            + ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxl"
+            + "LmNvbS9pc19yb290"
             + "Ijp0cnVlfQ."
         #expect(bench.verify(token) == .algorithmNotAllowed)
     }

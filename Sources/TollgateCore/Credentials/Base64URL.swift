@@ -27,7 +27,8 @@ package enum Base64URL {
         var written = 0
         // Both ends were checked: a step reads 8 characters and stores 8 bytes, of which 6 count.
         while text.count &- read >= 8, output.count &- written >= 8 {
-            let word = UInt64(littleEndian: from.loadUnaligned(fromByteOffset: read, as: UInt64.self))
+            let word = UInt64(
+                littleEndian: from.loadUnaligned(fromByteOffset: read, as: UInt64.self))
             let high = group(table, UInt32(truncatingIfNeeded: word))
             let low = group(table, UInt32(truncatingIfNeeded: word &>> 32))
             seen |= high | low
@@ -40,9 +41,13 @@ package enum Base64URL {
             let word = from.loadUnaligned(fromByteOffset: read, as: UInt32.self)
             let three = group(table, UInt32(littleEndian: word))
             seen |= three
-            to.storeBytes(of: UInt8(truncatingIfNeeded: three &>> 16), toByteOffset: written, as: UInt8.self)
-            to.storeBytes(of: UInt8(truncatingIfNeeded: three &>> 8), toByteOffset: written &+ 1, as: UInt8.self)
-            to.storeBytes(of: UInt8(truncatingIfNeeded: three), toByteOffset: written &+ 2, as: UInt8.self)
+            to.storeBytes(
+                of: UInt8(truncatingIfNeeded: three &>> 16), toByteOffset: written, as: UInt8.self)
+            to.storeBytes(
+                of: UInt8(truncatingIfNeeded: three &>> 8), toByteOffset: written &+ 1,
+                as: UInt8.self)
+            to.storeBytes(
+                of: UInt8(truncatingIfNeeded: three), toByteOffset: written &+ 2, as: UInt8.self)
             read &+= 4
             written &+= 3
         }

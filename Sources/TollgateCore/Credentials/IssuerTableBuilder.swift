@@ -16,7 +16,8 @@ struct IssuerTableBuilder {
         for (index, definition) in definitions.enumerated() {
             try check(definition)
             // Compared by bytes: Swift's == of strings would merge canonical equivalents.
-            for other in definitions[..<index] where other.issuer.utf8.elementsEqual(definition.issuer.utf8) {
+            for other in definitions[..<index]
+            where other.issuer.utf8.elementsEqual(definition.issuer.utf8) {
                 throw .duplicateIssuer(definition.issuer)
             }
             try add(definition, index)
@@ -30,7 +31,8 @@ struct IssuerTableBuilder {
         guard (0...IssuerTable.leewaySecondsMax).contains(definition.leewaySeconds) else {
             throw .leewayOutOfRange(issuer: issuer, seconds: definition.leewaySeconds)
         }
-        guard (1...IssuerTable.lifetimeSecondsCeiling).contains(definition.lifetimeMaxSeconds) else {
+        guard (1...IssuerTable.lifetimeSecondsCeiling).contains(definition.lifetimeMaxSeconds)
+        else {
             throw .lifetimeOutOfRange(issuer: issuer, seconds: definition.lifetimeMaxSeconds)
         }
         try length(issuer, issuer, "`iss`")

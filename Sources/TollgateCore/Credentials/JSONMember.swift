@@ -40,7 +40,8 @@ struct MemberName: BitwiseCopyable {
 
     /// A name of 3 or 4 ASCII characters, folded to a constant by the compiler.
     @inline(__always)
-    init(_ a: Unicode.Scalar, _ b: Unicode.Scalar, _ c: Unicode.Scalar, _ d: Unicode.Scalar? = nil) {
+    init(_ a: Unicode.Scalar, _ b: Unicode.Scalar, _ c: Unicode.Scalar, _ d: Unicode.Scalar? = nil)
+    {
         key = UInt64(a.value) | UInt64(b.value) &<< 8 | UInt64(c.value) &<< 16
         length = 3
         if let d {

@@ -52,7 +52,8 @@ struct TokenTimes: BitwiseCopyable {
             let lifetime = expiry.roundedUp &- issuedAt.roundedDown
             return lifetime > issuer.lifetimeMaxSeconds ? .tokenLifetimeTooLong : .none
         }
-        let left = (expiry.roundedUp &* 1_000).subtractingReportingOverflow(notBeforeNow.milliseconds)
+        let left = (expiry.roundedUp &* 1_000).subtractingReportingOverflow(
+            notBeforeNow.milliseconds)
         let isTooLong = left.overflow || left.partialValue > issuer.lifetimeMaxSeconds &* 1_000
         return isTooLong ? .tokenLifetimeTooLong : .none
     }

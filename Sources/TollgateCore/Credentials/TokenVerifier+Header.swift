@@ -15,7 +15,8 @@ extension MemberName {
 extension TokenVerifier {
     /// Whether the header is one that any issuer could accept. Refused, whatever they hold: members
     /// that change how the rest is to be read (`crit`, `b64`, `zip`, `cty`) and members that bring
-    /// a key along (`jwk`, `jku`, `x5u`, `x5c`). `alg`, `kid` and `typ` are strings; `alg` is there.
+    /// a key along (`jwk`, `jku`, `x5u`, `x5c`). `alg`, `kid` and `typ` are strings, and `alg` is
+    /// there.
     mutating func readHeader(_ text: UnsafeRawBufferPointer) -> Bool {
         guard let bytes = Base64URL.decode(text, into: header.text),
             header.scan(textBytes: bytes)

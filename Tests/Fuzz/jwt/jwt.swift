@@ -60,7 +60,9 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     token += [0x2e] + signature
     let reason = bench.verify(token, bench.signed)
     precondition(bench.verify(token, bench.signed) == reason, "asked twice, answered alike")
-    if token.count <= WireLimits.credentialBytesMax, reason == .none { check(bench.verifier.claims) }
+    if token.count <= WireLimits.credentialBytesMax, reason == .none {
+        check(bench.verifier.claims)
+    }
     return 0
 }
 
