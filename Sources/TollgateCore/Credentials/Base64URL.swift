@@ -27,10 +27,8 @@ package enum Base64URL {
         var written = 0
         // Both ends were checked: a step reads 8 characters and stores 8 bytes, of which 6 count.
         while text.count &- read >= 8, output.count &- written >= 8 {
-            let word = UInt64(
-                littleEndian: from.loadUnaligned(fromByteOffset: read, as: UInt64.self))
-            let high = group(table, UInt32(truncatingIfNeeded: word))
-            let low = group(table, UInt32(truncatingIfNeeded: word &>> 32))
+            let high = group(table, from + read)
+            let low = group(table, from + (read &+ 4))
             seen |= high | low
             let six = UInt64(high) &<< 40 | UInt64(low) &<< 16
             to.storeBytes(of: six.bigEndian, toByteOffset: written, as: UInt64.self)
@@ -38,8 +36,7 @@ package enum Base64URL {
             written &+= 6
         }
         while text.count &- read >= 4 {
-            let word = from.loadUnaligned(fromByteOffset: read, as: UInt32.self)
-            let three = group(table, UInt32(littleEndian: word))
+            let three = group(table, from + read)
             seen |= three
             to.storeBytes(
                 of: UInt8(truncatingIfNeeded: three &>> 16), toByteOffset: written, as: UInt8.self)
@@ -74,13 +71,15 @@ package enum Base64URL {
         return unused == 0 ? word : 1 &<< 31
     }
 
-    /// Four characters, the first in the lowest byte, as 24 bits.
+    /// Four characters as 24 bits.
     @inline(__always)
-    private static func group(_ table: UnsafePointer<UInt32>, _ word: UInt32) -> UInt32 {
-        table[Int(word & 0xff)]
-            | table[256 &+ Int((word &>> 8) & 0xff)]
-            | table[512 &+ Int((word &>> 16) & 0xff)]
-            | table[768 &+ Int(word &>> 24)]
+    private static func group(
+        _ table: UnsafePointer<UInt32>, _ text: UnsafeRawPointer
+    ) -> UInt32 {
+        table[Int(text.load(as: UInt8.self))]
+            | table[256 &+ Int(text.load(fromByteOffset: 1, as: UInt8.self))]
+            | table[512 &+ Int(text.load(fromByteOffset: 2, as: UInt8.self))]
+            | table[768 &+ Int(text.load(fromByteOffset: 3, as: UInt8.self))]
     }
 
     /// Four tables of 256 words: what a character contributes as first, second, third and fourth
