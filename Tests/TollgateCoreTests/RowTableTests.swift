@@ -8,7 +8,7 @@ import Testing
     private func withKey<R>(_ id: UInt64, _ body: (RowKey) -> R) -> R {
         withUnsafeBytes(of: id) { bytes in
             body(RowKey(
-                kind: .user, owner: .none, id: bytes, hash: Self.hash.hash(bytes, tweak: 1)))
+                kind: .user, owner: 0, id: bytes, hash: Self.hash.hash(bytes, tweak: 1)))
         }
     }
 

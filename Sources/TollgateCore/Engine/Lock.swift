@@ -2,7 +2,8 @@ import Glibc
 
 /// The one lock of the core: a `pthread_mutex_t` at an address that does not move.
 ///
-/// Held for a few hundred nanoseconds at most, never two at once, so no order is needed.
+/// Held for a few hundred nanoseconds at most. Two are held at once in one case: a row that is
+/// migrated asks the registry of layouts for a number, whose lock is a leaf; so no order is needed.
 /// `Synchronization.Mutex` hands over slowly under contention on Linux and makes the thread
 /// sanitizer report races that are none; pthread's does neither.
 struct Lock: ~Copyable, @unchecked Sendable {

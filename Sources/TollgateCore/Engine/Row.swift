@@ -4,12 +4,12 @@
 /// |---|---|---|
 /// | 0 | 8 | keyed hash of kind, owner and id |
 /// | 8 | 4 | boottime of the last use, seconds |
-/// | 12 | 4 | owner: the organization's row, for a user; else 0 |
+/// | 12 | 4 | owner: fingerprint of the organization, for a user; else 0 |
 /// | 16 | 4 | number of the `RowLayout` |
 /// | 20 | 1 | bytes of the id |
 /// | 21 | 1 | `RowKind` |
 /// | 22 | 2 | size of the row in units of `RowArena.unitBytes` |
-/// | 24 | 4 | members: rows that this one owns |
+/// | 24 | 4 | reserved |
 /// | 28 | 4 | tag of the plan last decided with |
 /// | 32 | | id, padded to 8; then the counters as the layout says |
 ///
@@ -36,9 +36,9 @@ struct Row: BitwiseCopyable {
     }
 
     @inline(__always)
-    var owner: RowHandle {
-        get { RowHandle(raw: base.load(fromByteOffset: 12, as: UInt32.self)) }
-        nonmutating set { base.storeBytes(of: newValue.raw, toByteOffset: 12, as: UInt32.self) }
+    var owner: UInt32 {
+        get { base.load(fromByteOffset: 12, as: UInt32.self) }
+        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 12, as: UInt32.self) }
     }
 
     @inline(__always)
@@ -55,12 +55,6 @@ struct Row: BitwiseCopyable {
 
     @inline(__always)
     var units: Int { Int(base.load(fromByteOffset: 22, as: UInt16.self)) }
-
-    @inline(__always)
-    var members: UInt32 {
-        get { base.load(fromByteOffset: 24, as: UInt32.self) }
-        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 24, as: UInt32.self) }
-    }
 
     @inline(__always)
     var planTag: UInt32 {
@@ -124,9 +118,13 @@ struct RowHandle: Equatable, BitwiseCopyable {
 }
 
 /// What a row is looked up by. `id` is borrowed: it must not outlive the request.
+///
+/// A user's hash is keyed on the organization's 64-bit hash, and `owner` is 32 further bits of
+/// that keyed hash: users of two organizations are told apart by 96 bits that nobody outside
+/// knows, and no row needs to point at another.
 struct RowKey: BitwiseCopyable {
     var kind: RowKind
-    var owner: RowHandle
+    var owner: UInt32
     var id: UnsafeRawBufferPointer
     var hash: UInt64
 }

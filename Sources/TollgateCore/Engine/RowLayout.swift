@@ -4,60 +4,45 @@ import TollgateWire
 struct CounterSlot: Sendable, Equatable, Hashable {
     /// The limit's stable identity: counters survive a reload or a plan change where it does.
     var identity: String
-    var isQuota: Bool
+    /// `nil` for a quota.
+    var window: WindowKey?
     /// Offset of the `WindowHead` or `QuotaCell` from the row's counters, in bytes.
-    var headOffset: Int
+    var headOffset = 0
     /// Offset of the window's cells from the row's counters; 0 for a quota.
-    var ringOffset: Int
-    /// Zero-width for a quota.
-    var shape: ShapeKey
+    var ringOffset = 0
 
     /// The parts of a `WindowShape`, comparable.
-    struct ShapeKey: Sendable, Equatable, Hashable {
+    struct WindowKey: Sendable, Equatable, Hashable {
         var windowNanoseconds: UInt64
         var subBuckets: Int
         var mode: WindowMode
         /// The largest limit with cells of the same width: an edited limit keeps its layout.
         var limitCeiling: UInt64
     }
-}
 
-/// The shape of a row's counters: heads and quotas first, so that they share the row's first
-/// cache lines, then the windows' cells. Immutable once made; rows name it by its number.
-struct RowLayout: Sendable, Equatable, Hashable {
-    var slots: [CounterSlot]
-    /// Bytes of all counters, a multiple of 8.
-    var bytes: Int
+    init(_ limit: RateLimitDefinition) {
+        identity = "w/\(limit.name)/\(limit.meter)"
+        window = WindowKey(
+            windowNanoseconds: limit.windowNanoseconds, subBuckets: limit.subBuckets,
+            mode: limit.mode, limitCeiling: Self.ceiling(limit.limit))
+    }
 
-    /// Lays out windows, then quotas, each list in its order.
-    init(rateLimits: [RateLimitDefinition], quotas: [QuotaDefinition]) {
-        var slots: [CounterSlot] = []
-        var head = 0
-        for limit in rateLimits {
-            let key = CounterSlot.ShapeKey(
-                windowNanoseconds: limit.windowNanoseconds, subBuckets: limit.subBuckets,
-                mode: limit.mode, limitCeiling: Self.ceiling(limit.limit))
-            slots.append(
-                CounterSlot(
-                    identity: "w/\(limit.name)/\(limit.meter)", isQuota: false, headOffset: head,
-                    ringOffset: 0, shape: key))
-            head += MemoryLayout<WindowHead>.stride
+    init(_ quota: QuotaDefinition) {
+        identity = "q/\(quota.name)/\(quota.meter)/\(quota.period.rawValue)"
+        window = nil
+    }
+
+    var shape: WindowShape? {
+        window.map {
+            WindowShape.make(
+                windowNanoseconds: $0.windowNanoseconds, subBuckets: $0.subBuckets, mode: $0.mode,
+                limit: $0.limitCeiling)
         }
-        for quota in quotas {
-            let zero = CounterSlot.ShapeKey(
-                windowNanoseconds: 0, subBuckets: 0, mode: .strict, limitCeiling: 0)
-            slots.append(
-                CounterSlot(
-                    identity: "q/\(quota.name)/\(quota.meter)/\(quota.period.rawValue)",
-                    isQuota: true, headOffset: head, ringOffset: 0, shape: zero))
-            head += MemoryLayout<QuotaCell>.stride
-        }
-        for index in slots.indices where !slots[index].isQuota {
-            slots[index].ringOffset = head
-            head += slots[index].windowShape.ringBytes
-        }
-        self.slots = slots
-        self.bytes = (head + 7) / 8 * 8
+    }
+
+    /// Whether the same counter stands there, wherever in the row.
+    func isSameCounter(as other: CounterSlot) -> Bool {
+        identity == other.identity && window == other.window
     }
 
     private static func ceiling(_ limit: UInt64) -> UInt64 {
@@ -65,12 +50,54 @@ struct RowLayout: Sendable, Equatable, Hashable {
     }
 }
 
-extension CounterSlot {
-    var windowShape: WindowShape {
-        WindowShape.make(
-            windowNanoseconds: shape.windowNanoseconds, subBuckets: shape.subBuckets,
-            mode: shape.mode, limit: shape.limitCeiling)
+/// The shape of a row's counters: heads and quotas first, so that they share the row's first
+/// cache lines, then the windows' cells. Immutable once made; rows name it by its number.
+struct RowLayout: Sendable, Equatable, Hashable {
+    private(set) var slots: [CounterSlot]
+    /// Bytes of all counters, a multiple of 8.
+    private(set) var bytes: Int
+
+    /// Lays out the slots in their order; their offsets are set here.
+    init(_ unplaced: [CounterSlot]) {
+        var slots = unplaced
+        var end = 0
+        for index in slots.indices {
+            slots[index].headOffset = end
+            end +=
+                slots[index].window == nil
+                ? MemoryLayout<QuotaCell>.stride : MemoryLayout<WindowHead>.stride
+        }
+        for index in slots.indices {
+            guard let shape = slots[index].shape else { continue }
+            slots[index].ringOffset = end
+            end += shape.ringBytes
+        }
+        self.slots = slots
+        bytes = end
     }
+
+    init(rateLimits: [RateLimitDefinition], quotas: [QuotaDefinition]) {
+        self.init(rateLimits.map { CounterSlot($0) } + quotas.map { CounterSlot($0) })
+    }
+
+    /// What a row of this layout becomes when `needed` is asked of it: all of `needed`, and what
+    /// else it has and `keep` wants, so that someone who goes back and forth between two plans
+    /// finds both plans' counters as they were.
+    func extended(to needed: RowLayout, keep: Set<String>) -> RowLayout {
+        let rest = slots.filter { slot in
+            keep.contains(slot.identity)
+                && !needed.slots.contains { $0.identity == slot.identity }
+        }
+        return RowLayout(needed.slots + rest)
+    }
+
+    func slot(_ identity: String) -> CounterSlot? { slots.first { $0.identity == identity } }
+}
+
+/// Where a step's counter stands in the rows of one layout, in bytes from the row's counters.
+struct SlotOffsets: BitwiseCopyable {
+    var head: UInt32
+    var ring: UInt32
 }
 
 /// Units used in the period that ends at `endSeconds`. All-zero bytes are an empty quota.

@@ -65,21 +65,12 @@ struct RowTable: ~Copyable {
         let new = makeRow(key, layout: layout, layoutBytes: layoutBytes)
         guard new != .none else { return .none }
         let to = row(new)
-        to.members = from.members
         to.lastUseSeconds = from.lastUseSeconds
         to.planTag = from.planTag
         migrate(from, to)
         slots[slotOf(old)] = Self.tag(key.hash) | UInt64(new.raw)
         arena.give(old, units: from.units)
         return new
-    }
-
-    /// Changes the owner that rows name; for an organization whose row moved.
-    func updateOwner(_ old: RowHandle, to new: RowHandle) {
-        for slot in 0...mask where slots[slot] != 0 {
-            let row = self.row(RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot])))
-            if row.owner == old { row.owner = new }
-        }
     }
 
     mutating func remove(_ handle: RowHandle) {

@@ -2,7 +2,7 @@ import TollgateWire
 
 /// How a sliding window is cut: `buckets` sub-buckets of `bucketNanoseconds`, and one more, because
 /// a window that does not begin on a sub-bucket's edge touches `buckets + 1` of them.
-package struct WindowShape: BitwiseCopyable, Sendable {
+package struct WindowShape: BitwiseCopyable, Sendable, Equatable {
     package let bucketNanoseconds: UInt64
     package let buckets: UInt16
     package let mode: WindowMode
@@ -56,7 +56,12 @@ package enum Window {
     /// Lets go of what has left the window. Never moves back: an older `now` changes nothing.
     @inline(__always)
     package static func advance(_ head: Head, _ ring: Ring, _ shape: WindowShape, now: BootTime) {
-        let index = now.nanoseconds / shape.bucketNanoseconds
+        advance(head, ring, shape, index: now.nanoseconds / shape.bucketNanoseconds)
+    }
+
+    /// `advance` for a caller that has divided once for many windows of the same shape.
+    @inline(__always)
+    static func advance(_ head: Head, _ ring: Ring, _ shape: WindowShape, index: UInt64) {
         let newest = head.pointee.newest
         guard index > newest else { return }
         head.pointee.newest = index
@@ -117,6 +122,14 @@ package enum Window {
     @inline(__always)
     package static func charge(_ head: Head, _ ring: Ring, _ shape: WindowShape, units: UInt64) {
         let cell = Int(head.pointee.newest % (UInt64(shape.buckets) + 1))
+        charge(head, ring, shape, cell: cell, units: units)
+    }
+
+    /// `charge` for a caller that knows the newest bucket's cell.
+    @inline(__always)
+    static func charge(
+        _ head: Head, _ ring: Ring, _ shape: WindowShape, cell: Int, units: UInt64
+    ) {
         let before = read(ring, shape, cell)
         let ceiling = cellMax(shape)
         let room = min(ceiling - before, UInt64.max - head.pointee.sum)

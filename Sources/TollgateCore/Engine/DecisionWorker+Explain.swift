@@ -1,0 +1,44 @@
+import TollgateWire
+
+/// The value of the extension *explain*: u16 count, then limit entries; also the body of USAGE.
+extension DecisionWorker {
+    func beginExplanation() {
+        explanationBytes = 2
+        explanation.storeLittle(UInt16(0), at: 0)
+    }
+
+    /// Adds an entry for every step, under the shard's lock. All entries of a plan and of the
+    /// addresses fit (`PolicyLimits`).
+    func add(_ program: StepRange, _ evaluation: Evaluation) {
+        let policy = evaluation.binding.policy
+        for index in Int(program.start)..<Int(program.end) {
+            let step = policy.steps[index]
+            let info = policy.limits[Int(step.limitIndex)]
+            let bytes = BodyBytes.limitEntry + info.name.count + info.meter.count
+            guard explanationBytes + bytes <= explanation.count - 1_024 else { return }
+            let used = evaluation.used(step)
+            let (sum, overflow) = used.addingReportingOverflow(units[Int(step.charge)])
+            let at = explanationBytes
+            explanation[at] = (step.isQuota ? LimitKind.quota : .rateLimit).rawValue
+            explanation[at + 1] = step.scope.rawValue
+            let refused = evaluation.isRefused && (overflow || sum > step.limit)
+            explanation[at + 2] = refused ? LimitEntryFlags.refused : 0
+            explanation[at + 3] = UInt8(info.name.count)
+            explanation[at + 4] = UInt8(info.meter.count)
+            for reserved in 5..<8 { explanation[at + reserved] = 0 }
+            explanation.storeLittle(used, at: at + 8)
+            explanation.storeLittle(UInt64(0), at: at + 16)
+            explanation.storeLittle(step.limit, at: at + 24)
+            explanation.storeLittle(step.limit > used ? step.limit - used : 0, at: at + 32)
+            explanation.storeLittle(evaluation.reset(step), at: at + 40)
+            explanation.storeLittle(evaluation.lengthMilliseconds(step), at: at + 48)
+            info.name.withUnsafeBytes { explanation.copy($0, to: at + BodyBytes.limitEntry) }
+            info.meter.withUnsafeBytes {
+                explanation.copy($0, to: at + BodyBytes.limitEntry + info.name.count)
+            }
+            explanationBytes += bytes
+            let count = UnsafeRawBufferPointer(explanation).loadLittle(at: 0, as: UInt16.self)
+            explanation.storeLittle(count + 1, at: 0)
+        }
+    }
+}

@@ -1,0 +1,171 @@
+import TollgateWire
+
+/// The opcodes that name a subject instead of proving it: CONSUME and USAGE.
+extension DecisionWorker {
+    /// Records what was used, whatever the limits say. `reply` has room for `replyBytesMax`.
+    package func consume(
+        _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        guard let binding else { preconditionFailure("consume before beginTurn") }
+        explanationBytes = 0
+        do {
+            let request = try SubjectRequest.consume(body)
+            let decision = try record(request, body, binding)
+            counters.add(decision.reason)
+            return Outcome(
+                status: .ok,
+                bytes: decision.write(
+                    to: reply, binding.policy,
+                    explanation: UnsafeRawBufferPointer(
+                        rebasing: explanation[..<explanationBytes])))
+        } catch {
+            return Self.refuse(error, into: reply)
+        }
+    }
+
+    private func record(
+        _ request: SubjectRequest, _ body: UnsafeRawBufferPointer, _ binding: PolicyBinding
+    ) throws(Refusal) -> Decision {
+        let policy = binding.policy
+        try readMeters(body, at: request.metersOffset, count: request.meterCount, policy)
+        guard let plan = policy.plans.find(request.plan) else {
+            throw Refusal(.unknownPlan, "CONSUME: the policy defines no plan of that name")
+        }
+        guard let operation = policy.operations.find(request.operation) else {
+            throw Refusal(.unknownOperation, "CONSUME: the policy defines no such operation")
+        }
+        let compiled = policy.compiledOperations[operation]
+        try setUnits(compiled, policy, defaults: false)
+        let principal = principal(request, plan: plan)
+        var decision = Decision()
+        decision.user = request.user
+        decision.organization = request.organization
+        decision.plan = plan
+        decision.operation = operation
+        if principal.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
+        let dryRun = request.flags & RequestFlags.dryRun != 0
+        if dryRun { decision.flags |= DecisionFlags.dryRun }
+        let explain = request.flags & RequestFlags.explain != 0
+        if explain { beginExplanation() }
+        recordStage(
+            principal, policy.program(plan: plan, operation: operation), dryRun: dryRun,
+            explain: explain, binding, &decision)
+        return decision
+    }
+
+    private func recordStage(
+        _ principal: Principal, _ program: StepRange, dryRun: Bool, explain: Bool,
+        _ binding: PolicyBinding, _ decision: inout Decision
+    ) {
+        guard !program.isEmpty else { return }
+        let shard = engine.tenantShard(principal.organizationHash)
+        shard.pointee.lock.lock()
+        defer { shard.pointee.lock.unlock() }
+        guard
+            let (user, shared) = tenantRows(
+                principal, in: &shard.pointee.table, create: !dryRun, binding)
+        else {
+            decision.reason = .capacityExhausted
+            engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
+            return
+        }
+        var evaluation = Evaluation(
+            binding, units: units, now: now, turn: turn, period: clock.period, user: user,
+            shared: shared)
+        evaluation.look(program)
+        if evaluation.isRefused { decision.flags |= DecisionFlags.overage }
+        if !dryRun { evaluation.charge(program) }
+        decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
+        decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
+        if explain { add(program, evaluation) }
+    }
+
+    private func principal(_ request: SubjectRequest, plan: Int) -> Principal {
+        Principal(
+            user: request.user, organization: request.organization,
+            isPersonal: request.flags & RequestFlags.personalOrganization != 0, plan: plan,
+            permissions: PermissionSet(), hash: engine.hash)
+    }
+
+    /// Answers USAGE: every limit of the plan, for the organization and, when named, the user.
+    package func usage(
+        _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        guard let binding else { preconditionFailure("usage before beginTurn") }
+        do throws(Refusal) {
+            let request = try SubjectRequest.usage(body)
+            var reader = ByteReader(body, at: request.metersOffset)
+            try Self.skipExtensions(&reader)
+            var plan = -1
+            if request.plan.count > 0 {
+                guard let named = binding.policy.plans.find(request.plan) else {
+                    throw Refusal(.unknownPlan, "USAGE: the policy defines no plan of that name")
+                }
+                plan = named
+            }
+            beginExplanation()
+            for index in 0..<WireLimits.metersMax { units[index] = 0 }
+            plan = look(principal(request, plan: plan), binding)
+            return Outcome(status: .ok, bytes: writeUsage(plan: plan, binding.policy, reply))
+        } catch {
+            return Self.refuse(error, into: reply)
+        }
+    }
+
+    /// Fills the explanation, and returns the plan that it was looked up by; -1 when the subject
+    /// is not known and no plan was named.
+    private func look(_ named: Principal, _ binding: PolicyBinding) -> Int {
+        var principal = named
+        let shard = engine.tenantShard(principal.organizationHash)
+        shard.pointee.lock.lock()
+        defer { shard.pointee.lock.unlock() }
+        if principal.plan < 0 {
+            principal.plan = lastPlan(principal, shard.pointee.table, binding.policy)
+        }
+        guard principal.plan >= 0,
+            let (user, shared) = tenantRows(
+                principal, in: &shard.pointee.table, create: false, binding)
+        else { return principal.plan }
+        let evaluation = Evaluation(
+            binding, units: units, now: now, turn: turn, period: clock.period, user: user,
+            shared: shared)
+        let all = binding.policy.compiledPlans[principal.plan].all
+        for index in Int(all.start)..<Int(all.end) {
+            let scope = binding.policy.steps[index].scope
+            guard scope != .user || principal.user.count > 0 else { continue }
+            add(StepRange(start: Int32(index), end: Int32(index + 1)), evaluation)
+        }
+        return principal.plan
+    }
+
+    /// The plan that the user's row, else the organization's, was last decided with.
+    private func lastPlan(
+        _ principal: Principal, _ table: borrowing RowTable, _ policy: PolicyImage
+    ) -> Int {
+        var handle = RowHandle.none
+        if principal.user.count > 0 { handle = table.find(principal.userKey) }
+        if handle == .none { handle = table.find(principal.organizationKey) }
+        guard handle != .none else { return -1 }
+        let tag = table.row(handle).planTag
+        return policy.compiledPlans.firstIndex { $0.tag == tag } ?? -1
+    }
+
+    private func writeUsage(
+        plan: Int, _ policy: PolicyImage, _ reply: UnsafeMutableRawBufferPointer
+    ) -> Int {
+        reply.storeLittle(UInt64(0), at: 0)
+        reply[0] = explanation[0]
+        reply[1] = explanation[1]
+        var end = BodyBytes.usageReply
+        if plan >= 0 {
+            policy.plans.withName(plan) { name in
+                reply[2] = UInt8(name.count)
+                reply.copy(name, to: end)
+                end += name.count
+            }
+        }
+        let entries = UnsafeRawBufferPointer(rebasing: explanation[2..<explanationBytes])
+        reply.copy(entries, to: end)
+        return end + entries.count
+    }
+}

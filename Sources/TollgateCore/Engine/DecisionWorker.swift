@@ -1,0 +1,183 @@
+import Synchronization
+import TollgateWire
+
+/// Decides requests, one at a time, for one thread: the whole check path behind the framing.
+///
+/// Owned by one reactor and used by its thread alone; shares the engine's shards with the others.
+/// `check`, `consume` and `usage` do not allocate in steady state, read no clock and do no I/O.
+/// Every body is taken as it comes: nothing a peer sends traps.
+package final class DecisionWorker {
+    /// Room that a reply may need, in bytes.
+    package static let replyBytesMax = 32_768
+
+    package let counters = DecisionCounters()
+    let engine: Engine
+    var verifier = TokenVerifier()
+    let cache = PrincipalCache()
+    /// Weighted units of each charge of the request's operation.
+    let units: UnsafeMutablePointer<UInt64>
+    /// Meters that the request names: index and units, as far as `meterCount`.
+    let meters: UnsafeMutablePointer<RequestedMeter>
+    var meterCount = 0
+    let explanation: UnsafeMutableRawBufferPointer
+    var explanationBytes = 0
+    /// Set by `beginTurn`, which comes before any request.
+    var binding: PolicyBinding?
+    var now = Moment(boot: BootTime(nanoseconds: 0), wall: WallTime(milliseconds: 0))
+    var clock = BillingClock.Reading(
+        period: WallTime(milliseconds: 0), expiry: WallTime(milliseconds: 0), heldForward: false)
+    var turn: UInt64 = 0
+    var nowSeconds: UInt32 = 0
+    var sweepShard = 0
+
+    struct RequestedMeter: BitwiseCopyable {
+        var meter: Int
+        var units: UInt64
+    }
+
+    init(_ engine: Engine) {
+        self.engine = engine
+        units = .allocate(capacity: WireLimits.metersMax)
+        units.initialize(repeating: 0, count: WireLimits.metersMax)
+        meters = .allocate(capacity: WireLimits.metersMax)
+        meters.initialize(
+            repeating: RequestedMeter(meter: 0, units: 0), count: WireLimits.metersMax)
+        explanation = .allocate(byteCount: Self.replyBytesMax, alignment: 8)
+    }
+
+    deinit {
+        units.deallocate()
+        meters.deallocate()
+        explanation.deallocate()
+    }
+
+    /// Sets the moment and the policy that all requests up to the next call are decided by.
+    /// Allocates only when the policy is another than before.
+    package func beginTurn(_ now: Moment, policy: PolicyImage) {
+        if binding?.policy !== policy {
+            binding = PolicyBinding(policy, engine.layouts)
+            cache.clear()
+        }
+        turn &+= 1
+        self.now = now
+        nowSeconds = UInt32(truncatingIfNeeded: now.boot.nanoseconds / 1_000_000_000)
+        clock = engine.read(now)
+        binding?.setPeriods(at: clock.period)
+    }
+
+    /// Decides a CHECK. `reply` has room for `replyBytesMax`.
+    package func check(
+        _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        guard let binding else { preconditionFailure("check before beginTurn") }
+        explanationBytes = 0
+        do {
+            let request = try CheckRequest(decoding: body)
+            let decision = try decide(request, body, binding)
+            counters.add(decision.reason)
+            let shown = conceal(decision, binding.policy)
+            return Outcome(
+                status: .ok,
+                bytes: shown.write(
+                    to: reply, binding.policy,
+                    explanation: UnsafeRawBufferPointer(
+                        rebasing: explanation[..<explanationBytes])))
+        } catch {
+            return Self.refuse(error, into: reply)
+        }
+    }
+
+    /// Every refused credential looks alike, unless the policy says otherwise.
+    private func conceal(_ decision: Decision, _ policy: PolicyImage) -> Decision {
+        let number = decision.reason.rawValue
+        guard number >= Reason.credentialMalformed.rawValue,
+            number <= Reason.credentialKindUnsupported.rawValue, !policy.revealsCredentialFailures
+        else { return decision }
+        var shown = decision
+        shown.reason = .credentialInvalid
+        return shown
+    }
+
+    /// Writes a status' detail.
+    static func refuse(
+        _ refusal: Refusal, into reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        let bytes = refusal.detail.withUTF8Buffer { text -> Int in
+            reply.copy(UnsafeRawBufferPointer(text), to: 0)
+            return text.count
+        }
+        return Outcome(status: refusal.status, bytes: bytes)
+    }
+
+    /// The order of checks is that of the reasons' numbers: Protocol.md, "Reasons".
+    private func decide(
+        _ request: CheckRequest, _ body: UnsafeRawBufferPointer, _ binding: PolicyBinding
+    ) throws(Refusal) -> Decision {
+        let policy = binding.policy
+        try readMeters(body, at: request.metersOffset, count: request.meterCount, policy)
+        var decision = Decision()
+        if request.flags & RequestFlags.dryRun != 0 { decision.flags = DecisionFlags.dryRun }
+        switch match(request, policy) {
+        case .operation(let index):
+            decision.operation = index
+            try setUnits(policy.compiledOperations[index], policy)
+        case .notCanonical:
+            decision.reason = .pathNotCanonical
+            return decision
+        case .none: break
+        }
+        let address = AddressKey(request, engine.hash)
+        guard let principal = authenticate(request, address, binding, &decision) else {
+            return decision
+        }
+        decision.user = principal.user
+        decision.organization = principal.organization
+        if principal.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
+        decision.plan = principal.plan
+        guard principal.plan >= 0 else {
+            decision.reason = .planUnknown
+            return decision
+        }
+        guard decision.operation >= 0 else {
+            decision.reason = .operationUnknown
+            return decision
+        }
+        let operation = policy.compiledOperations[decision.operation]
+        if operation.permission >= 0, !principal.permissions.contains(Int(operation.permission)) {
+            decision.reason = .permissionDenied
+            return decision
+        }
+        charge(principal, operation, address, request.flags, binding, &decision)
+        return decision
+    }
+
+    @inline(__always)
+    private func match(_ request: CheckRequest, _ policy: PolicyImage) -> RouteMatch {
+        if request.byRoute {
+            return policy.routes.match(method: request.method, path: request.operation)
+        }
+        guard let index = policy.operations.find(request.operation) else { return .none }
+        return .operation(index)
+    }
+
+    /// The address stage, then the tenant stage.
+    @inline(__always)
+    private func charge(
+        _ principal: Principal, _ operation: CompiledOperation, _ address: AddressKey?,
+        _ flags: UInt16, _ binding: PolicyBinding, _ decision: inout Decision
+    ) {
+        let dryRun = flags & RequestFlags.dryRun != 0
+        let explain = flags & RequestFlags.explain != 0
+        if explain { beginExplanation() }
+        if let address, !operation.addressSteps.isEmpty {
+            addressStage(
+                address, operation.addressSteps, dryRun: dryRun, explain: explain, binding,
+                &decision)
+        }
+        let program = binding.policy.program(plan: principal.plan, operation: decision.operation)
+        // After a refusal by address the tenant is only looked at, so that retry-after is true.
+        tenantStage(
+            principal, program, dryRun: dryRun || decision.reason != .none, explain: explain,
+            binding, &decision)
+    }
+}

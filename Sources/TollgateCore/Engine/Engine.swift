@@ -1,0 +1,133 @@
+import Synchronization
+
+/// What an engine is made with. Ceilings bound memory: nobody new is let in beyond them.
+package struct EngineConfiguration: Sendable {
+    /// Random, secret, drawn once per process: nobody may choose where names fall.
+    package var hashKey: (UInt64, UInt64)
+    package var organizationsMax = 100_000
+    package var usersMax = 1_000_000
+    package var addressesMax = 1_000_000
+
+    package init(hashKey: (UInt64, UInt64)) { self.hashKey = hashKey }
+}
+
+/// What an engine holds now.
+package struct EngineGauges: Sendable {
+    package var organizations: Int
+    package var users: Int
+    package var addresses: Int
+    /// Bytes of all tables of counters.
+    package var counterBytes: Int
+    /// Requests refused because a table was at its ceiling.
+    package var capacityRefusals: UInt64
+    /// Requests of addresses that shared the overflow row.
+    package var addressOverflows: UInt64
+    /// The wall clock ran ahead by more than a day and is not believed.
+    package var clockHeldForward: Bool
+}
+
+/// Rows of one shard and their lock. Everything of an organization lies in one tenant shard.
+struct Shard: ~Copyable {
+    let lock = Lock()
+    var table = RowTable()
+}
+
+/// All counters: tenant shards, chosen by organization, and address shards. Shared by the workers,
+/// one per thread; a worker holds at most one shard's lock at a time.
+package final class Engine: Sendable {
+    static let shardCount = 64
+
+    let configuration: EngineConfiguration
+    let hash: KeyedHash
+    let layouts = LayoutRegistry()
+    // Each shard is guarded by its own lock; the pointers never change.
+    private nonisolated(unsafe) let tenantShards: UnsafeMutablePointer<Shard>
+    private nonisolated(unsafe) let addressShards: UnsafeMutablePointer<Shard>
+    let organizations = Atomic<Int>(0)
+    let users = Atomic<Int>(0)
+    let addresses = Atomic<Int>(0)
+    let capacityRefusals = Atomic<UInt64>(0)
+    let addressOverflows = Atomic<UInt64>(0)
+    let heldForward = Atomic<Bool>(false)
+    /// Boottime, nanoseconds, of the last refused credential of anybody; 0 is never.
+    let lastInvalidCredential = Atomic<UInt64>(0)
+    private let clockLock = Lock()
+    // Guarded by `clockLock`.
+    private nonisolated(unsafe) var clock = BillingClock()
+
+    package init(_ configuration: EngineConfiguration) {
+        self.configuration = configuration
+        hash = KeyedHash(configuration.hashKey)
+        tenantShards = .allocate(capacity: Self.shardCount)
+        addressShards = .allocate(capacity: Self.shardCount)
+        for index in 0..<Self.shardCount {
+            (tenantShards + index).initialize(to: Shard())
+            (addressShards + index).initialize(to: Shard())
+        }
+    }
+
+    deinit {
+        tenantShards.deinitialize(count: Self.shardCount)
+        addressShards.deinitialize(count: Self.shardCount)
+        tenantShards.deallocate()
+        addressShards.deallocate()
+    }
+
+    package func makeWorker() -> DecisionWorker { DecisionWorker(self) }
+
+    /// The upper bits: the table inside uses the lower ones.
+    @inline(__always)
+    func tenantShard(_ hash: UInt64) -> UnsafeMutablePointer<Shard> {
+        tenantShards + Int(truncatingIfNeeded: hash &>> 58)
+    }
+
+    @inline(__always)
+    func addressShard(_ hash: UInt64) -> UnsafeMutablePointer<Shard> {
+        addressShards + Int(truncatingIfNeeded: hash &>> 58)
+    }
+
+    func shard(_ index: Int, ofAddresses: Bool) -> UnsafeMutablePointer<Shard> {
+        (ofAddresses ? addressShards : tenantShards) + index
+    }
+
+    /// What the clocks mean, the same for all workers.
+    func read(_ now: Moment) -> BillingClock.Reading {
+        clockLock.lock()
+        let reading = clock.observe(now)
+        clockLock.unlock()
+        heldForward.store(reading.heldForward, ordering: .relaxed)
+        return reading
+    }
+
+    /// Believe a wall clock that jumped ahead by more than a day.
+    package func confirmClock() {
+        clockLock.lock()
+        clock.confirm()
+        clockLock.unlock()
+    }
+
+    /// Takes each shard's lock for a moment: for an operator's question, not for every request.
+    package var gauges: EngineGauges {
+        var bytes = 0
+        for index in 0..<Self.shardCount {
+            for shard in [tenantShards + index, addressShards + index] {
+                shard.pointee.lock.lock()
+                bytes += shard.pointee.table.bytesTaken
+                shard.pointee.lock.unlock()
+            }
+        }
+        return EngineGauges(
+            organizations: organizations.load(ordering: .relaxed),
+            users: users.load(ordering: .relaxed), addresses: addresses.load(ordering: .relaxed),
+            counterBytes: bytes, capacityRefusals: capacityRefusals.load(ordering: .relaxed),
+            addressOverflows: addressOverflows.load(ordering: .relaxed),
+            clockHeldForward: heldForward.load(ordering: .relaxed))
+    }
+
+    /// Takes a place among `count`, of which there are `max`; false at the ceiling.
+    func reserve(_ count: borrowing Atomic<Int>, max: Int) -> Bool {
+        if count.wrappingAdd(1, ordering: .relaxed).newValue <= max { return true }
+        count.wrappingSubtract(1, ordering: .relaxed)
+        return false
+    }
+}

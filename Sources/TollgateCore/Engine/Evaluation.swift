@@ -1,0 +1,193 @@
+import TollgateWire
+
+/// A row as one request sees it: where it is, and where its counters stand. `base` is `nil` for a
+/// subject of whom nothing is known: all its counters are zero.
+struct RowView: BitwiseCopyable {
+    var row: Row?
+    var offsets: UnsafeMutablePointer<SlotOffsets>?
+
+    static var none: RowView { RowView(row: nil, offsets: nil) }
+}
+
+/// Evaluates the steps of one stage under its shard's lock: looks at every limit, and then, when
+/// all admit, charges every limit. Made per request on the stack.
+struct Evaluation {
+    let binding: PolicyBinding
+    let units: UnsafeMutablePointer<UInt64>
+    let now: Moment
+    let turn: UInt64
+    let period: WallTime
+    /// Rows by scope: users' limits count in `user`, all others in `shared`.
+    var user: RowView
+    var shared: RowView
+    /// Steps whose limit the reply may show; -1 is none.
+    private(set) var rateStep = -1
+    private(set) var quotaStep = -1
+    private var rateFraction = Double.infinity
+    private var quotaFraction = Double.infinity
+    private(set) var rateRefused = false
+    private(set) var quotaRefused = false
+    /// The longest wait of any limit that refuses.
+    private(set) var retryMilliseconds: UInt32 = 0
+    private var rateRetry: UInt32 = 0
+    private var quotaRetry: UInt32 = 0
+
+    init(
+        _ binding: PolicyBinding, units: UnsafeMutablePointer<UInt64>, now: Moment, turn: UInt64,
+        period: WallTime, user: RowView, shared: RowView
+    ) {
+        self.binding = binding
+        self.units = units
+        self.now = now
+        self.turn = turn
+        self.period = period
+        self.user = user
+        self.shared = shared
+    }
+
+    var isRefused: Bool { rateRefused || quotaRefused }
+
+    @inline(__always)
+    private func view(_ step: ChargeStep) -> RowView { step.scope == .user ? user : shared }
+
+    /// Units used now, the window advanced or the period rolled.
+    @inline(__always)
+    func used(_ step: ChargeStep) -> UInt64 {
+        let view = view(step)
+        guard let row = view.row, let offsets = view.offsets else { return 0 }
+        let place = offsets[Int(step.slot)]
+        if step.isQuota {
+            let cell = row.quota(Int(place.head))
+            cell.pointee.roll(to: binding.intervals[Int(step.form)])
+            return cell.pointee.used
+        }
+        let shape = binding.turnShape(Int(step.form), turn: turn, now: now.boot)
+        let head = row.head(Int(place.head))
+        let ring = row.counters + Int(place.ring)
+        Window.advance(head, ring, shape.shape, index: shape.index)
+        return Window.used(head, ring, shape.shape, now: now.boot)
+    }
+
+    /// Looks at every step. Charges nothing.
+    @inline(__always)
+    mutating func look(_ range: StepRange) {
+        let steps = binding.policy.steps
+        var index = Int(range.start)
+        while index < Int(range.end) {
+            let step = steps[index]
+            let used = used(step)
+            let wanted = units[Int(step.charge)]
+            let (sum, overflow) = used.addingReportingOverflow(wanted)
+            if overflow || sum > step.limit {
+                refuse(index, step, wanted)
+            } else {
+                let fraction = Double(step.limit &- sum) * step.inverseLimit
+                if step.isQuota {
+                    if fraction < quotaFraction, !quotaRefused { (quotaStep, quotaFraction) = (index, fraction) }
+                } else if fraction < rateFraction, !rateRefused {
+                    (rateStep, rateFraction) = (index, fraction)
+                }
+            }
+            index &+= 1
+        }
+    }
+
+    @inline(never)
+    private mutating func refuse(_ index: Int, _ step: ChargeStep, _ wanted: UInt64) {
+        let retry = retryMilliseconds(step, wanted)
+        retryMilliseconds = max(retryMilliseconds, retry)
+        if step.isQuota {
+            if !quotaRefused || retry > quotaRetry { (quotaStep, quotaRetry) = (index, retry) }
+            quotaRefused = true
+        } else {
+            if !rateRefused || retry > rateRetry { (rateStep, rateRetry) = (index, retry) }
+            rateRefused = true
+        }
+    }
+
+    private func retryMilliseconds(_ step: ChargeStep, _ wanted: UInt64) -> UInt32 {
+        guard wanted <= step.limit else { return WireLimits.retryNever }
+        if step.isQuota {
+            return UInt32(clamping: min(periodLeft(step), UInt64(WireLimits.retryNever - 1)))
+        }
+        let view = view(step)
+        guard let row = view.row, let offsets = view.offsets else { return 0 }
+        let place = offsets[Int(step.slot)]
+        return Window.retryMilliseconds(
+            row.head(Int(place.head)), row.counters + Int(place.ring),
+            binding.turnShapes[Int(step.form)].shape, now: now.boot, units: wanted,
+            limit: step.limit)
+    }
+
+    /// Milliseconds until the quota's period ends.
+    private func periodLeft(_ step: ChargeStep) -> UInt64 {
+        let end = binding.intervals[Int(step.form)].end
+        guard end < Int64.max / 1_000 else { return WireLimits.resetNever }
+        return UInt64(max(0, end &* 1_000 &- period.milliseconds))
+    }
+
+    /// Charges every step, after `look` found that all admit (or, for CONSUME, whatever it
+    /// found). Nothing wraps: windows and quotas saturate.
+    @inline(__always)
+    func charge(_ range: StepRange) {
+        let steps = binding.policy.steps
+        var index = Int(range.start)
+        while index < Int(range.end) {
+            let step = steps[index]
+            index &+= 1
+            let wanted = units[Int(step.charge)]
+            let view = view(step)
+            guard wanted > 0, let row = view.row, let offsets = view.offsets else { continue }
+            let place = offsets[Int(step.slot)]
+            if step.isQuota {
+                let cell = row.quota(Int(place.head))
+                let (sum, overflow) = cell.pointee.used.addingReportingOverflow(wanted)
+                cell.pointee.used = overflow ? .max : sum
+                continue
+            }
+            let shape = binding.turnShapes[Int(step.form)]
+            let head = row.head(Int(place.head))
+            let ring = row.counters + Int(place.ring)
+            if head.pointee.newest == shape.index {
+                Window.charge(head, ring, shape.shape, cell: shape.cell, units: wanted)
+            } else {
+                // Another worker's turn began later and has moved the window on.
+                Window.charge(head, ring, shape.shape, units: wanted)
+            }
+        }
+    }
+
+    /// What a reply says of a step's limit, after the charge if there was one.
+    @inline(__always)
+    func state(_ index: Int, isRefused: Bool) -> LimitState {
+        guard index >= 0 else { return LimitState() }
+        let step = binding.policy.steps[index]
+        let used = used(step)
+        let remaining = step.limit > used ? step.limit &- used : 0
+        return LimitState(
+            index: Int(step.limitIndex), limit: step.limit, remaining: remaining,
+            resetMilliseconds: reset(step), fraction: Double(remaining) * step.inverseLimit,
+            isRefused: isRefused)
+    }
+
+    func reset(_ step: ChargeStep) -> UInt64 {
+        if step.isQuota { return periodLeft(step) }
+        let view = view(step)
+        guard let row = view.row, let offsets = view.offsets else { return 0 }
+        let place = offsets[Int(step.slot)]
+        return Window.resetMilliseconds(
+            row.head(Int(place.head)), row.counters + Int(place.ring),
+            binding.turnShapes[Int(step.form)].shape, now: now.boot)
+    }
+
+    /// Milliseconds that the window or the period lasts.
+    func lengthMilliseconds(_ step: ChargeStep) -> UInt64 {
+        guard step.isQuota else {
+            return binding.policy.limits[Int(step.limitIndex)].windowMilliseconds
+        }
+        let interval = binding.intervals[Int(step.form)]
+        let (seconds, overflow) = interval.end.subtractingReportingOverflow(interval.start)
+        guard !overflow, seconds >= 0, seconds < Int64.max / 1_000 else { return .max }
+        return UInt64(seconds) * 1_000
+    }
+}

@@ -1,0 +1,42 @@
+import Synchronization
+
+/// Every row layout that was ever in use, by number. Grows, never shrinks: rows name their layout
+/// by number, and outlive policies.
+///
+/// Adding takes the lock; reading does not, so it may happen under a shard's lock: an entry is
+/// written before `count` says that it is there, and never again.
+final class LayoutRegistry: Sendable {
+    static let layoutsMax = 65_536
+
+    private let lock = Lock()
+    private let count = Atomic<Int>(0)
+    // Entries below `count` are immutable; the one at `count` is written under the lock.
+    private nonisolated(unsafe) let layouts: UnsafeMutablePointer<RowLayout>
+    // Guarded by the lock.
+    private nonisolated(unsafe) var numbers: [RowLayout: UInt32] = [:]
+
+    init() { layouts = .allocate(capacity: Self.layoutsMax) }
+
+    deinit {
+        layouts.deinitialize(count: count.load(ordering: .acquiring))
+        layouts.deallocate()
+    }
+
+    /// The number of a layout, given on first sight.
+    func number(of layout: RowLayout) -> UInt32 {
+        lock.lock()
+        defer { lock.unlock() }
+        if let known = numbers[layout] { return known }
+        let next = count.load(ordering: .relaxed)
+        precondition(next < Self.layoutsMax, "more distinct row layouts than a daemon's life holds")
+        (layouts + next).initialize(to: layout)
+        numbers[layout] = UInt32(next)
+        count.store(next + 1, ordering: .releasing)
+        return UInt32(next)
+    }
+
+    func layout(_ number: UInt32) -> RowLayout {
+        precondition(Int(number) < count.load(ordering: .acquiring))
+        return layouts[Int(number)]
+    }
+}

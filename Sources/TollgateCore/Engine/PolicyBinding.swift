@@ -1,0 +1,154 @@
+/// A policy as one worker uses it: layout numbers of the engine's registry, where each limit's
+/// counter stands, and what the present moment is in terms of the policy's shapes and calendars.
+///
+/// Owned by one `DecisionWorker`; made when it first sees a policy.
+final class PolicyBinding {
+    /// A shape's newest sub-bucket at this turn's moment.
+    struct TurnShape: BitwiseCopyable {
+        var shape: WindowShape
+        var turn: UInt64 = 0
+        var index: UInt64 = 0
+        var cell = 0
+    }
+
+    let policy: PolicyImage
+    private let registry: LayoutRegistry
+    /// By index into `policy.layouts`.
+    private let numbers: UnsafeMutablePointer<UInt32>
+    private let ownOffsets: UnsafeMutablePointer<UnsafeMutablePointer<SlotOffsets>>
+    let layoutBytes: UnsafeMutablePointer<Int>
+    let turnShapes: UnsafeMutablePointer<TurnShape>
+    let intervals: UnsafeMutablePointer<PeriodInterval>
+    /// Offsets in rows of other layouts that hold all counters of one of the policy's:
+    /// by (row's layout number, policy's layout index).
+    private var foreign: [UInt64: UnsafeMutablePointer<SlotOffsets>] = [:]
+
+    init(_ policy: PolicyImage, _ registry: LayoutRegistry) {
+        self.policy = policy
+        self.registry = registry
+        numbers = .allocate(capacity: policy.layouts.count)
+        ownOffsets = .allocate(capacity: policy.layouts.count)
+        layoutBytes = .allocate(capacity: policy.layouts.count)
+        for (index, layout) in policy.layouts.enumerated() {
+            numbers[index] = registry.number(of: layout)
+            layoutBytes[index] = layout.bytes
+            ownOffsets[index] = .allocate(capacity: layout.slots.count)
+            for (slot, counter) in layout.slots.enumerated() {
+                ownOffsets[index][slot] = Self.offsets(counter)
+            }
+        }
+        turnShapes = .allocate(capacity: policy.shapes.count)
+        for (index, shape) in policy.shapes.enumerated() {
+            (turnShapes + index).initialize(to: TurnShape(shape: shape))
+        }
+        intervals = .allocate(capacity: policy.calendars.count)
+        for index in policy.calendars.indices {
+            (intervals + index).initialize(to: PeriodInterval(start: 0, end: 0))
+        }
+    }
+
+    deinit {
+        for index in policy.layouts.indices { ownOffsets[index].deallocate() }
+        for table in foreign.values { table.deallocate() }
+        numbers.deallocate()
+        ownOffsets.deallocate()
+        layoutBytes.deallocate()
+        turnShapes.deallocate()
+        intervals.deallocate()
+    }
+
+    private static func offsets(_ slot: CounterSlot) -> SlotOffsets {
+        SlotOffsets(head: UInt32(slot.headOffset), ring: UInt32(slot.ringOffset))
+    }
+
+    /// The periods that `now` lies in.
+    func setPeriods(at now: WallTime) {
+        for index in policy.calendars.indices where now.seconds >= intervals[index].end {
+            let calendar = policy.calendars[index]
+            intervals[index] = Calendar.interval(of: calendar.period, at: now, zone: calendar.zone)
+        }
+    }
+
+    /// The shape with its newest sub-bucket, computed once per turn.
+    @inline(__always)
+    func turnShape(_ index: Int, turn: UInt64, now: BootTime) -> TurnShape {
+        let shape = turnShapes + index
+        if shape.pointee.turn != turn {
+            shape.pointee.turn = turn
+            shape.pointee.index = now.nanoseconds / shape.pointee.shape.bucketNanoseconds
+            shape.pointee.cell = Int(
+                shape.pointee.index % (UInt64(shape.pointee.shape.buckets) + 1))
+        }
+        return shape.pointee
+    }
+
+    @inline(__always)
+    func number(_ layout: Int) -> UInt32 { numbers[layout] }
+
+    /// Where the counters of the policy's layout `layout` stand in `row`; `nil` when some do not,
+    /// and the row has to be migrated first.
+    @inline(__always)
+    func offsets(of layout: Int, in row: Row) -> UnsafeMutablePointer<SlotOffsets>? {
+        if row.layout == numbers[layout] { return ownOffsets[layout] }
+        return foreignOffsets(of: layout, in: row.layout)
+    }
+
+    @inline(never)
+    private func foreignOffsets(
+        of layout: Int, in number: UInt32
+    ) -> UnsafeMutablePointer<SlotOffsets>? {
+        let key = UInt64(number) << 32 | UInt64(layout)
+        if let known = foreign[key] { return known }
+        let needed = policy.layouts[layout].slots
+        let table = UnsafeMutablePointer<SlotOffsets>.allocate(capacity: needed.count)
+        let held = registry.layout(number)
+        for (index, counter) in needed.enumerated() {
+            guard let slot = held.slot(counter.identity), slot.isSameCounter(as: counter) else {
+                table.deallocate()
+                return nil
+            }
+            table[index] = Self.offsets(slot)
+        }
+        foreign[key] = table
+        return table
+    }
+
+    /// The layout that a row gets when its own lacks counters of `layout`.
+    func extendedLayout(of row: Row, for layout: Int) -> (number: UInt32, layout: RowLayout) {
+        let extended = registry.layout(row.layout).extended(
+            to: policy.layouts[layout], keep: policy.identities)
+        // A row that would grow too large keeps what the plan needs.
+        let fits = extended.bytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
+        let chosen = fits ? extended : policy.layouts[layout]
+        return (registry.number(of: chosen), chosen)
+    }
+
+    /// Copies what both layouts count from one row to another.
+    func migrate(from: Row, to: Row, _ layout: RowLayout, now: BootTime) {
+        for new in layout.slots {
+            guard let old = registry.layout(from.layout).slot(new.identity) else { continue }
+            switch (old.shape, new.shape) {
+            case (nil, nil):
+                to.quota(new.headOffset).pointee = from.quota(old.headOffset).pointee
+            case (let a?, let b?):
+                Window.migrate(
+                    from.head(old.headOffset), from.counters + old.ringOffset, a,
+                    to: to.head(new.headOffset), to.counters + new.ringOffset, b, now: now)
+            default: break
+            }
+        }
+    }
+
+    /// Whether nothing would be forgotten with the row.
+    func isIdle(_ row: Row, boot: BootTime, wall: WallTime) -> Bool {
+        for slot in registry.layout(row.layout).slots {
+            if let shape = slot.shape {
+                if !Window.isIdle(row.head(slot.headOffset), shape, now: boot) { return false }
+            } else {
+                let cell = row.quota(slot.headOffset).pointee
+                if cell.used > 0, wall.seconds < cell.endSeconds { return false }
+            }
+        }
+        return true
+    }
+}

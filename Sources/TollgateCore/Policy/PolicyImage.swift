@@ -1,0 +1,186 @@
+import TollgateWire
+
+/// One limit that an operation touches under a plan, ready to be evaluated.
+struct ChargeStep: BitwiseCopyable {
+    var limit: UInt64
+    /// 1 / limit, to compare what remains of different limits; 0 for a limit of 0.
+    var inverseLimit: Double
+    var isQuota: Bool
+    var scope: LimitScope
+    /// Which of the operation's charges counts here; 0 in programs that only look.
+    var charge: UInt8
+    /// Index into the slots of the plan's layout for this scope.
+    var slot: UInt16
+    /// Index into `PolicyImage.limits`.
+    var limitIndex: UInt16
+    /// Index of the window's shape, or of the quota's calendar.
+    var form: UInt16
+}
+
+/// Steps of one program: indices into `PolicyImage.steps`.
+struct StepRange: BitwiseCopyable {
+    var start: Int32 = 0
+    var end: Int32 = 0
+
+    @inline(__always)
+    var isEmpty: Bool { start == end }
+}
+
+/// What an operation charges one meter with.
+struct CompiledCharge: BitwiseCopyable {
+    var meter: Int16
+    var weight: UInt64
+    /// Default units times weight.
+    var defaultWeighted: UInt64
+}
+
+struct CompiledOperation: BitwiseCopyable {
+    /// Index of the permission it needs; -1 is none.
+    var permission: Int16
+    var chargeStart: Int32
+    var chargeCount: Int32
+    var addressSteps: StepRange
+}
+
+/// A set of permissions, by index.
+struct PermissionSet: BitwiseCopyable, Equatable {
+    static let permissionsMax = 256
+    private var words = InlineArray<4, UInt64>(repeating: 0)
+
+    @inline(__always)
+    func contains(_ index: Int) -> Bool { words[index &>> 6 & 3] &>> UInt64(index & 63) & 1 == 1 }
+
+    mutating func insert(_ index: Int) { words[index &>> 6 & 3] |= 1 &<< UInt64(index & 63) }
+
+    mutating func formIntersection(_ other: PermissionSet) {
+        for index in 0..<4 { words[index] &= other.words[index] }
+    }
+
+    mutating func formUnion(_ other: PermissionSet) {
+        for index in 0..<4 { words[index] |= other.words[index] }
+    }
+
+    static func == (a: PermissionSet, b: PermissionSet) -> Bool {
+        a.words[0] == b.words[0] && a.words[1] == b.words[1] && a.words[2] == b.words[2]
+            && a.words[3] == b.words[3]
+    }
+}
+
+struct CompiledPlan: BitwiseCopyable {
+    var permissions: PermissionSet
+    /// Indices into `PolicyImage.layouts`.
+    var userLayout: Int32
+    var organizationLayout: Int32
+    /// Every limit of the plan, for USAGE.
+    var all: StepRange
+    /// Names the plan in rows, over policies: FNV-1a of the name.
+    var tag: UInt32
+}
+
+/// What replies and explanations say about a limit.
+struct LimitInfo {
+    var name: [UInt8]
+    var meter: [UInt8]
+    /// Of a window; 0 for a quota, whose period's length depends on the date.
+    var windowMilliseconds: UInt64
+}
+
+/// A calendar that quotas share.
+struct QuotaCalendar: Equatable {
+    var period: PeriodKind
+    var zone: ZoneRules
+}
+
+/// A policy compiled for the check path: names are indices, routes a trie, and what every
+/// operation charges under every plan is a flat list of steps, in the order user windows,
+/// organization windows, user quotas, organization quotas.
+///
+/// Immutable once made, so every thread may read it. Lives as long as a request decided by it.
+package final class PolicyImage: Sendable {
+    /// 1 at start, one more at each reload.
+    package let generation: UInt64
+    let meters: NameTable
+    let plans: NameTable
+    let operations: NameTable
+    let permissions: NameTable
+    let routes: RouteTable
+    let issuers: IssuerTable
+    // The buffers are written once in init and read-only until deinit: safe to share.
+    nonisolated(unsafe) let steps: UnsafeMutableBufferPointer<ChargeStep>
+    nonisolated(unsafe) let charges: UnsafeMutableBufferPointer<CompiledCharge>
+    nonisolated(unsafe) let compiledOperations: UnsafeMutableBufferPointer<CompiledOperation>
+    nonisolated(unsafe) let compiledPlans: UnsafeMutableBufferPointer<CompiledPlan>
+    /// By plan, then operation.
+    nonisolated(unsafe) let programs: UnsafeMutableBufferPointer<StepRange>
+    nonisolated(unsafe) let shapes: UnsafeMutableBufferPointer<WindowShape>
+    let limits: [LimitInfo]
+    let calendars: [QuotaCalendar]
+    let layouts: [RowLayout]
+    /// Identities of all counters, by which rows of former plans are judged.
+    let identities: Set<String>
+    /// Of rows of addresses: the address limits, then the window of invalid credentials.
+    let addressLayout: Int
+    let invalidCredentialStep: ChargeStep?
+    /// By issuer; -1 is none.
+    let defaultPlans: [Int]
+    let revealsCredentialFailures: Bool
+    let credentialBytesMax: Int
+
+    /// Checks and compiles. Throws everything that is wrong, and then there is no image.
+    package init(
+        compiling definition: PolicyDefinition, generation: UInt64
+    ) throws(PolicyCompileError) {
+        var compiler = PolicyCompiler(definition)
+        let parts = try compiler.compile()
+        self.generation = generation
+        meters = parts.meters
+        plans = parts.plans
+        operations = parts.operations
+        permissions = parts.permissions
+        routes = parts.routes
+        issuers = parts.issuers
+        steps = Self.copied(compiler.steps)
+        charges = Self.copied(compiler.charges)
+        compiledOperations = Self.copied(compiler.compiledOperations)
+        compiledPlans = Self.copied(compiler.compiledPlans)
+        programs = Self.copied(compiler.programs)
+        shapes = Self.copied(compiler.shapes)
+        limits = compiler.limits
+        calendars = compiler.calendars
+        layouts = compiler.layouts
+        identities = compiler.identities
+        addressLayout = compiler.addressLayout
+        invalidCredentialStep = compiler.invalidCredentialStep
+        defaultPlans = compiler.defaultPlans
+        revealsCredentialFailures = definition.revealsCredentialFailures
+        credentialBytesMax = definition.credentialBytesMax
+    }
+
+    deinit {
+        steps.deallocate()
+        charges.deallocate()
+        compiledOperations.deallocate()
+        compiledPlans.deallocate()
+        programs.deallocate()
+        shapes.deallocate()
+    }
+
+    /// What the operation charges under the plan.
+    @inline(__always)
+    func program(plan: Int, operation: Int) -> StepRange {
+        programs[plan &* compiledOperations.count &+ operation]
+    }
+
+    private static func copied<T: BitwiseCopyable>(_ array: [T]) -> UnsafeMutableBufferPointer<T> {
+        let buffer = UnsafeMutableBufferPointer<T>.allocate(capacity: array.count)
+        _ = buffer.initialize(from: array)
+        return buffer
+    }
+}
+
+/// What is wrong with a policy, each in one line.
+package struct PolicyCompileError: Error, Sendable, Equatable {
+    package var messages: [String]
+
+    package init(messages: [String]) { self.messages = messages }
+}
