@@ -1,4 +1,4 @@
-import Glibc
+import CAllocationCount
 import Testing
 import TollgateWire
 
@@ -130,14 +130,15 @@ import TollgateWire
         let pro = EngineHarness.token(plan: "pro_tier")
         let free = EngineHarness.token(plan: "free_tier")
         #expect(harness.check(pro, meters: [("tokens", 1)]).isAllowed)
-        for _ in 0..<2 { #expect(harness.check(free, operation: "models").isAllowed) }
+        #expect(harness.check(free, operation: "models").isAllowed)
+        // Both plans have a limit of that name: what counted under one counts under the other.
         #expect(harness.check(free, operation: "models").reason == .rateLimited)
         #expect(harness.check(pro, meters: [("tokens", 1)]).isAllowed)
         #expect(harness.check(pro, meters: [("tokens", 1)]).reason == .quotaExhausted)
         harness.advance(milliseconds: 3_000)
         #expect(harness.check(free, operation: "models").reason == .quotaExhausted)
         let used = harness.usage(organization: "acme", user: "ada", plan: "pro_tier")
-        #expect(used["monthly_tokens"] == 20 && used["daily_calls"] == 4)
+        #expect(used["monthly_tokens"] == 20 && used["daily_calls"] == 3)
     }
 
     @Test func countersSurviveAReloadThatKeepsTheirNames() throws {
@@ -276,6 +277,8 @@ import TollgateWire
         }
     }
 
+    #if !DEBUG
+    // Unoptimised code boxes what optimised code does not: Deploy/test runs this one optimised.
     @Test func aCheckAllocatesNothing() throws {
         let harness = try EngineHarness(.small(userPerSecond: 1 << 30, daily: 1 << 40))
         let bodies = (0..<50).map {
@@ -289,8 +292,9 @@ import TollgateWire
             }
         }
         for _ in 0..<3 { round() }
-        let before = mallinfo2().uordblks
+        let before = tg_allocations()
         for _ in 0..<100 { round() }
-        #expect(mallinfo2().uordblks <= before + 4_096)
+        #expect(tg_allocations() == before)
     }
+    #endif
 }
