@@ -18,7 +18,15 @@ let package = Package(
         .target(name: "TollgateWire", swiftSettings: strict),
         // 1: the decision, no I/O
         .target(name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"], swiftSettings: strict),
+        // 3: sockets
+        .target(
+            name: "TollgateServer", dependencies: ["TollgateCore", "TollgateWire", "CLinux", "COpenSSL"],
+            swiftSettings: strict),
         // Tests
+        .testTarget(
+            name: "TollgateServerTests",
+            dependencies: ["TollgateServer", "TollgateCore", "TollgateWire", "CLinux"],
+            swiftSettings: strict),
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
         .testTarget(name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
         .testTarget(

@@ -1,1 +1,113 @@
+#define _GNU_SOURCE 1
 #include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+int tg_peer_credentials(int fd, tg_peer *peer) {
+    struct ucred { int32_t pid; uint32_t uid; uint32_t gid; } raw;
+    socklen_t size = sizeof raw;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &raw, &size) != 0) return -1;
+    peer->pid = raw.pid; peer->uid = raw.uid; peer->gid = raw.gid;
+    return 0;
+}
+
+uint64_t tg_boottime(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int64_t tg_walltime(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int tg_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
+int tg_accept(int fd) {
+    int made = accept4(fd, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return made >= 0 ? made : -errno;
+}
+
+int tg_unix_socket(void) {
+    int made = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return made >= 0 ? made : -errno;
+}
+
+int tg_unix_attach(int fd, const char *path, size_t bytes, int connecting) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (bytes == 0 || bytes >= sizeof address.sun_path) return -ENAMETOOLONG;
+    for (size_t i = 0; i < bytes; i++) address.sun_path[i] = path[i];
+    const socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes + 1);
+    int result = connecting ? connect(fd, (const struct sockaddr *)&address, size)
+                            : bind(fd, (const struct sockaddr *)&address, size);
+    return result == 0 ? 0 : -errno;
+}
+
+int tg_epoll_set(int epoll, int operation, int fd, uint32_t events, uint64_t id) {
+    struct epoll_event event = {.events = events, .data = {.u64 = id}};
+    return epoll_ctl(epoll, operation, fd, &event) == 0 ? 0 : -errno;
+}
+
+int tg_epoll_wait(int epoll, struct epoll_event *events, int max, int milliseconds) {
+    int count = epoll_wait(epoll, events, max, milliseconds);
+    return count >= 0 ? count : -errno;
+}
+uint64_t tg_event_id(const struct epoll_event *events, int index) {
+    return events[index].data.u64;
+}
+uint32_t tg_event_mask(const struct epoll_event *events, int index) {
+    return events[index].events;
+}
+
+long tg_read(int fd, void *bytes, size_t count) {
+    long got = read(fd, bytes, count);
+    return got >= 0 ? got : -errno;
+}
+long tg_send(int fd, const void *bytes, size_t count) {
+    long sent = send(fd, bytes, count, MSG_NOSIGNAL);
+    return sent >= 0 ? sent : -errno;
+}
+
+int tg_signal_descriptor(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    if (pthread_sigmask(SIG_BLOCK, &set, 0) != 0) return -errno;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+int tg_no_core(void) {
+    struct rlimit none = {0, 0};
+    return setrlimit(RLIMIT_CORE, &none);
+}
+
+uint64_t tg_raise_descriptors(uint64_t wanted) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur;
+}
+

@@ -2,42 +2,53 @@
 #ifndef TOLLGATE_CLINUX_H
 #define TOLLGATE_CLINUX_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/eventfd.h>
 
 typedef struct { int32_t pid; uint32_t uid; uint32_t gid; } tg_peer;
 
 /// The credentials of the peer at the time it connected; 0 on success, else -1 and errno.
-static inline int tg_peer_credentials(int fd, tg_peer *peer) {
-    struct ucred { int32_t pid; uint32_t uid; uint32_t gid; } raw;
-    socklen_t size = sizeof raw;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &raw, &size) != 0) return -1;
-    peer->pid = raw.pid; peer->uid = raw.uid; peer->gid = raw.gid;
-    return 0;
-}
+int tg_peer_credentials(int fd, tg_peer *peer);
 
 /// Nanoseconds of CLOCK_BOOTTIME.
-static inline uint64_t tg_boottime(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+uint64_t tg_boottime(void);
 
 /// Milliseconds of CLOCK_REALTIME.
-static inline int64_t tg_walltime(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+int64_t tg_walltime(void);
 
 /// No core dump, and no other process of the same user may attach; 0 on success.
-static inline int tg_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+int tg_set_not_dumpable(void);
+
+/// accept4 with SOCK_NONBLOCK | SOCK_CLOEXEC; the descriptor, or -errno.
+int tg_accept(int fd);
+
+/// A non-blocking, close-on-exec stream socket of the Unix domain; or -errno.
+int tg_unix_socket(void);
+
+/// Binds (`connecting` 0) or connects to a path of at most 107 bytes; 0 or -errno.
+int tg_unix_attach(int fd, const char *path, size_t bytes, int connecting);
+
+/// Adds (1), removes (2) or changes (3) a descriptor in an epoll set; 0 or -errno.
+int tg_epoll_set(int epoll, int operation, int fd, uint32_t events, uint64_t id);
+
+/// Waits; the number of events, or -errno.
+int tg_epoll_wait(int epoll, struct epoll_event *events, int max, int milliseconds);
+uint64_t tg_event_id(const struct epoll_event *events, int index);
+uint32_t tg_event_mask(const struct epoll_event *events, int index);
+
+/// read, and send without SIGPIPE: bytes, or -errno.
+long tg_read(int fd, void *bytes, size_t count);
+long tg_send(int fd, const void *bytes, size_t count);
+
+/// A descriptor from which the process' TERM, INT and HUP are read; or -errno.
+int tg_signal_descriptor(void);
+
+/// No core dump of this process or of what it starts; 0 or -1.
+int tg_no_core(void);
+
+/// Raises the number of open descriptors to `wanted` if the hard limit allows; what it is now.
+uint64_t tg_raise_descriptors(uint64_t wanted);
 
 #endif

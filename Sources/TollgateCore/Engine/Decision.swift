@@ -5,6 +5,11 @@ package struct Outcome: Sendable, Equatable {
     package var status: Status
     /// Bytes of the body written to the reply: the opcode's reply, or the status' detail.
     package var bytes: Int
+
+    package init(status: Status, bytes: Int) {
+        self.status = status
+        self.bytes = bytes
+    }
 }
 
 /// The state of one limit as a reply carries it.

@@ -6,11 +6,11 @@ import Glibc
 /// migrated asks the registry of layouts for a number, whose lock is a leaf; so no order is needed.
 /// `Synchronization.Mutex` hands over slowly under contention on Linux and makes the thread
 /// sanitizer report races that are none; pthread's does neither.
-struct Lock: ~Copyable, @unchecked Sendable {
+package struct Lock: ~Copyable, @unchecked Sendable {
     // Sendable: the mutex is made to be used from many threads; the pointer never changes.
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
 
-    init() {
+    package init() {
         mutex = .allocate(capacity: 1)
         let result = pthread_mutex_init(mutex, nil)
         precondition(result == 0, "pthread_mutex_init failed: \(result)")
@@ -22,16 +22,16 @@ struct Lock: ~Copyable, @unchecked Sendable {
     }
 
     @inline(__always)
-    func lock() {
+    package func lock() {
         let result = pthread_mutex_lock(mutex)
         precondition(result == 0)
     }
 
     @inline(__always)
-    func tryLock() -> Bool { pthread_mutex_trylock(mutex) == 0 }
+    package func tryLock() -> Bool { pthread_mutex_trylock(mutex) == 0 }
 
     @inline(__always)
-    func unlock() {
+    package func unlock() {
         let result = pthread_mutex_unlock(mutex)
         precondition(result == 0)
     }

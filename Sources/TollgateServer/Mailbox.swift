@@ -1,0 +1,43 @@
+import CLinux
+import Glibc
+import TollgateCore
+
+/// A reply that was made outside its reactor, for the connection that asked.
+struct LateReply: Sendable {
+    var registration: UInt64
+    var frame: [UInt8]
+}
+
+/// Replies made by other threads for one reactor, which an eventfd wakes.
+final class Mailbox: Sendable {
+    let descriptor: Int32
+    private let lock = Lock()
+    // Guarded by the lock.
+    private nonisolated(unsafe) var replies: [LateReply] = []
+
+    init() { descriptor = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC)) }
+
+    deinit { close(descriptor) }
+
+    func post(_ reply: LateReply) {
+        lock.lock()
+        replies.append(reply)
+        lock.unlock()
+        wake()
+    }
+
+    func wake() {
+        var one: UInt64 = 1
+        _ = write(descriptor, &one, 8)
+    }
+
+    func take() -> [LateReply] {
+        var count: UInt64 = 0
+        _ = read(descriptor, &count, 8)
+        lock.lock()
+        defer { lock.unlock() }
+        let taken = replies
+        replies = []
+        return taken
+    }
+}

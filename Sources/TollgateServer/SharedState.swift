@@ -1,0 +1,84 @@
+import CLinux
+import Synchronization
+import TollgateCore
+
+/// What all threads of a server share: the policy in force, the engine, ceilings, and whether it
+/// is draining.
+package final class SharedState: Sendable {
+    let settings: ServerSettings
+    package let engine: Engine
+    let startedAt: UInt64
+    let version: String
+    /// Of the policy in force; changes when `policy` does.
+    let generation: Atomic<UInt64>
+    let isDraining = Atomic<Bool>(false)
+    let connections = Atomic<Int>(0)
+    private let lock = Lock()
+    // Both guarded by the lock.
+    private nonisolated(unsafe) var current: PolicyImage
+    private nonisolated(unsafe) var byUser: [UInt32: Int] = [:]
+    /// Set once, before the first reactor runs.
+    nonisolated(unsafe) var control: (@Sendable (ControlRequest) -> Void)?
+    /// What STATS answers; set once, before the first reactor runs.
+    nonisolated(unsafe) var statistics: (@Sendable () -> [Statistic])?
+
+    init(_ settings: ServerSettings, engine: Engine, policy: PolicyImage, version: String) {
+        self.settings = settings
+        self.engine = engine
+        self.version = version
+        startedAt = tg_boottime()
+        current = policy
+        generation = Atomic(policy.generation)
+    }
+
+    package var policy: PolicyImage {
+        lock.lock()
+        defer { lock.unlock() }
+        return current
+    }
+
+    /// Puts a policy in force: every turn that begins from now on decides by it.
+    package func publish(_ policy: PolicyImage) {
+        lock.lock()
+        current = policy
+        lock.unlock()
+        generation.store(policy.generation, ordering: .releasing)
+    }
+
+    /// Takes a place for a connection; false at a ceiling.
+    func admit(uid: UInt32) -> Bool {
+        if connections.wrappingAdd(1, ordering: .relaxed).newValue > settings.connectionsMax {
+            connections.wrappingSubtract(1, ordering: .relaxed)
+            return false
+        }
+        guard let most = settings.connectionsPerUserMax else { return true }
+        lock.lock()
+        let count = byUser[uid, default: 0]
+        if count < most { byUser[uid] = count + 1 }
+        lock.unlock()
+        if count >= most { connections.wrappingSubtract(1, ordering: .relaxed) }
+        return count < most
+    }
+
+    func leave(uid: UInt32) {
+        connections.wrappingSubtract(1, ordering: .relaxed)
+        guard settings.connectionsPerUserMax != nil else { return }
+        lock.lock()
+        let count = byUser[uid, default: 1] - 1
+        byUser[uid] = count > 0 ? count : nil
+        lock.unlock()
+    }
+}
+
+/// What a peer on the admin socket asks of the thread that runs the daemon.
+package enum ControlRequest: Sendable {
+    case reload(registration: UInt64, requestID: UInt64, reactor: Int)
+    case shutdown(graceMilliseconds: UInt32)
+}
+
+/// One number of STATS. Names follow Prometheus' conventions, labels included.
+package struct Statistic: Sendable, Equatable {
+    package var name: String
+    package var value: UInt64
+    package var isGauge: Bool
+}
