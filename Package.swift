@@ -18,11 +18,24 @@ let package = Package(
         .target(name: "TollgateWire", swiftSettings: strict),
         // 1: the decision, no I/O
         .target(name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"], swiftSettings: strict),
+        // 2: configuration
+        .target(
+            name: "TollgatePolicy",
+            dependencies: ["TollgateCore", "TollgateWire", "CYAML", "COpenSSL"],
+            swiftSettings: strict),
         // 3: sockets
         .target(
             name: "TollgateServer", dependencies: ["TollgateCore", "TollgateWire", "CLinux", "COpenSSL"],
             swiftSettings: strict),
+        // 4: executables
+        .executableTarget(
+            name: "tollgated",
+            dependencies: ["TollgateServer", "TollgatePolicy", "TollgateCore", "CLinux", "COpenSSL"],
+            swiftSettings: strict),
         // Tests
+        .testTarget(
+            name: "TollgatePolicyTests", dependencies: ["TollgatePolicy", "TollgateCore"],
+            swiftSettings: strict),
         .testTarget(
             name: "TollgateServerTests",
             dependencies: ["TollgateServer", "TollgateCore", "TollgateWire", "CLinux"],

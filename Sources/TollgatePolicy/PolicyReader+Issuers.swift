@@ -1,0 +1,99 @@
+import TollgateCore
+
+extension PolicyReader {
+    private static let issuerKeys = [
+        "issuer", "audiences", "keys", "leeway", "lifetime_max", "types", "claims", "default_plan",
+    ]
+    private static let claimKeys = [
+        "user", "organization", "plan", "roles", "plans_by_role", "permissions", "permission_mode",
+    ]
+
+    func issuer(_ key: YAMLNode, _ node: YAMLNode, plans: [String]) -> IssuerDefinition? {
+        guard let name = reader.text(key, "an issuer's name") else { return nil }
+        let values = reader.mapping(node, "issuer \(name)", known: Self.issuerKeys)
+        guard let issuer = reader.required(values, "issuer", key).flatMap({ reader.text($0, "issuer") }),
+            let list = reader.required(values, "keys", key)
+        else { return nil }
+        let keys = reader.list(list, "keys").compactMap { signingKey($0) }
+        var definition = IssuerDefinition(name: name, issuer: issuer, keys: keys)
+        definition.audiences = reader.texts(values["audiences"], "audiences")
+        if let leeway = seconds(values["leeway"], "leeway", max: 60) {
+            definition.leewaySeconds = leeway
+        }
+        if let lifetime = seconds(values["lifetime_max"], "lifetime_max", max: 315_360_000) {
+            definition.lifetimeMaxSeconds = lifetime
+        }
+        if let types = values["types"] { definition.types = reader.texts(types, "types") }
+        definition.defaultPlan = plan(values["default_plan"], "default_plan", plans)
+        if let claims = values["claims"] { definition.claims = mapping(claims, plans) }
+        return definition
+    }
+
+    private func plan(_ node: YAMLNode?, _ what: String, _ plans: [String]) -> String? {
+        guard let node, let name = reader.text(node, what) else { return nil }
+        if !plans.contains(name) {
+            reader.fail(node, "no plan \"\(name)\"" + reader.meant(name, plans))
+        }
+        return name
+    }
+
+    /// Whole seconds; zero may be written `0s`.
+    private func seconds(_ node: YAMLNode?, _ what: String, max: UInt64) -> Int64? {
+        guard let node else { return nil }
+        if node.text == "0s" { return 0 }
+        guard let nanoseconds = reader.duration(node, what) else { return nil }
+        guard nanoseconds % 1_000_000_000 == 0, nanoseconds / 1_000_000_000 <= max else {
+            reader.fail(node, "\(what) is in whole seconds, at most \(max)s")
+            return nil
+        }
+        return Int64(nanoseconds / 1_000_000_000)
+    }
+
+    private func mapping(_ node: YAMLNode, _ plans: [String]) -> ClaimsMapping {
+        let values = reader.mapping(node, "claims", known: Self.claimKeys)
+        var claims = ClaimsMapping()
+        claims.user = reader.text(values["user"], "user") ?? claims.user
+        claims.organization = reader.text(values["organization"], "organization") ?? claims.organization
+        claims.plan = reader.text(values["plan"], "plan") ?? claims.plan
+        claims.roles = reader.text(values["roles"], "roles")
+        claims.permissions = reader.text(values["permissions"], "permissions")
+        let modes: [(String, PermissionClaimMode)] = [("restrict", .restrict), ("grant", .grant)]
+        claims.permissionMode =
+            reader.choice(values["permission_mode"], "permission_mode", modes) ?? .restrict
+        if let roles = values["plans_by_role"] {
+            for (role, plan) in reader.entries(roles, "plans_by_role") {
+                guard let role = role.text,
+                    let name = self.plan(plan, "a role's plan", plans)
+                else { continue }
+                claims.plansByRole[role] = name
+            }
+        }
+        return claims
+    }
+
+    private func signingKey(_ node: YAMLNode) -> SigningKeyDefinition? {
+        let known = ["id", "algorithm", "file", "format", "organization"]
+        let values = reader.mapping(node, "a key", known: known)
+        let algorithms: [(String, TokenAlgorithm)] = [
+            ("HS256", .hs256), ("HS384", .hs384), ("HS512", .hs512),
+        ]
+        let algorithm = reader.required(values, "algorithm", node).flatMap {
+            reader.choice($0, "algorithm", algorithms)
+        }
+        let formats: [(String, KeyFiles.Format)] = [("jwk", .jwk), ("base64url", .base64url)]
+        let format = reader.choice(values["format"], "format", formats) ?? .base64url
+        guard let algorithm, let file = reader.required(values, "file", node),
+            let path = reader.text(file, "file")
+        else { return nil }
+        do throws(KeyFileFault) {
+            let secret = try keyFiles.secret(
+                path, format: format, algorithm: algorithm, keyID: values["id"]?.text)
+            return SigningKeyDefinition(
+                keyID: reader.text(values["id"], "id"), algorithm: algorithm, secret: secret,
+                organization: reader.text(values["organization"], "organization"))
+        } catch {
+            reader.fail(file, error.message)
+            return nil
+        }
+    }
+}

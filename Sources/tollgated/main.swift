@@ -1,0 +1,32 @@
+import Glibc
+import TollgatePolicy
+import TollgateServer
+
+/// Options and wiring; the daemon's life is in `Daemon`.
+func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+
+do throws(OptionError) {
+    let options = try Options(Array(CommandLine.arguments.dropFirst()), environment: environment)
+    switch options.action {
+    case .help:
+        print(Options.help, terminator: "")
+        exit(0)
+    case .version:
+        print("tollgated \(Daemon.version)")
+        exit(0)
+    case .check:
+        do throws(PolicyErrors) {
+            _ = try PolicyLoader.load(path: options.config)
+            printError("policy file \(options.config): the syntax is ok\n")
+            printError("policy file \(options.config): test is successful\n")
+            exit(0)
+        } catch {
+            printError("\(error)\npolicy file \(options.config): test failed\n")
+            exit(78)
+        }
+    case .run: exit(Daemon(options: options, manager: ServiceManager(environment)).run())
+    }
+} catch {
+    printError("tollgated: \(error.message)\n")
+    exit(64)
+}
