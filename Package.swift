@@ -6,6 +6,11 @@ let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 
 let package = Package(
     name: "tollgate",
+    products: [
+        .executable(name: "tollgated", targets: ["tollgated"]),
+        .executable(name: "tollgate", targets: ["tollgate"]),
+        .library(name: "TollgateClient", targets: ["TollgateClient"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -27,12 +32,26 @@ let package = Package(
         .target(
             name: "TollgateServer", dependencies: ["TollgateCore", "TollgateWire", "CLinux", "COpenSSL"],
             swiftSettings: strict),
+        .target(
+            name: "TollgateClient", dependencies: ["TollgateWire", "CLinux"],
+            swiftSettings: strict),
         // 4: executables
+        .executableTarget(
+            name: "tollgate",
+            dependencies: [
+                "TollgateClient", "TollgatePolicy", "TollgateCore", "TollgateWire", "COpenSSL",
+                "CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
         .executableTarget(
             name: "tollgated",
             dependencies: ["TollgateServer", "TollgatePolicy", "TollgateCore", "CLinux", "COpenSSL"],
             swiftSettings: strict),
         // Tests
+        .testTarget(
+            name: "TollgateClientTests",
+            dependencies: [
+                "TollgateClient", "TollgateServer", "TollgateCore", "TollgateWire", "CLinux",
+            ], swiftSettings: strict),
         .testTarget(
             name: "TollgatePolicyTests", dependencies: ["TollgatePolicy", "TollgateCore"],
             swiftSettings: strict),

@@ -1,0 +1,186 @@
+import TollgateWire
+
+/// The state of one limit as a decision carries it.
+public struct LimitSummary: Sendable, Equatable {
+    public var name: String
+    public var limit: UInt64
+    public var remaining: UInt64
+    public var resetMilliseconds: UInt64
+}
+
+/// One limit as USAGE and explanations carry it.
+public struct LimitEntry: Sendable, Equatable {
+    public var kind: LimitKind
+    public var scope: LimitScope
+    public var refuses: Bool
+    public var name: String
+    public var meter: String
+    public var used: UInt64
+    public var held: UInt64
+    public var limit: UInt64
+    public var remaining: UInt64
+    public var resetMilliseconds: UInt64
+    public var lengthMilliseconds: UInt64
+
+    init(_ reader: inout ReplyReader) throws(ClientError) {
+        guard let kind = LimitKind(rawValue: try reader.integer(UInt8.self)),
+            let scope = LimitScope(rawValue: try reader.integer(UInt8.self))
+        else { throw .malformedReply("a limit's kind or scope") }
+        self.kind = kind
+        self.scope = scope
+        refuses = try reader.integer(UInt8.self) & LimitEntryFlags.refused != 0
+        let nameBytes = Int(try reader.integer(UInt8.self))
+        let meterBytes = Int(try reader.integer(UInt8.self))
+        _ = try reader.bytes(3)
+        used = try reader.integer(UInt64.self)
+        held = try reader.integer(UInt64.self)
+        limit = try reader.integer(UInt64.self)
+        remaining = try reader.integer(UInt64.self)
+        resetMilliseconds = try reader.integer(UInt64.self)
+        lengthMilliseconds = try reader.integer(UInt64.self)
+        name = try reader.text(nameBytes)
+        meter = try reader.text(meterBytes)
+    }
+}
+
+/// What the daemon decided.
+public struct CheckDecision: Sendable, Equatable {
+    public var isAllowed: Bool
+    /// The number of the reason; a later daemon may give one that is not known here: a denial.
+    public var reasonCode: UInt16
+    public var reason: Reason? { Reason(rawValue: reasonCode) }
+    public var isDryRun: Bool
+    public var isPersonal: Bool
+    public var isOverage: Bool
+    /// `nil` when not given; `WireLimits.retryNever` when no wait helps.
+    public var retryAfterMilliseconds: UInt32?
+    public var rateLimit: LimitSummary?
+    public var quota: LimitSummary?
+    public var user: String
+    public var organization: String
+    public var plan: String
+    public var operation: String
+    /// When it was asked for.
+    public var explanation: [LimitEntry] = []
+
+    init(_ body: [UInt8]) throws(ClientError) {
+        var reader = ReplyReader(body)
+        let verdict = try reader.integer(UInt8.self)
+        let flags = try reader.integer(UInt8.self)
+        reasonCode = try reader.integer(UInt16.self)
+        guard verdict == 1 || verdict == 2, (verdict == 1) == (reasonCode == 0) else {
+            throw .malformedReply("verdict and reason contradict")
+        }
+        isAllowed = verdict == Verdict.allow.rawValue
+        isDryRun = flags & DecisionFlags.dryRun != 0
+        isPersonal = flags & DecisionFlags.personalOrganization != 0
+        isOverage = flags & DecisionFlags.overage != 0
+        let retry = try reader.integer(UInt32.self)
+        retryAfterMilliseconds = retry == 0 ? nil : retry
+        var numbers: [UInt64] = []
+        for _ in 0..<6 { numbers.append(try reader.integer(UInt64.self)) }
+        var lengths: [Int] = []
+        for _ in 0..<6 { lengths.append(Int(try reader.integer(UInt8.self))) }
+        _ = try reader.bytes(2)
+        user = try reader.text(lengths[0])
+        organization = try reader.text(lengths[1])
+        plan = try reader.text(lengths[2])
+        let rateName = try reader.text(lengths[3])
+        let quotaName = try reader.text(lengths[4])
+        operation = try reader.text(lengths[5])
+        if flags & DecisionFlags.rateLimit != 0 {
+            rateLimit = LimitSummary(
+                name: rateName, limit: numbers[0], remaining: numbers[1],
+                resetMilliseconds: numbers[2])
+        }
+        if flags & DecisionFlags.quota != 0 {
+            quota = LimitSummary(
+                name: quotaName, limit: numbers[3], remaining: numbers[4],
+                resetMilliseconds: numbers[5])
+        }
+        try readExtensions(&reader)
+    }
+
+    private mutating func readExtensions(_ reader: inout ReplyReader) throws(ClientError) {
+        while !reader.isAtEnd {
+            let tag = try reader.integer(UInt8.self)
+            let flags = try reader.integer(UInt8.self)
+            let value = try reader.bytes(Int(try reader.integer(UInt16.self)))
+            if tag == ExtensionTag.explain {
+                var entries = ReplyReader(value)
+                for _ in 0..<(try entries.integer(UInt16.self)) {
+                    explanation.append(try LimitEntry(&entries))
+                }
+            } else if flags & ExtensionFlags.critical != 0 {
+                throw .malformedReply("a critical extension field that is not known")
+            }
+        }
+    }
+}
+
+/// What USAGE answers.
+public struct UsageReport: Sendable, Equatable {
+    /// Empty when the caller is not known and no plan was named.
+    public var plan: String
+    public var limits: [LimitEntry]
+
+    init(_ body: [UInt8]) throws(ClientError) {
+        var reader = ReplyReader(body)
+        let count = try reader.integer(UInt16.self)
+        let planBytes = Int(try reader.integer(UInt8.self))
+        _ = try reader.bytes(5)
+        plan = try reader.text(planBytes)
+        limits = []
+        for _ in 0..<count { limits.append(try LimitEntry(&reader)) }
+    }
+}
+
+/// One number of STATS.
+public struct StatisticEntry: Sendable, Equatable {
+    public var name: String
+    public var value: UInt64
+    public var isGauge: Bool
+
+    static func list(_ body: [UInt8]) throws(ClientError) -> [StatisticEntry] {
+        var reader = ReplyReader(body)
+        var entries: [StatisticEntry] = []
+        for _ in 0..<(try reader.integer(UInt32.self)) {
+            let kind = try reader.integer(UInt8.self)
+            let nameBytes = Int(try reader.integer(UInt8.self))
+            let value = try reader.integer(UInt64.self)
+            entries.append(
+                StatisticEntry(name: try reader.text(nameBytes), value: value, isGauge: kind == 2))
+        }
+        return entries
+    }
+}
+
+/// Reads a reply's body from front to back.
+struct ReplyReader {
+    private let body: [UInt8]
+    private var at = 0
+
+    init(_ body: [UInt8]) { self.body = body }
+
+    var isAtEnd: Bool { at == body.count }
+
+    mutating func integer<T: FixedWidthInteger & BitwiseCopyable>(
+        _ type: T.Type
+    ) throws(ClientError) -> T {
+        let size = MemoryLayout<T>.size
+        guard body.count - at >= size else { throw .malformedReply("it ends too early") }
+        let value = body.withUnsafeBytes { $0.loadLittle(at: at, as: type) }
+        at += size
+        return value
+    }
+
+    mutating func bytes(_ count: Int) throws(ClientError) -> [UInt8] {
+        guard body.count - at >= count else { throw .malformedReply("it ends too early") }
+        defer { at += count }
+        return Array(body[at..<(at + count)])
+    }
+
+    mutating func text(_ count: Int) throws(ClientError) -> String {
+        String(decoding: try bytes(count), as: UTF8.self)
+    }
+}

@@ -1,0 +1,162 @@
+import TollgateWire
+
+/// Where a request comes from, for limits by address.
+public enum ClientAddress: Sendable, Equatable {
+    case none
+    /// Four bytes in network order.
+    case v4([UInt8])
+    /// Sixteen bytes in network order.
+    case v6([UInt8])
+}
+
+/// What the caller wants to do.
+public enum OperationSelector: Sendable, Equatable {
+    case name(String)
+    /// The path may carry its query.
+    case route(method: String, path: String)
+}
+
+/// Units of one meter.
+public struct MeterUnits: Sendable, Equatable {
+    public var meter: String
+    public var units: UInt64
+
+    public init(_ meter: String, _ units: UInt64) {
+        self.meter = meter
+        self.units = units
+    }
+}
+
+/// One question to the daemon: Protocol.md, "CHECK".
+public struct CheckQuestion: Sendable {
+    /// An access token; empty is none.
+    public var token: String
+    public var address: ClientAddress
+    public var operation: OperationSelector
+    /// Instead of the operation's defaults.
+    public var meters: [MeterUnits]
+    /// Decide, and charge nothing.
+    public var isDryRun: Bool
+    /// Ask for every limit that was looked at.
+    public var explains: Bool
+
+    public init(
+        token: String, operation: OperationSelector, address: ClientAddress = .none,
+        meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false
+    ) {
+        self.token = token
+        self.operation = operation
+        self.address = address
+        self.meters = meters
+        self.isDryRun = isDryRun
+        self.explains = explains
+    }
+
+    /// The body of the frame.
+    func body() throws(ClientError) -> [UInt8] {
+        var method = ""
+        var name = ""
+        switch operation {
+        case .name(let text): name = text
+        case .route(let verb, let path): (method, name) = (verb, path)
+        }
+        guard token.utf8.count <= WireLimits.credentialBytesMax else {
+            throw .invalidRequest("the token is longer than 8192 bytes")
+        }
+        guard method.utf8.count <= WireLimits.methodBytesMax,
+            (1...WireLimits.pathBytesMax).contains(name.utf8.count)
+        else { throw .invalidRequest("the operation, method or path has a bad length") }
+        var writer = BodyWriter()
+        writer.byte((token.isEmpty ? CredentialKind.none : .accessToken).rawValue)
+        let (family, bytes) = try addressBytes()
+        writer.byte(family)
+        writer.byte(method.isEmpty ? 1 : 2)
+        writer.byte(UInt8(clamping: meters.count))
+        writer.little(
+            (isDryRun ? RequestFlags.dryRun : 0) | (explains ? RequestFlags.explain : 0))
+        writer.little(UInt16(token.utf8.count))
+        writer.little(UInt16(name.utf8.count))
+        writer.byte(UInt8(method.utf8.count))
+        writer.zeros(5)
+        writer.bytes += bytes
+        writer.text(token)
+        writer.text(method)
+        writer.text(name)
+        try writer.meters(meters)
+        return writer.bytes
+    }
+
+    private func addressBytes() throws(ClientError) -> (UInt8, [UInt8]) {
+        switch address {
+        case .none: return (0, [UInt8](repeating: 0, count: 16))
+        case .v4(let bytes) where bytes.count == 4:
+            return (4, bytes + [UInt8](repeating: 0, count: 12))
+        case .v6(let bytes) where bytes.count == 16: return (6, bytes)
+        default: throw .invalidRequest("an address is 4 or 16 bytes")
+        }
+    }
+}
+
+/// Usage reported after the fact: Protocol.md, "CONSUME".
+public struct Consumption: Sendable {
+    public var organization: String
+    public var user: String
+    public var plan: String
+    public var operation: String
+    public var meters: [MeterUnits]
+    public var isPersonal: Bool
+
+    public init(
+        organization: String, user: String, plan: String, operation: String,
+        meters: [MeterUnits], isPersonal: Bool = false
+    ) {
+        self.organization = organization
+        self.user = user
+        self.plan = plan
+        self.operation = operation
+        self.meters = meters
+        self.isPersonal = isPersonal
+    }
+
+    func body() throws(ClientError) -> [UInt8] {
+        var writer = BodyWriter()
+        let texts = [organization, user, plan, operation]
+        for text in texts where !(1...WireLimits.identifierBytesMax).contains(text.utf8.count) {
+            throw .invalidRequest("\"\(text)\" is not 1 to 128 bytes long")
+        }
+        for text in texts.prefix(3) { writer.byte(UInt8(text.utf8.count)) }
+        writer.byte(UInt8(clamping: meters.count))
+        writer.little(isPersonal ? RequestFlags.personalOrganization : 0)
+        writer.byte(UInt8(operation.utf8.count))
+        writer.zeros(9)
+        for text in texts { writer.text(text) }
+        try writer.meters(meters)
+        return writer.bytes
+    }
+}
+
+/// Builds a body. Little-endian, as all of the protocol.
+struct BodyWriter {
+    var bytes: [UInt8] = []
+
+    mutating func byte(_ value: UInt8) { bytes.append(value) }
+    mutating func zeros(_ count: Int) { bytes += [UInt8](repeating: 0, count: count) }
+    mutating func text(_ text: String) { bytes += Array(text.utf8) }
+    mutating func little<T: FixedWidthInteger>(_ value: T) {
+        withUnsafeBytes(of: value.littleEndian) { bytes += Array($0) }
+    }
+
+    mutating func meters(_ meters: [MeterUnits]) throws(ClientError) {
+        guard meters.count <= WireLimits.metersMax else {
+            throw .invalidRequest("more than 16 meters")
+        }
+        for meter in meters {
+            guard (1...WireLimits.identifierBytesMax).contains(meter.meter.utf8.count) else {
+                throw .invalidRequest("a meter's name is 1 to 128 bytes long")
+            }
+            byte(UInt8(meter.meter.utf8.count))
+            text(meter.meter)
+            little(meter.units)
+        }
+    }
+}
