@@ -9,6 +9,8 @@ let package = Package(
     products: [
         .executable(name: "tollgated", targets: ["tollgated"]),
         .executable(name: "tollgate", targets: ["tollgate"]),
+        .executable(name: "tollgate-bench", targets: ["tollgate-bench"]),
+        .executable(name: "tollgate-floor", targets: ["tollgate-floor"]),
         .library(name: "TollgateClient", targets: ["TollgateClient"]),
     ],
     dependencies: [
@@ -46,6 +48,14 @@ let package = Package(
             name: "tollgated",
             dependencies: ["TollgateServer", "TollgatePolicy", "TollgateCore", "CLinux", "COpenSSL"],
             swiftSettings: strict),
+        .executableTarget(
+            name: "tollgate-bench",
+            dependencies: [
+                "TollgateClient", "TollgateCore", "TollgateWire", "CLinux",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ], swiftSettings: strict),
+        .executableTarget(name: "tollgate-floor", dependencies: ["COpenSSL"]),
         // Tests
         .testTarget(
             name: "TollgateClientTests",
