@@ -264,6 +264,7 @@ final class Reactor {
             }
             let total = WireLimits.lengthFieldBytes &+ Int(header.length)
             guard bytes.count &- offset >= total else { break }
+            prefetch(bytes, after: offset &+ total)
             dispatch(
                 header, bytes.slice(at: offset &+ WireLimits.headerBytes, length: header.bodyBytes),
                 slot)
@@ -274,6 +275,30 @@ final class Reactor {
         if !connection.pointee.isClosing { checkShortHeader(slot, bytes, offset) }
         keepRest(slot, bytes, from: offset, answered: frames)
         writeReplies(slot)
+    }
+
+    /// Begins to bring near what the next two requests will read. Only looks: a frame that is not
+    /// what it seems to be brings the wrong lines near, and is judged in its turn.
+    @inline(__always)
+    private func prefetch(_ bytes: UnsafeRawBufferPointer, after offset: Int) {
+        guard let next = peek(bytes, at: offset) else { return }
+        worker.prefetchRows(next)
+        let end = offset &+ WireLimits.headerBytes &+ next.count
+        if let second = peek(bytes, at: end) { worker.prefetchCredential(second) }
+    }
+
+    /// The body of the frame at `offset`, if all of it is there.
+    @inline(__always)
+    private func peek(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int
+    ) -> UnsafeRawBufferPointer? {
+        guard bytes.count &- offset >= WireLimits.headerBytes else { return nil }
+        let length = Int(bytes.loadLittle(at: offset, as: UInt32.self))
+        guard length >= WireLimits.lengthMin,
+            bytes.count &- offset >= WireLimits.lengthFieldBytes &+ length
+        else { return nil }
+        return bytes.slice(
+            at: offset &+ WireLimits.headerBytes, length: length &- WireLimits.lengthMin)
     }
 
     /// A length that can never be right is refused before its frame is whole.

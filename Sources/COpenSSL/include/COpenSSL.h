@@ -29,6 +29,9 @@ int tg_random(uint8_t *bytes, size_t count);
 /// SHA-256 of `data`; `digest` has room for 32.
 void tg_sha256(const uint8_t *data, size_t data_bytes, uint8_t *digest);
 
+/// Asks the processor to bring a cache line nearer. Harmless for any address whatever.
+static inline void tg_prefetch(const void *line) { __builtin_prefetch(line, 1); }
+
 #ifdef __cplusplus
 }
 #endif

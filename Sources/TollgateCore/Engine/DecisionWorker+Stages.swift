@@ -63,11 +63,11 @@ extension DecisionWorker {
     /// Looks at every limit of the organization and the user, then charges all of them or none.
     @inline(__always)
     func tenantStage(
-        _ principal: Principal, _ program: StepRange, dryRun: Bool, explain: Bool,
+        _ principal: UnsafePointer<Principal>, _ program: StepRange, dryRun: Bool, explain: Bool,
         _ binding: PolicyBinding, _ decision: inout Decision
     ) {
         guard !program.isEmpty else { return }
-        let shard = engine.tenantShard(principal.organizationHash)
+        let shard = engine.tenantShard(principal.pointee.organizationHash)
         shard.pointee.lock.lock()
         defer { shard.pointee.lock.unlock() }
         guard
@@ -78,6 +78,7 @@ extension DecisionWorker {
             engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
             return
         }
+        cache.remember(user: user.row, organization: shared.row)
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared)
@@ -102,26 +103,26 @@ extension DecisionWorker {
     /// what does not stand is `none`, and nothing is made.
     @inline(__always)
     func tenantRows(
-        _ principal: Principal, in table: inout RowTable, create: Bool, _ binding: PolicyBinding
+        _ principal: UnsafePointer<Principal>, in table: inout RowTable, create: Bool, _ binding: PolicyBinding
     ) -> (user: RowView, shared: RowView)? {
-        let plan = binding.policy.compiledPlans[principal.plan]
+        let plan = binding.policy.compiledPlans[principal.pointee.plan]
         var shared = RowView.none
         var user = RowView.none
         let sharedLayout = Int(plan.organizationLayout)
         if binding.layoutBytes[sharedLayout] > 0 {
             guard
                 let view = row(
-                    principal.organizationKey, sharedLayout, in: &table, create: create,
+                    principal.pointee.organizationKey, sharedLayout, in: &table, create: create,
                     engine.organizations, max: engine.configuration.organizationsMax, binding)
             else { return nil }
             shared = view
             shared.row?.planTag = plan.tag
         }
         let userLayout = Int(plan.userLayout)
-        if binding.layoutBytes[userLayout] > 0, principal.user.count > 0 {
+        if binding.layoutBytes[userLayout] > 0, principal.pointee.user.count > 0 {
             guard
                 let view = row(
-                    principal.userKey, userLayout, in: &table, create: create, engine.users,
+                    principal.pointee.userKey, userLayout, in: &table, create: create, engine.users,
                     max: engine.configuration.usersMax, binding)
             else { return nil }
             user = view

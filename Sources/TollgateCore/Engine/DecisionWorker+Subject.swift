@@ -62,8 +62,10 @@ extension DecisionWorker {
         shard.pointee.lock.lock()
         defer { shard.pointee.lock.unlock() }
         guard
-            let (user, shared) = tenantRows(
-                principal, in: &shard.pointee.table, create: !dryRun, binding)
+            let (user, shared) = withUnsafePointer(to: principal, {
+                tenantRows(
+                    $0, in: &shard.pointee.table, create: !dryRun, binding)
+            })
         else {
             decision.reason = .capacityExhausted
             engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
@@ -123,8 +125,10 @@ extension DecisionWorker {
             principal.plan = lastPlan(principal, shard.pointee.table, binding.policy)
         }
         guard principal.plan >= 0,
-            let (user, shared) = tenantRows(
-                principal, in: &shard.pointee.table, create: false, binding)
+            let (user, shared) = withUnsafePointer(to: principal, {
+                tenantRows(
+                    $0, in: &shard.pointee.table, create: false, binding)
+            })
         else { return principal.plan }
         let evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,

@@ -14,6 +14,8 @@ package final class DecisionWorker {
     let engine: Engine
     var verifier = TokenVerifier()
     let cache = PrincipalCache()
+    /// Who the token just verified stands for, when the cache has no place for it.
+    let scratch: UnsafeMutablePointer<Principal>
     /// Weighted units of each charge of the request's operation.
     let units: UnsafeMutablePointer<UInt64>
     /// Meters that the request names: index and units, as far as `meterCount`.
@@ -43,12 +45,19 @@ package final class DecisionWorker {
         meters.initialize(
             repeating: RequestedMeter(meter: 0, units: 0), count: WireLimits.metersMax)
         explanation = .allocate(byteCount: Self.replyBytesMax, alignment: 8)
+        scratch = .allocate(capacity: 1)
+        let nobody = UnsafeRawBufferPointer(start: nil, count: 0)
+        scratch.initialize(
+            to: Principal(
+                user: nobody, organization: nobody, isPersonal: false, plan: -1,
+                permissions: PermissionSet(), hash: engine.hash))
     }
 
     deinit {
         units.deallocate()
         meters.deallocate()
         explanation.deallocate()
+        scratch.deallocate()
     }
 
     /// Sets the moment and the policy that all requests up to the next call are decided by.
@@ -130,11 +139,11 @@ package final class DecisionWorker {
         guard let principal = authenticate(request, address, binding, &decision) else {
             return decision
         }
-        decision.user = principal.user
-        decision.organization = principal.organization
-        if principal.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
-        decision.plan = principal.plan
-        guard principal.plan >= 0 else {
+        decision.user = principal.pointee.user
+        decision.organization = principal.pointee.organization
+        if principal.pointee.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
+        decision.plan = principal.pointee.plan
+        guard decision.plan >= 0 else {
             decision.reason = .planUnknown
             return decision
         }
@@ -143,7 +152,7 @@ package final class DecisionWorker {
             return decision
         }
         let operation = policy.compiledOperations[decision.operation]
-        if operation.permission >= 0, !principal.permissions.contains(Int(operation.permission)) {
+        if operation.permission >= 0, !principal.pointee.permissions.contains(Int(operation.permission)) {
             decision.reason = .permissionDenied
             return decision
         }
@@ -163,7 +172,7 @@ package final class DecisionWorker {
     /// The address stage, then the tenant stage.
     @inline(__always)
     private func charge(
-        _ principal: Principal, _ operation: CompiledOperation, _ address: AddressKey?,
+        _ principal: UnsafePointer<Principal>, _ operation: CompiledOperation, _ address: AddressKey?,
         _ flags: UInt16, _ binding: PolicyBinding, _ decision: inout Decision
     ) {
         let dryRun = flags & RequestFlags.dryRun != 0
@@ -174,7 +183,8 @@ package final class DecisionWorker {
                 address, operation.addressSteps, dryRun: dryRun, explain: explain, binding,
                 &decision)
         }
-        let program = binding.policy.program(plan: principal.plan, operation: decision.operation)
+        let program = binding.policy.program(
+            plan: decision.plan, operation: decision.operation)
         // After a refusal by address the tenant is only looked at, so that retry-after is true.
         tenantStage(
             principal, program, dryRun: dryRun || decision.reason != .none, explain: explain,

@@ -1,3 +1,4 @@
+import COpenSSL
 import Glibc
 import TollgateWire
 
@@ -9,93 +10,137 @@ import TollgateWire
 /// bits of the token's end, which is its signature: for a token that is not known there is nothing
 /// to compare, so how long a compare takes tells nobody anything. Not needed for correctness.
 ///
-/// Direct-mapped; memory is taken from the system as entries are first used.
+/// Sets of four, the tags of a set side by side; memory is taken from the system as entries are
+/// first used.
 final class PrincipalCache {
-    private static let entryBytes = 1_024
-    private static let entryCount = 16_384
+    /// Not a power of two, so that the entries' first lines spread over the processor's cache.
+    private static let entryBytes = 1_024 + 64
+    private static let ways = 4
+    private static let setCount = 8_192
+    private static let entryCount = ways * setCount
     /// Longer tokens are verified each time.
     private static let tokenBytesMax =
-        entryBytes - MemoryLayout<Entry>.stride - 2 * WireLimits.identifierBytesMax
+        1_024 - MemoryLayout<Entry>.stride - 2 * WireLimits.identifierBytesMax
 
     /// Followed in memory by the token, the user and the organization.
     private struct Entry: BitwiseCopyable {
-        var tag: UInt64
         var goodUntil: Int64
         var verifiedAt: Int64
-        /// Which life of the cache it belongs to; others are empty.
-        var era: UInt32
-        var tokenBytes: UInt16
-        var userBytes: UInt8
-        var organizationBytes: UInt8
+        var tokenBytes: Int
         var principal: Principal
+        /// Where the rows last stood: for `prefetch`, which may miss, never for access.
+        var userRow: UInt
+        var organizationRow: UInt
     }
 
     private let memory: UnsafeMutableRawPointer
-    private var era: UInt32 = 1
+    /// By set, then way; 0 is empty.
+    private let tags: UnsafeMutablePointer<UInt64>
+    /// By set: the way that gives place next.
+    private let victims: UnsafeMutablePointer<UInt8>
+    /// The entry of the last `find` or `insert`; for `remember`.
+    private var current: UnsafeMutablePointer<Entry>?
 
     init() {
-        guard let memory = calloc(Self.entryCount, Self.entryBytes) else {
+        let bytes = Self.entryCount * Self.entryBytes
+        let made = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let made, made != MAP_FAILED else {
             preconditionFailure("out of memory at start")
         }
-        self.memory = memory
+        memory = made
+        tags = .allocate(capacity: Self.entryCount)
+        tags.initialize(repeating: 0, count: Self.entryCount)
+        victims = .allocate(capacity: Self.setCount)
+        victims.initialize(repeating: 0, count: Self.setCount)
     }
 
     deinit {
-        tg_clear()
-        free(memory)
+        clear()
+        munmap(memory, Self.entryCount * Self.entryBytes)
+        tags.deallocate()
+        victims.deallocate()
     }
 
-    private func tg_clear() {
-        // Tokens are secrets: nothing of them stays behind in freed memory.
-        for index in 0..<Self.entryCount {
-            let entry = memory + index &* Self.entryBytes
-            if entry.load(as: Entry.self).era != 0 { explicit_bzero(entry, Self.entryBytes) }
+    /// Forgets everything. Tokens are secrets: nothing of them stays behind.
+    func clear() {
+        current = nil
+        for index in 0..<Self.entryCount where tags[index] != 0 {
+            explicit_bzero(memory + index &* Self.entryBytes, Self.entryBytes)
+            tags[index] = 0
         }
     }
 
-    /// Forgets everything.
-    func clear() {
-        tg_clear()
-        era &+= 1
-        if era == 0 { era = 1 }
+    @inline(__always)
+    private func entry(_ index: Int) -> UnsafeMutablePointer<Entry> {
+        (memory + index &* Self.entryBytes).assumingMemoryBound(to: Entry.self)
     }
 
+    /// The first entry of a token's set, and its tag, which is never 0.
     @inline(__always)
-    private func slot(_ token: UnsafeRawBufferPointer) -> (UnsafeMutableRawPointer, UInt64)? {
+    private func place(_ token: UnsafeRawBufferPointer) -> (first: Int, tag: UInt64)? {
         guard token.count >= 64, token.count <= Self.tokenBytesMax else { return nil }
         let a = token.loadLittle(at: token.count &- 16, as: UInt64.self)
         let b = token.loadLittle(at: token.count &- 8, as: UInt64.self)
         let mixed = (a ^ (b &<< 32 | b &>> 32)) &* 0x9e37_79b9_7f4a_7c15
-        let index = Int(truncatingIfNeeded: mixed &>> 50)
-        return (memory + index &* Self.entryBytes, a ^ (b &* 0xff51_afd7_ed55_8ccd))
+        let set = Int(truncatingIfNeeded: mixed &>> 51)
+        return (set &* Self.ways, (a ^ (b &* 0xff51_afd7_ed55_8ccd)) | 1)
+    }
+
+    @inline(__always)
+    private func way(_ first: Int, _ tag: UInt64) -> Int {
+        if tags[first] == tag { return first }
+        if tags[first &+ 1] == tag { return first &+ 1 }
+        if tags[first &+ 2] == tag { return first &+ 2 }
+        return tags[first &+ 3] == tag ? first &+ 3 : -1
     }
 
     @inline(__always)
     func find(
         _ token: UnsafeRawBufferPointer, _ clock: BillingClock.Reading, _ wall: WallTime
-    ) -> Principal? {
-        guard let (place, tag) = slot(token), let bytes = token.baseAddress else { return nil }
-        let entry = place.assumingMemoryBound(to: Entry.self)
-        guard entry.pointee.tag == tag, entry.pointee.era == era,
-            Int(entry.pointee.tokenBytes) == token.count,
+    ) -> UnsafePointer<Principal>? {
+        current = nil
+        guard let (first, tag) = place(token), let bytes = token.baseAddress else { return nil }
+        let index = way(first, tag)
+        guard index >= 0 else { return nil }
+        let entry = entry(index)
+        guard entry.pointee.tokenBytes == token.count,
             clock.expiry.milliseconds < entry.pointee.goodUntil,
             wall.milliseconds >= entry.pointee.verifiedAt,
-            memcmp(place + MemoryLayout<Entry>.stride, bytes, token.count) == 0
+            memcmp(UnsafeRawPointer(entry + 1), bytes, token.count) == 0
         else { return nil }
-        return entry.pointee.principal
+        current = entry
+        return Self.principal(of: entry)
     }
 
-    /// Remembers, and returns the principal with views into the cache's own memory: valid until
-    /// the worker's next request. Tokens too long are handed back as they are.
+    @inline(__always)
+    private static func principal(
+        of entry: UnsafeMutablePointer<Entry>
+    ) -> UnsafePointer<Principal> {
+        // `principal` stands in the entry, which is not moved while the request lasts.
+        let offset = MemoryLayout<Entry>.offset(of: \.principal) ?? 0
+        return (UnsafeRawPointer(entry) + offset).assumingMemoryBound(to: Principal.self)
+    }
+
+    /// Remembers; `nil` when the token is too long. What it returns is valid until the worker's
+    /// next request.
     func insert(
         _ token: UnsafeRawBufferPointer, _ principal: Principal, goodUntil: Int64,
         verifiedAt: WallTime
-    ) -> Principal {
-        guard let (place, tag) = slot(token), let bytes = token.baseAddress,
+    ) -> UnsafePointer<Principal>? {
+        guard let (first, tag) = place(token), let bytes = token.baseAddress,
             let user = principal.user.baseAddress,
             let organization = principal.organization.baseAddress
-        else { return principal }
-        let tokenAt = place + MemoryLayout<Entry>.stride
+        else { return nil }
+        var index = way(first, tag)
+        if index < 0 { index = way(first, 0) }
+        if index < 0 {
+            let set = first / Self.ways
+            index = first &+ Int(victims[set] & 3)
+            victims[set] &+= 1
+        }
+        tags[index] = tag
+        let entry = entry(index)
+        let tokenAt = UnsafeMutableRawPointer(entry + 1)
         let userAt = tokenAt + token.count
         let organizationAt = userAt + principal.user.count
         tokenAt.copyMemory(from: bytes, byteCount: token.count)
@@ -105,11 +150,55 @@ final class PrincipalCache {
         kept.user = UnsafeRawBufferPointer(start: userAt, count: principal.user.count)
         kept.organization = UnsafeRawBufferPointer(
             start: organizationAt, count: principal.organization.count)
-        let entry = Entry(
-            tag: tag, goodUntil: goodUntil, verifiedAt: verifiedAt.milliseconds, era: era,
-            tokenBytes: UInt16(token.count), userBytes: UInt8(truncatingIfNeeded: kept.user.count),
-            organizationBytes: UInt8(truncatingIfNeeded: kept.organization.count), principal: kept)
-        place.storeBytes(of: entry, as: Entry.self)
-        return kept
+        entry.initialize(
+            to: Entry(
+                goodUntil: goodUntil, verifiedAt: verifiedAt.milliseconds,
+                tokenBytes: token.count, principal: kept, userRow: 0, organizationRow: 0))
+        current = entry
+        return Self.principal(of: entry)
+    }
+
+    /// Notes where the rows of the request's principal stand.
+    @inline(__always)
+    func remember(user: Row?, organization: Row?) {
+        guard let current else { return }
+        current.pointee.userRow = UInt(bitPattern: user?.base)
+        current.pointee.organizationRow = UInt(bitPattern: organization?.base)
+    }
+
+    // Two steps, one request apart, so that the second finds what the first asked for.
+
+    /// Asks for the lines that `find` will read for a token.
+    @inline(__always)
+    func prefetchEntry(_ token: UnsafeRawBufferPointer) {
+        guard let (first, tag) = place(token) else { return }
+        let index = way(first, tag)
+        guard index >= 0 else { return }
+        let entry = UnsafeRawPointer(entry(index))
+        let bytes = MemoryLayout<Entry>.stride &+ token.count
+        var offset = 0
+        while offset < bytes {
+            tg_prefetch(entry + offset)
+            offset &+= 64
+        }
+    }
+
+    /// Asks for the first lines of the rows that a token's request will charge.
+    @inline(__always)
+    func prefetchRows(_ token: UnsafeRawBufferPointer) {
+        guard let (first, tag) = place(token) else { return }
+        let index = way(first, tag)
+        guard index >= 0 else { return }
+        let entry = entry(index)
+        Self.prefetchRow(entry.pointee.userRow)
+        Self.prefetchRow(entry.pointee.organizationRow)
+    }
+
+    @inline(__always)
+    private static func prefetchRow(_ address: UInt) {
+        guard let row = UnsafeRawPointer(bitPattern: address) else { return }
+        tg_prefetch(row)
+        tg_prefetch(row + 64)
+        tg_prefetch(row + 128)
     }
 }
