@@ -46,6 +46,7 @@ extension DecisionWorker {
         shard.pointee.lock.lock()
         defer { shard.pointee.lock.unlock() }
         let view = addressRow(address, in: &shard.pointee.table, create: !dryRun, binding)
+        cache.remember(address: view.row, slot: shard.pointee.table.home(address.key.hash))
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: .none,
             shared: view)
@@ -78,7 +79,10 @@ extension DecisionWorker {
             engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
             return
         }
-        cache.remember(user: user.row, organization: shared.row)
+        cache.remember(
+            user: user.row, userSlot: shard.pointee.table.home(principal.pointee.userHash),
+            organization: shared.row,
+            organizationSlot: shard.pointee.table.home(principal.pointee.organizationHash))
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared)

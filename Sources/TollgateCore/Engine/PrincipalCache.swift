@@ -29,8 +29,17 @@ final class PrincipalCache {
         var tokenBytes: Int
         var principal: Principal
         /// Where the rows last stood: for `prefetch`, which may miss, never for access.
-        var userRow: UInt
-        var organizationRow: UInt
+        var near = Near()
+    }
+
+    /// Places of memory that a principal's request reads: its rows, and where they are looked up.
+    struct Near: BitwiseCopyable {
+        var user: UInt = 0
+        var userSlot: UInt = 0
+        var organization: UInt = 0
+        var organizationSlot: UInt = 0
+        var address: UInt = 0
+        var addressSlot: UInt = 0
     }
 
     private let memory: UnsafeMutableRawPointer
@@ -48,6 +57,8 @@ final class PrincipalCache {
             preconditionFailure("out of memory at start")
         }
         memory = made
+        // Thousands of entries in turn: small pages would miss the processor's table of pages too.
+        _ = madvise(made, bytes, MADV_HUGEPAGE)
         tags = .allocate(capacity: Self.entryCount)
         tags.initialize(repeating: 0, count: Self.entryCount)
         victims = .allocate(capacity: Self.setCount)
@@ -153,17 +164,27 @@ final class PrincipalCache {
         entry.initialize(
             to: Entry(
                 goodUntil: goodUntil, verifiedAt: verifiedAt.milliseconds,
-                tokenBytes: token.count, principal: kept, userRow: 0, organizationRow: 0))
+                tokenBytes: token.count, principal: kept))
         current = entry
         return Self.principal(of: entry)
     }
 
     /// Notes where the rows of the request's principal stand.
     @inline(__always)
-    func remember(user: Row?, organization: Row?) {
+    func remember(user: Row?, userSlot: UInt, organization: Row?, organizationSlot: UInt) {
         guard let current else { return }
-        current.pointee.userRow = UInt(bitPattern: user?.base)
-        current.pointee.organizationRow = UInt(bitPattern: organization?.base)
+        current.pointee.near.user = UInt(bitPattern: user?.base)
+        current.pointee.near.userSlot = userSlot
+        current.pointee.near.organization = UInt(bitPattern: organization?.base)
+        current.pointee.near.organizationSlot = organizationSlot
+    }
+
+    /// Notes where the row of the request's address stands.
+    @inline(__always)
+    func remember(address: Row?, slot: UInt) {
+        guard let current else { return }
+        current.pointee.near.address = UInt(bitPattern: address?.base)
+        current.pointee.near.addressSlot = slot
     }
 
     // Two steps, one request apart, so that the second finds what the first asked for.
@@ -190,15 +211,18 @@ final class PrincipalCache {
         let index = way(first, tag)
         guard index >= 0 else { return }
         let entry = entry(index)
-        Self.prefetchRow(entry.pointee.userRow)
-        Self.prefetchRow(entry.pointee.organizationRow)
+        let near = entry.pointee.near
+        Self.prefetch(near.addressSlot, lines: 1)
+        Self.prefetch(near.address, lines: 2)
+        Self.prefetch(near.organizationSlot, lines: 1)
+        Self.prefetch(near.organization, lines: 2)
+        Self.prefetch(near.userSlot, lines: 1)
+        Self.prefetch(near.user, lines: 4)
     }
 
     @inline(__always)
-    private static func prefetchRow(_ address: UInt) {
-        guard let row = UnsafeRawPointer(bitPattern: address) else { return }
-        tg_prefetch(row)
-        tg_prefetch(row + 64)
-        tg_prefetch(row + 128)
+    private static func prefetch(_ address: UInt, lines: Int) {
+        guard let place = UnsafeRawPointer(bitPattern: address) else { return }
+        for line in 0..<lines { tg_prefetch(place + line &* 64) }
     }
 }
