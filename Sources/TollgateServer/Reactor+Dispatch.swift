@@ -80,6 +80,10 @@ extension Reactor {
         guard body.loadLittle(at: 4, as: UInt32.self) == 0 else {
             return refuse(header, .unsupportedField, "HELLO: unknown feature")
         }
+        var rest = ByteReader(body, at: BodyBytes.helloRequest + Int(body[8]))
+        do throws(Refusal) { try DecisionWorker.skipExtensions(&rest) } catch {
+            return refuse(header, error.status, error.detail)
+        }
         let reply = replySpace()
         reply.storeLittle(min(highest, WireLimits.version), at: 0)
         reply.storeLittle(UInt16(0), at: 2)

@@ -1,9 +1,9 @@
 import TollgateWire
 
 /// Why a body was not decided on. The text goes to the peer as the status' detail.
-struct Refusal: Error {
-    var status: Status
-    var detail: StaticString
+package struct Refusal: Error {
+    package var status: Status
+    package var detail: StaticString
 
     init(_ status: Status, _ detail: StaticString) {
         self.status = status

@@ -31,7 +31,7 @@ extension DecisionWorker {
     }
 
     /// Version 1 knows no extension field in requests: critical ones are refused.
-    static func skipExtensions(_ reader: inout ByteReader) throws(Refusal) {
+    package static func skipExtensions(_ reader: inout ByteReader) throws(Refusal) {
         while reader.remaining > 0 {
             guard let header = reader.take(BodyBytes.extensionHeader) else {
                 throw Refusal(.malformedBody, "bytes behind the body that are no extension field")
@@ -41,7 +41,7 @@ extension DecisionWorker {
                 throw Refusal(.malformedBody, "an extension field runs past the end of the frame")
             }
             guard header[1] & ~ExtensionFlags.critical == 0 else {
-                throw Refusal(.malformedBody, "reserved bits of an extension field are not 0")
+                throw Refusal(.unsupportedField, "unknown flag of an extension field")
             }
             guard header[1] & ExtensionFlags.critical == 0 else {
                 throw Refusal(.unsupportedField, "a critical extension field that is not known")
