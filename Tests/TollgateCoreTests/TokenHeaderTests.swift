@@ -67,7 +67,11 @@ import TollgateWire
         (#"{"alg":"HS256","kid":"k1","typ":"id_token"}"#, .claimInvalid),
         (#"{"alg":"HS256","kid":"k1","typ":""}"#, .claimInvalid),
         (#"{"alg":"HS256","kid":"k1","typ":"JWT "}"#, .claimInvalid),
-        (#"{"alg":"HS256","kid":"k1","typ":"application/jwt"}"#, .claimInvalid),
+        (#"{"alg":"HS256","kid":"k1","typ":"application/application/jwt"}"#, .claimInvalid),
+        (#"{"alg":"HS256","kid":"k1","typ":"application/"}"#, .claimInvalid),
+        (#"{"alg":"HS256","kid":"k1","typ":"application/id_token"}"#, .claimInvalid),
+        (#"{"alg":"HS256","kid":"k1","typ":"text/jwt"}"#, .claimInvalid),
+        (#"{"alg":"HS256","kid":"k1","typ":"/jwt"}"#, .claimInvalid),
         (#"{"alg":"HS256","kid":"k1","typ":"AT\u000bJWT"}"#, .claimInvalid),
         (#"{"alg":"HS256","kid":"k1","typ":"rt+jwt"}"#, .claimInvalid),
         (#"{"alg":"HS256","kid":"k1","typ":"logout+jwt"}"#, .claimInvalid),
@@ -98,6 +102,8 @@ import TollgateWire
         #"{"alg":"HS256","kid":"k1"}"#, #"{"kid":"k1","alg":"HS256","typ":"jwt"}"#,
         #" { "alg" : "HS256" , "kid" : "k1" , "typ" : "JWT" } "#,
         #"{"alg":"HS256","kid":"\u006b1","typ":"at+JWT"}"#, #"{"al\u0067":"HS256","kid":"k1"}"#,
+        #"{"alg":"HS256","kid":"k1","typ":"application/at+jwt"}"#,
+        #"{"alg":"HS256","kid":"k1","typ":"Application/JWT"}"#,
         #"{"alg":"HS256","kid":"k1","x5t":"abc","custom":{"alg":"none","crit":[]}}"#,
     ])
     func goodHeadersAreAccepted(_ header: String) throws {

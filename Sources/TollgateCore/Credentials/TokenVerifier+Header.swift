@@ -58,14 +58,33 @@ extension TokenVerifier {
         }
     }
 
-    /// Whether `typ` is absent, or one of the issuer's types, letters of either case.
+    /// Whether `typ` is absent, or one of the issuer's types, letters of either case. A type
+    /// without a slash is one of `application/` (RFC 7515 §4.1.9; RFC 9068 §4 wants both spellings taken).
     mutating func isType(of issuer: CompiledIssuer, _ issuers: IssuerTable) -> Bool {
         guard let member = header.find(.typ) else { return true }
         guard let type = header.stringValue(member) else { return false }
-        for index in issuer.types where Self.equalWithoutCase(issuers.name(index), type) {
-            return true
+        let given = Self.withoutApplication(type)
+        for index in issuer.types {
+            if Self.equalWithoutCase(Self.withoutApplication(issuers.name(index)), given) {
+                return true
+            }
         }
         return false
+    }
+
+    /// `application/x` is `x` where `x` holds no slash.
+    private static func withoutApplication(
+        _ type: UnsafeRawBufferPointer
+    ) -> UnsafeRawBufferPointer {
+        let prefix: StaticString = "application/"
+        let bytes = prefix.utf8CodeUnitCount
+        guard type.count > bytes else { return type }
+        let start = UnsafeRawBufferPointer(start: prefix.utf8Start, count: bytes)
+        let rest = type.slice(at: bytes, length: type.count &- bytes)
+        guard equalWithoutCase(type.slice(at: 0, length: bytes), start),
+            !rest.contains(UInt8(ascii: "/"))
+        else { return type }
+        return rest
     }
 
     /// ASCII letters only, as media types are (RFC 2045 §5.1).
