@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 import TollgateCore
 import TollgateWire
@@ -43,21 +44,63 @@ import TollgateWire
 
     @Test func noInsertionDeletionOrSwapIsAccepted() throws {
         var bench = try TokenBench()
-        for token in try Self.tokens(5) {
+        for (index, token) in try Self.tokens(5).enumerated() {
+            // Of one token every byte everywhere, of the others some bytes everywhere.
+            let bytes: [UInt8] =
+                index == 0
+                ? Array(UInt8.min...UInt8.max)
+                : [0x2e, 0x3d, 0x41, 0x5f, 0x20, 0x00, 0x0a, 0x7a, 0xff]
             for place in 0...token.count {
-                for byte in [0x2e, 0x3d, 0x41, 0x5f, 0x20, 0x00, 0x0a, 0x7a, 0xff] as [UInt8] {
-                    var changed = token
-                    changed.insert(byte, at: place)
-                    #expect(bench.verify(changed) != .none)
+                var changed = token
+                changed.insert(0, at: place)
+                for byte in bytes {
+                    changed[place] = byte
+                    if bench.verify(changed) == .none {
+                        Issue.record("accepted: \(byte) inserted at \(place)")
+                    }
                 }
                 guard place < token.count else { continue }
-                var changed = token
+                changed = token
                 changed.remove(at: place)
                 #expect(bench.verify(changed) != .none)
-                guard place + 1 < token.count, token[place] != token[place + 1] else { continue }
-                changed = token
-                changed.swapAt(place, place + 1)
-                #expect(bench.verify(changed) != .none)
+                for other in token.indices where other > place && token[other] != token[place] {
+                    guard index == 0 || other == place + 1 else { continue }
+                    changed = token
+                    changed.swapAt(place, other)
+                    if bench.verify(changed) == .none {
+                        Issue.record("accepted: \(place) and \(other) swapped")
+                    }
+                }
+            }
+        }
+    }
+
+    /// Many tokens for long runs: TOLLGATE_MUTATED_TOKENS=1000 tries every one-byte replacement of
+    /// as many tokens (about 55,000 of each), by default of 3.
+    @Test func noReplacementIsAcceptedUnderAnyAlgorithm() throws {
+        let wish = ProcessInfo.processInfo.environment["TOLLGATE_MUTATED_TOKENS"]
+        let count = try #require(Int(wish ?? "3"))
+        for index in 0..<count {
+            let algorithm = TokenAlgorithm.allCases[index % 3]
+            let key = SigningKeyDefinition(
+                keyID: nil, algorithm: algorithm, secret: TokenBench.key)
+            var bench = try TokenBench([TokenBench.issuer(keys: [key])])
+            var token = Array(
+                try TokenBench.token(
+                    header: "{\"alg\":\"\(algorithm.headerName)\"}",
+                    payload: TokenBench.payload(["sub": "\"user-\(index)\""]),
+                    algorithm: algorithm
+                ).utf8)
+            #expect(bench.verify(token) == .none)
+            for place in token.indices {
+                let byte = token[place]
+                for step in UInt8(1)...255 {
+                    token[place] = byte &+ step
+                    if bench.verify(token) == .none {
+                        Issue.record("token \(index) accepted with \(byte &+ step) at \(place)")
+                    }
+                }
+                token[place] = byte
             }
         }
     }
