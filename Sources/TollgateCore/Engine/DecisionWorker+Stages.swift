@@ -43,10 +43,10 @@ extension DecisionWorker {
         _ binding: PolicyBinding, _ decision: inout Decision
     ) {
         let shard = engine.addressShard(address.key.hash)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
-        let view = addressRow(address, in: &shard.pointee.table, create: !dryRun, binding)
-        cache.remember(address: view.row, slot: shard.pointee.table.home(address.key.hash))
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
+        let view = addressRow(address, in: &shard.table.pointee, create: !dryRun, binding)
+        cache.remember(address: view.row, slot: shard.table.pointee.home(address.key.hash))
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: .none,
             shared: view)
@@ -69,20 +69,20 @@ extension DecisionWorker {
     ) {
         guard !program.isEmpty else { return }
         let shard = engine.tenantShard(principal.pointee.organizationHash)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
         guard
             let (user, shared) = tenantRows(
-                principal, in: &shard.pointee.table, create: !dryRun, binding)
+                principal, in: &shard.table.pointee, create: !dryRun, binding)
         else {
             if decision.reason == .none { decision.reason = .capacityExhausted }
             engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
             return
         }
         cache.remember(
-            user: user.row, userSlot: shard.pointee.table.home(principal.pointee.userHash),
+            user: user.row, userSlot: shard.table.pointee.home(principal.pointee.userHash),
             organization: shared.row,
-            organizationSlot: shard.pointee.table.home(principal.pointee.organizationHash))
+            organizationSlot: shard.table.pointee.home(principal.pointee.organizationHash))
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared)
@@ -216,9 +216,9 @@ extension DecisionWorker {
         let length = shape.bucketNanoseconds &* (UInt64(shape.buckets) &+ 1)
         if last == 0 || now.boot.nanoseconds > last &+ length { return false }
         let shard = engine.addressShard(address.key.hash)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
-        let view = addressRow(address, in: &shard.pointee.table, create: false, binding)
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
+        let view = addressRow(address, in: &shard.table.pointee, create: false, binding)
         guard let row = view.row, let offsets = view.offsets else { return false }
         let place = offsets[Int(step.slot)]
         let head = row.head(Int(place.head))
@@ -242,9 +242,9 @@ extension DecisionWorker {
         engine.lastInvalidCredential.store(now.boot.nanoseconds, ordering: .relaxed)
         let shape = binding.turnShapes[Int(step.form)].shape
         let shard = engine.addressShard(address.key.hash)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
-        let view = addressRow(address, in: &shard.pointee.table, create: true, binding)
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
+        let view = addressRow(address, in: &shard.table.pointee, create: true, binding)
         guard let row = view.row, let offsets = view.offsets else { return }
         let place = offsets[Int(step.slot)]
         let head = row.head(Int(place.head))
@@ -258,11 +258,10 @@ extension DecisionWorker {
     package func sweep() {
         guard let binding else { return }
         sweepShard = (sweepShard &+ 1) % (2 * Engine.shardCount)
-        let ofAddresses = sweepShard >= Engine.shardCount
-        let shard = engine.shard(sweepShard % Engine.shardCount, ofAddresses: ofAddresses)
-        guard shard.pointee.lock.tryLock() else { return }
-        defer { shard.pointee.lock.unlock() }
-        _ = shard.pointee.table.sweep(slotsMax: 256) { row in
+        let shard = engine.shard(sweepShard)
+        guard shard.lock.pointee.tryLock() else { return }
+        defer { shard.lock.pointee.unlock() }
+        _ = shard.table.pointee.sweep(slotsMax: 256) { row in
             binding.isIdle(row, boot: now.boot, wall: clock.period)
         } willRemove: { row in
             switch RowKind(rawValue: row.kind) {

@@ -59,12 +59,12 @@ extension DecisionWorker {
     ) {
         guard !program.isEmpty else { return }
         let shard = engine.tenantShard(principal.organizationHash)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
         guard
             let (user, shared) = withUnsafePointer(to: principal, {
                 tenantRows(
-                    $0, in: &shard.pointee.table, create: !dryRun, binding)
+                    $0, in: &shard.table.pointee, create: !dryRun, binding)
             })
         else {
             decision.reason = .capacityExhausted
@@ -119,15 +119,15 @@ extension DecisionWorker {
     private func look(_ named: Principal, _ binding: PolicyBinding) -> Int {
         var principal = named
         let shard = engine.tenantShard(principal.organizationHash)
-        shard.pointee.lock.lock()
-        defer { shard.pointee.lock.unlock() }
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
         if principal.plan < 0 {
-            principal.plan = lastPlan(principal, shard.pointee.table, binding.policy)
+            principal.plan = lastPlan(principal, shard.table.pointee, binding.policy)
         }
         guard principal.plan >= 0,
             let (user, shared) = withUnsafePointer(to: principal, {
                 tenantRows(
-                    $0, in: &shard.pointee.table, create: false, binding)
+                    $0, in: &shard.table.pointee, create: false, binding)
             })
         else { return principal.plan }
         let evaluation = Evaluation(

@@ -26,10 +26,12 @@ package struct EngineGauges: Sendable {
     package var clockHeldForward: Bool
 }
 
-/// Rows of one shard and their lock. Everything of an organization lies in one tenant shard.
-struct Shard: ~Copyable {
-    let lock = Lock()
-    var table = RowTable()
+/// Where one shard's lock and its rows stand. Everything of an organization lies in one tenant
+/// shard. The two are apart: whoever waits for the lock touches nothing of what it guards.
+struct Shard {
+    let lock: UnsafeMutablePointer<Lock>
+    /// Guarded by `lock`.
+    let table: UnsafeMutablePointer<RowTable>
 }
 
 /// All counters: tenant shards, chosen by organization, and address shards. Shared by the workers,
@@ -40,9 +42,10 @@ package final class Engine: Sendable {
     let configuration: EngineConfiguration
     let hash: KeyedHash
     let layouts = LayoutRegistry()
-    // Each shard is guarded by its own lock; the pointers never change.
-    private nonisolated(unsafe) let tenantShards: UnsafeMutablePointer<Shard>
-    private nonisolated(unsafe) let addressShards: UnsafeMutablePointer<Shard>
+    // By shard, those of tenants first. Each table is guarded by its lock; the pointers never
+    // change.
+    private nonisolated(unsafe) let locks: UnsafeMutablePointer<Lock>
+    private nonisolated(unsafe) let tables: UnsafeMutablePointer<RowTable>
     let organizations = Atomic<Int>(0)
     let users = Atomic<Int>(0)
     let addresses = Atomic<Int>(0)
@@ -58,37 +61,35 @@ package final class Engine: Sendable {
     package init(_ configuration: EngineConfiguration) {
         self.configuration = configuration
         hash = KeyedHash(configuration.hashKey)
-        tenantShards = .allocate(capacity: Self.shardCount)
-        addressShards = .allocate(capacity: Self.shardCount)
-        for index in 0..<Self.shardCount {
-            (tenantShards + index).initialize(to: Shard())
-            (addressShards + index).initialize(to: Shard())
+        locks = .allocate(capacity: 2 * Self.shardCount)
+        tables = .allocate(capacity: 2 * Self.shardCount)
+        for index in 0..<(2 * Self.shardCount) {
+            (locks + index).initialize(to: Lock())
+            (tables + index).initialize(to: RowTable())
         }
     }
 
     deinit {
-        tenantShards.deinitialize(count: Self.shardCount)
-        addressShards.deinitialize(count: Self.shardCount)
-        tenantShards.deallocate()
-        addressShards.deallocate()
+        locks.deinitialize(count: 2 * Self.shardCount)
+        tables.deinitialize(count: 2 * Self.shardCount)
+        locks.deallocate()
+        tables.deallocate()
     }
 
     package func makeWorker() -> DecisionWorker { DecisionWorker(self) }
 
     /// The upper bits: the table inside uses the lower ones.
     @inline(__always)
-    func tenantShard(_ hash: UInt64) -> UnsafeMutablePointer<Shard> {
-        tenantShards + Int(truncatingIfNeeded: hash &>> 58)
-    }
+    func tenantShard(_ hash: UInt64) -> Shard { shard(Int(truncatingIfNeeded: hash &>> 58)) }
 
     @inline(__always)
-    func addressShard(_ hash: UInt64) -> UnsafeMutablePointer<Shard> {
-        addressShards + Int(truncatingIfNeeded: hash &>> 58)
+    func addressShard(_ hash: UInt64) -> Shard {
+        shard(Int(truncatingIfNeeded: hash &>> 58) &+ Self.shardCount)
     }
 
-    func shard(_ index: Int, ofAddresses: Bool) -> UnsafeMutablePointer<Shard> {
-        (ofAddresses ? addressShards : tenantShards) + index
-    }
+    /// Of `2 * shardCount`: those of tenants, then those of addresses.
+    @inline(__always)
+    func shard(_ index: Int) -> Shard { Shard(lock: locks + index, table: tables + index) }
 
     /// What the clocks mean, the same for all workers.
     func read(_ now: Moment) -> BillingClock.Reading {
@@ -109,12 +110,10 @@ package final class Engine: Sendable {
     /// Takes each shard's lock for a moment: for an operator's question, not for every request.
     package var gauges: EngineGauges {
         var bytes = 0
-        for index in 0..<Self.shardCount {
-            for shard in [tenantShards + index, addressShards + index] {
-                shard.pointee.lock.lock()
-                bytes += shard.pointee.table.bytesTaken
-                shard.pointee.lock.unlock()
-            }
+        for index in 0..<(2 * Self.shardCount) {
+            locks[index].lock()
+            bytes += tables[index].bytesTaken
+            locks[index].unlock()
         }
         return EngineGauges(
             organizations: organizations.load(ordering: .relaxed),
