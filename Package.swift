@@ -24,7 +24,9 @@ let package = Package(
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
         .target(name: "TollgateWire", swiftSettings: strict),
         // 1: the decision, no I/O
-        .target(name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"], swiftSettings: strict),
+        .target(
+            name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"],
+            swiftSettings: strict),
         // 2: configuration
         .target(
             name: "TollgatePolicy",
@@ -32,7 +34,8 @@ let package = Package(
             swiftSettings: strict),
         // 3: sockets
         .target(
-            name: "TollgateServer", dependencies: ["TollgateCore", "TollgateWire", "CLinux", "COpenSSL"],
+            name: "TollgateServer",
+            dependencies: ["TollgateCore", "TollgateWire", "CLinux", "COpenSSL"],
             swiftSettings: strict),
         .target(
             name: "TollgateClient", dependencies: ["TollgateWire", "CLinux"],
@@ -46,7 +49,9 @@ let package = Package(
             ], swiftSettings: strict),
         .executableTarget(
             name: "tollgated",
-            dependencies: ["TollgateServer", "TollgatePolicy", "TollgateCore", "CLinux", "COpenSSL"],
+            dependencies: [
+                "TollgateServer", "TollgatePolicy", "TollgateCore", "CLinux", "COpenSSL",
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "tollgate-bench",
@@ -70,7 +75,8 @@ let package = Package(
             dependencies: ["TollgateServer", "TollgateCore", "TollgateWire", "CLinux"],
             swiftSettings: strict),
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
-        .testTarget(name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
+        .testTarget(
+            name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
         .testTarget(
             name: "TollgateCoreTests",
             dependencies: ["TollgateCore", "TollgateWire", "CAllocationCount"],

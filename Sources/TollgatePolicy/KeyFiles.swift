@@ -31,7 +31,8 @@ struct KeyFiles {
             secret.withUnsafeMutableBytes { Base64URL.decode(source, into: $0) }
         }
         guard let count else {
-            throw KeyFileFault(message: "key file \(path): not base64url without padding on one line")
+            throw KeyFileFault(
+                message: "key file \(path): not base64url without padding on one line")
         }
         let problem = secret.withUnsafeBytes {
             SecretCheck.problem(

@@ -11,7 +11,10 @@ extension PolicyReader {
     func issuer(_ key: YAMLNode, _ node: YAMLNode, plans: [String]) -> IssuerDefinition? {
         guard let name = reader.text(key, "an issuer's name") else { return nil }
         let values = reader.mapping(node, "issuer \(name)", known: Self.issuerKeys)
-        guard let issuer = reader.required(values, "issuer", key).flatMap({ reader.text($0, "issuer") }),
+        guard
+            let issuer = reader.required(values, "issuer", key).flatMap({
+                reader.text($0, "issuer")
+            }),
             let list = reader.required(values, "keys", key)
         else { return nil }
         let keys = reader.list(list, "keys").compactMap { signingKey($0) }
@@ -53,7 +56,8 @@ extension PolicyReader {
         let values = reader.mapping(node, "claims", known: Self.claimKeys)
         var claims = ClaimsMapping()
         claims.user = reader.text(values["user"], "user") ?? claims.user
-        claims.organization = reader.text(values["organization"], "organization") ?? claims.organization
+        claims.organization =
+            reader.text(values["organization"], "organization") ?? claims.organization
         claims.plan = reader.text(values["plan"], "plan") ?? claims.plan
         claims.roles = reader.text(values["roles"], "roles")
         claims.permissions = reader.text(values["permissions"], "permissions")

@@ -196,7 +196,9 @@ struct PolicyReader {
             guard let named = reader.text(element, "a class") else { continue }
             definition.classes.append(named)
             if !classes.contains(named) {
-                reader.fail(element, "no operation has the class \"\(named)\"" + reader.meant(named, classes))
+                reader.fail(
+                    element,
+                    "no operation has the class \"\(named)\"" + reader.meant(named, classes))
             }
         }
         return definition

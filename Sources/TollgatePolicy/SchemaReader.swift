@@ -98,7 +98,8 @@ final class SchemaReader {
             "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000,
             "d": 86_400_000_000_000,
         ]
-        guard let count = UInt64(digits), let unit = units[String(text.dropFirst(digits.count))] else {
+        guard let count = UInt64(digits), let unit = units[String(text.dropFirst(digits.count))]
+        else {
             fail(node, "\(what) is a number and a unit (500ms, 30s, 5m, 24h, 7d), not \(node.kind)")
             return nil
         }

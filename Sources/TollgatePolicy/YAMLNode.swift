@@ -25,8 +25,9 @@ struct YAMLNode {
     /// What it is, for messages.
     var kind: String {
         switch content {
-        case .scalar(let text, let isPlain): isPlain && (text.isEmpty || text == "~" || text == "null")
-            ? "nothing" : "\"\(text)\""
+        case .scalar(let text, let isPlain):
+            isPlain && (text.isEmpty || text == "~" || text == "null")
+                ? "nothing" : "\"\(text)\""
         case .sequence: "a list"
         case .mapping: "a mapping"
         }
@@ -59,7 +60,8 @@ struct YAMLReader {
     }
 
     private func failure(_ line: Int, _ column: Int, _ message: String) -> PolicyErrors {
-        PolicyErrors(errors: [PolicyError(file: file, line: line, column: column, message: message)])
+        PolicyErrors(errors: [PolicyError(file: file, line: line, column: column, message: message)]
+        )
     }
 
     private mutating func document() throws(PolicyErrors) -> YAMLNode {

@@ -4,7 +4,9 @@
 extension UnsafeRawBufferPointer {
     /// The integer at `offset`, unaligned, little-endian. Traps when it does not lie inside.
     @inlinable
-    public func loadLittle<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: T.Type) -> T {
+    public func loadLittle<T: FixedWidthInteger & BitwiseCopyable>(
+        at offset: Int, as type: T.Type
+    ) -> T {
         precondition(offset >= 0 && count - offset >= MemoryLayout<T>.size)
         return T(littleEndian: loadUnaligned(fromByteOffset: offset, as: type))
     }
@@ -40,9 +42,11 @@ public struct ByteReader {
     public let bytes: UnsafeRawBufferPointer
     @usableFromInline
     var position: Int
+    /// Where the next read begins; at most `bytes.count`.
     @inlinable
     public var offset: Int { position }
 
+    /// Begins at `offset`, which lies inside (trapped). The bytes outlive the reader.
     @inlinable
     public init(_ bytes: UnsafeRawBufferPointer, at offset: Int = 0) {
         precondition(offset >= 0 && offset <= bytes.count)
@@ -50,6 +54,7 @@ public struct ByteReader {
         self.position = offset
     }
 
+    /// Bytes that are left to read.
     @inlinable
     public var remaining: Int { bytes.count - offset }
 

@@ -14,6 +14,7 @@ public struct FrameHeader: Sendable, Equatable {
     public var status: UInt16
     public var requestID: UInt64
 
+    /// The header of a frame with a body of `bodyBytes`, which fit 32 bits (trapped).
     @inlinable
     public init(opcode: UInt8, status: Status = .ok, requestID: UInt64, bodyBytes: Int) {
         self.length = UInt32(WireLimits.lengthMin + bodyBytes)

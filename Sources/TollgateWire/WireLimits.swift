@@ -61,6 +61,7 @@ public enum RequestFlags {
     /// The organization named is the user's own (CONSUME and USAGE).
     public static let personalOrganization: UInt16 = 1 << 2
 
+    /// What each opcode takes; any other bit is refused.
     public static let knownToCheck: UInt16 = dryRun | explain
     public static let knownToConsume: UInt16 = dryRun | explain | personalOrganization
     public static let knownToUsage: UInt16 = personalOrganization

@@ -55,7 +55,9 @@ struct Options {
             case "--version": action = .version
             case "-h", "--help": action = .help
             default:
-                let near = Self.known.first { $0.hasPrefix(argument.prefix(5)) && argument.hasPrefix("--") }
+                let near = Self.known.first {
+                    $0.hasPrefix(argument.prefix(5)) && argument.hasPrefix("--")
+                }
                 let hint = near.map { " (did you mean \($0)?)" } ?? ""
                 throw OptionError("unknown option \(argument)\(hint); see tollgated --help")
             }

@@ -83,7 +83,10 @@ final class PolicyDirectory {
     }
 
     @Test(arguments: [
-        ("metres: [x]", "p.yaml:7:1: unknown key \"metres\" in the policy (did you mean \"meters\"?)"),
+        (
+            "metres: [x]",
+            "p.yaml:7:1: unknown key \"metres\" in the policy (did you mean \"meters\"?)"
+        ),
         ("daemon: {threads: many}", "p.yaml:7:19: threads is a whole number"),
         ("daemon: {threads: 0}", "p.yaml:7:19: threads is between 1 and 64"),
         ("daemon: {threads: 1_0}", "p.yaml:7:19: threads is a whole number"),
@@ -94,7 +97,10 @@ final class PolicyDirectory {
         ("time_zone: Europe/Nowhere", "p.yaml:7:12: no time zone \"Europe/Nowhere\""),
         ("time_zone: ../../etc/passwd", "p.yaml:7:12: \"../../etc/passwd\" is not the name"),
         ("address_limits: {a: {limit: 5}}", "p.yaml:7:18: \"window\" is missing"),
-        ("address_limits: {a: {limit: 5, window: 5}}", "p.yaml:7:40: window is a number and a unit"),
+        (
+            "address_limits: {a: {limit: 5, window: 5}}",
+            "p.yaml:7:40: window is a number and a unit"
+        ),
         ("address_limits: {a: {limit: -5, window: 5s}}", "p.yaml:7:29: limit is a whole number"),
         ("version: 1", "p.yaml:7:1: \"version\" stands twice"),
         ("a: &x 1", "p.yaml:7:4: anchors and tags are not used"),
@@ -109,7 +115,8 @@ final class PolicyDirectory {
             "p.yaml:7:58: key file "
         ),
         (
-            "issuers: {i: {issuer: x, default_plan: prop, keys: [{algorithm: HS256, file: keys/main.key}]}}",
+            "issuers: {i: {issuer: x, default_plan: prop, "
+                + "keys: [{algorithm: HS256, file: keys/main.key}]}}",
             "p.yaml:7:40: no plan \"prop\" (did you mean \"pro\"?)"
         ),
         ("a: [", "p.yaml:"),
@@ -125,7 +132,10 @@ final class PolicyDirectory {
     }
 
     @Test(arguments: [
-        ("{permission: []}", "unknown key \"permission\" in plan pro (did you mean \"permissions\"?)"),
+        (
+            "{permission: []}",
+            "unknown key \"permission\" in plan pro (did you mean \"permissions\"?)"
+        ),
         ("{quotas: {d: {scope: user, limit: 1, period: week}}}", "period \"week\" is unknown"),
         ("{quotas: {d: {scope: team, limit: 1, period: day}}}", "scope \"team\" is unknown"),
         (
@@ -137,10 +147,14 @@ final class PolicyDirectory {
             "no operation has the class \"chta\" (did you mean \"chat\"?)"
         ),
         (
-            "{rate_limits: {d: {scope: user, limit: 1, window: 1s}}, quotas: {d: {scope: user, limit: 1, period: day}}}",
+            "{rate_limits: {d: {scope: user, limit: 1, window: 1s}}, "
+                + "quotas: {d: {scope: user, limit: 1, period: day}}}",
             "a rate limit of the plan has that name already"
         ),
-        ("{rate_limits: {d: {scope: user, limit: 1, window: 90d}}}", "for longer periods use a quota"),
+        (
+            "{rate_limits: {d: {scope: user, limit: 1, window: 90d}}}",
+            "for longer periods use a quota"
+        ),
         ("[1]", "plan pro is a mapping"),
     ]) func aFaultOfAPlanIsExplained(plan: String, message: String) throws {
         let directory = try PolicyDirectory()
@@ -151,7 +165,8 @@ final class PolicyDirectory {
     @Test func ambiguousRoutesAreRefused() throws {
         let directory = try PolicyDirectory()
         let text = Self.policy().replacing(
-            "  chat: {", with: "  other: {routes: [\"POST /v1/{x}\", \"POST /{y}/chat\"]}\n  chat: {")
+            "  chat: {",
+            with: "  other: {routes: [\"POST /v1/{x}\", \"POST /{y}/chat\"]}\n  chat: {")
         #expect(directory.faults(text).contains { $0.contains("overlaps") })
         let bad = Self.policy().replacing("POST /v1/chat", with: "POST /v1//chat")
         #expect(directory.faults(bad).contains { $0.hasPrefix("p.yaml:4:32") })
@@ -162,7 +177,8 @@ final class PolicyDirectory {
         func fault(_ text: String, mode: mode_t = 0o600, format: String = "base64url") -> String {
             directory.write("keys/other", text, mode: mode)
             let issuers =
-                "issuers: {i: {issuer: x, keys: [{algorithm: HS256, file: keys/other, format: \(format)}]}}"
+                "issuers: {i: {issuer: x, keys: "
+                    + "[{algorithm: HS256, file: keys/other, format: \(format)}]}}"
             return directory.faults(Self.policy(issuers)).joined(separator: "\n")
         }
         let good = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeAE"
@@ -173,7 +189,9 @@ final class PolicyDirectory {
         #expect(fault(String(repeating: "A", count: 43)).contains("repeats 1 byte"))
         #expect(fault("{\"kty\":\"oct\",\"k\":\"\(good)\",\"alg\":\"HS256\"}", format: "jwk") == "")
         #expect(fault("{\"kty\":\"RSA\",\"n\":\"\(good)\"}", format: "jwk").contains("kty"))
-        #expect(fault("{\"kty\":\"oct\",\"k\":\"\(good)\",\"alg\":\"HS512\"}", format: "jwk").contains("HS512"))
+        #expect(
+            fault("{\"kty\":\"oct\",\"k\":\"\(good)\",\"alg\":\"HS512\"}", format: "jwk").contains(
+                "HS512"))
         #expect(fault("{\"kty\":\"oct\"}", format: "jwk").contains("missing"))
         #expect(fault("{\"kty\":\"oct\",", format: "jwk").contains("not a JSON"))
     }

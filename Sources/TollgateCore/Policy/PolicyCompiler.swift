@@ -92,7 +92,8 @@ struct PolicyCompiler {
     private mutating func checkName(_ name: String, _ what: String) {
         let isPlain = name.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7f }
         if !(1...WireLimits.identifierBytesMax).contains(name.utf8.count) || !isPlain {
-            faults.append("\(what) \"\(name)\": a name is 1 to 128 bytes without spaces or controls")
+            faults.append(
+                "\(what) \"\(name)\": a name is 1 to 128 bytes without spaces or controls")
         }
     }
 
@@ -120,7 +121,8 @@ struct PolicyCompiler {
         }
         for operation in definition.operations { check(operation, meters) }
         for issuer in definition.issuers {
-            let named = Array(issuer.claims.plansByRole.values) + [issuer.defaultPlan].compactMap { $0 }
+            let named =
+                Array(issuer.claims.plansByRole.values) + [issuer.defaultPlan].compactMap { $0 }
             for name in named.sorted() where !plans.contains(name) {
                 faults.append("issuer \(issuer.name): no plan \"\(name)\"")
             }
@@ -137,7 +139,9 @@ struct PolicyCompiler {
     ) {
         let isAddress = place == "address limits"
         let most = isAddress ? PolicyLimits.addressLimitsMax : PolicyLimits.limitsPerPlanMax
-        if rateLimits.count + quotas.count > most { faults.append("\(place): at most \(most) limits") }
+        if rateLimits.count + quotas.count > most {
+            faults.append("\(place): at most \(most) limits")
+        }
         var seen: Set<String> = []
         for name in rateLimits.map(\.name) + quotas.map(\.name) {
             checkName(name, "limit")
@@ -149,7 +153,9 @@ struct PolicyCompiler {
             let what = "\(place), limit \(limit.name)"
             checkWindow(limit, what)
             checkScope(limit.scope, isAddress ? [.address] : [.user, .organization], what)
-            if !meters.contains(limit.meter) { faults.append("\(what): no meter \"\(limit.meter)\"") }
+            if !meters.contains(limit.meter) {
+                faults.append("\(what): no meter \"\(limit.meter)\"")
+            }
             for name in limit.classes where !classes.contains(name) {
                 faults.append("\(what): no operation has the rate-limit class \"\(name)\"")
             }
@@ -157,7 +163,9 @@ struct PolicyCompiler {
         for quota in quotas {
             let what = "\(place), quota \(quota.name)"
             checkScope(quota.scope, [.user, .organization], what)
-            if !meters.contains(quota.meter) { faults.append("\(what): no meter \"\(quota.meter)\"") }
+            if !meters.contains(quota.meter) {
+                faults.append("\(what): no meter \"\(quota.meter)\"")
+            }
         }
     }
 
@@ -206,7 +214,8 @@ struct PolicyCompiler {
                         meter: Int16(meter), weight: charge.weight,
                         defaultWeighted: charge.defaultUnits * charge.weight))
             }
-            let permission = operation.permission.flatMap { permissionNames.firstIndex(of: $0) } ?? -1
+            let permission =
+                operation.permission.flatMap { permissionNames.firstIndex(of: $0) } ?? -1
             compiledOperations.append(
                 CompiledOperation(
                     permission: Int16(permission), chargeStart: Int32(start),
@@ -235,7 +244,9 @@ struct PolicyCompiler {
         let user = RowLayout(rateLimits: userWindows, quotas: userQuotas)
         let shared = RowLayout(rateLimits: sharedWindows, quotas: sharedQuotas)
         var templates: [Template] = []
-        for (slot, limit) in userWindows.enumerated() { templates.append(template(limit, slot: slot)) }
+        for (slot, limit) in userWindows.enumerated() {
+            templates.append(template(limit, slot: slot))
+        }
         for (slot, limit) in sharedWindows.enumerated() {
             templates.append(template(limit, slot: slot))
         }
@@ -247,11 +258,15 @@ struct PolicyCompiler {
         }
         var permissions = PermissionSet()
         for name in plan.permissions {
-            if let permission = permissionNames.firstIndex(of: name) { permissions.insert(permission) }
+            if let permission = permissionNames.firstIndex(of: name) {
+                permissions.insert(permission)
+            }
         }
         let all = StepRange(start: Int32(steps.count), end: Int32(steps.count + templates.count))
         steps += templates.map(\.step)
-        for operation in definition.operations { programs.append(program(of: operation, templates)) }
+        for operation in definition.operations {
+            programs.append(program(of: operation, templates))
+        }
         compiledPlans.append(
             CompiledPlan(
                 permissions: permissions, userLayout: Int32(place(user)),
@@ -306,7 +321,8 @@ struct PolicyCompiler {
         }
         limits.append(
             LimitInfo(
-                name: Array(quota.name.utf8), meter: Array(quota.meter.utf8), windowMilliseconds: 0))
+                name: Array(quota.name.utf8), meter: Array(quota.meter.utf8), windowMilliseconds: 0)
+        )
         let step = self.step(
             quota.limit, isQuota: true, quota.scope, slot: slot, form: form ?? 0)
         return Template(step: step, meter: quota.meter, classes: [])
@@ -334,7 +350,8 @@ struct PolicyCompiler {
     private mutating func place(_ layout: RowLayout) -> Int {
         identities.formUnion(layout.slots.map(\.identity))
         if layout.bytes > RowArena.rowUnitsMax / 2 * RowArena.unitBytes {
-            faults.append("the limits of one scope take \(layout.bytes) bytes a row: use fewer sub-buckets")
+            faults.append(
+                "the limits of one scope take \(layout.bytes) bytes a row: use fewer sub-buckets")
         }
         if let known = layouts.firstIndex(of: layout) { return known }
         layouts.append(layout)

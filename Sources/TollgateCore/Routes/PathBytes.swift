@@ -50,7 +50,8 @@ enum PathBytes {
             index &+= 1
         }
         guard index == 1 || isSegment(target, segmentStart, index) else { return nil }
-        return queryIsPlain(target, from: index) ? UnsafeRawBufferPointer(rebasing: target[..<index]) : nil
+        return queryIsPlain(target, from: index)
+            ? UnsafeRawBufferPointer(rebasing: target[..<index]) : nil
     }
 
     private static func isSegment(

@@ -53,7 +53,8 @@ package struct RouteTable: Sendable {
         let root = TrieNode()
         for route in parsed {
             let method = names.firstIndex(of: route.method).map { Int32($0) } ?? -1
-            root.add(route.template.segments[...], method: method, operation: Int32(route.operation))
+            root.add(
+                route.template.segments[...], method: method, operation: Int32(route.operation))
         }
         _ = flatten(root)
     }

@@ -26,7 +26,9 @@ struct RouteTemplate: Sendable, Equatable {
     init(_ path: String) throws(TemplateFault) {
         guard path.hasPrefix("/") else { throw TemplateFault("a path begins with /") }
         var segments: [TemplateSegment] = []
-        let parts = path == "/" ? [] : path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
+        let parts =
+            path == "/"
+            ? [] : path.dropFirst().split(separator: "/", omittingEmptySubsequences: false)
         for part in parts {
             if segments.last == .rest { throw TemplateFault("{name...} stands last") }
             segments.append(try Self.segment(Array(part.utf8)))
@@ -42,7 +44,9 @@ struct RouteTemplate: Sendable, Equatable {
             throw TemplateFault("an empty segment (a doubled slash, or one at the end)")
         }
         if first == UInt8(ascii: "{") {
-            guard last == UInt8(ascii: "}") else { throw TemplateFault("{name} is a whole segment") }
+            guard last == UInt8(ascii: "}") else {
+                throw TemplateFault("{name} is a whole segment")
+            }
             var name = bytes.dropFirst().dropLast()
             let isRest = name.suffix(3).elementsEqual("...".utf8)
             if isRest { name = name.dropLast(3) }
