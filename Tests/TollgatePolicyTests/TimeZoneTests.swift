@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Testing
 
 @testable import TollgateCore
@@ -13,28 +13,23 @@ import Testing
             day = d.date(2020, 1, 1)
             while day < d.date(2041, 1, 1):
                 noon = d.datetime(day.year, day.month, day.day, 12, tzinfo=zone)
-                print(name, day.isoformat(), int(noon.timestamp()), int(noon.utcoffset().total_seconds()))
+                offset = int(noon.utcoffset().total_seconds())
+                print(name, day.isoformat(), int(noon.timestamp()), offset)
                 day += d.timedelta(days=1)
         """
 
     private static let zones = [
         "Europe/Berlin", "Europe/London", "Europe/Dublin", "America/New_York", "America/Sao_Paulo",
         "America/St_Johns", "America/Santiago", "America/Havana", "Asia/Kolkata", "Asia/Kathmandu",
-        "Asia/Tehran", "Asia/Gaza", "Asia/Beirut", "Asia/Tokyo", "Africa/Casablanca", "Africa/Cairo",
+        "Asia/Tehran", "Asia/Gaza", "Asia/Beirut", "Asia/Tokyo", "Africa/Casablanca",
+        "Africa/Cairo",
         "Australia/Lord_Howe", "Australia/Sydney", "Pacific/Chatham", "Pacific/Apia",
         "Pacific/Kiritimati", "Antarctica/Troll", "America/Nuuk", "UTC", "Etc/GMT+12",
     ]
 
     @Test func daysAndMonthsAgreeWithZoneinfo() throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["python3", "-c", Self.script] + Self.zones
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        try process.run()
-        let output = pipe.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
+        let zones = Self.zones.joined(separator: " ")
+        let output = try output(of: "python3 -c '\(Self.script)' \(zones)")
         var rules: [Substring: ZoneRules] = [:]
         var checked = 0
         for line in String(decoding: output, as: UTF8.self).split(separator: "\n") {
@@ -53,6 +48,21 @@ import Testing
             checked += 1
         }
         #expect(checked == Self.zones.count * 7_671)
+    }
+
+    /// What a command of the shell writes; not Foundation's `Process`, which leaks under the leak
+    /// sanitizer. Fails when the command does.
+    private func output(of command: String) throws -> [UInt8] {
+        let stream = try #require(popen(command, "r"))
+        var output: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = fread(&chunk, 1, chunk.count, stream)
+            if count == 0 { break }
+            output += chunk[..<count]
+        }
+        try #require(pclose(stream) == 0)
+        return output
     }
 
     @Test func namesThatAreNoneAreRefused() {
