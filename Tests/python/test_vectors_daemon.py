@@ -12,7 +12,7 @@ import frame_rules
 import make_frames
 import pytest
 from conftest import Daemon
-from tollgate import Client, wire
+from tollgate import Client, replies
 
 VECTORS = json.loads(make_frames.FRAMES.read_text())
 REQUESTS = VECTORS["requests"]
@@ -97,7 +97,7 @@ def test_a_request_has_the_status_and_the_connection_the_fate_that_its_vector_st
         if status:
             assert 0 < len(body) <= 1_024 and body.decode()
         if vector["reason"]:
-            assert wire.decision(body).reason == vector["reason"]
+            assert replies.decision(body).reason == vector["reason"]
         if vector["closes"]:
             assert read_to_end(peer) == b""
         else:
@@ -191,7 +191,13 @@ def ask(daemon, streams, where):
             if status:
                 assert 0 < len(body) <= 1_024 and body.decode()
             elif opcode in (0x90, 0x91):
-                wire.decision(body)
+                # CONSUME carries the names back as they came, text or not.
+                replies.decision(body if opcode == 0x90 else ascii_only(body))
+
+
+def ascii_only(body):
+    end = 64 + body[56] + body[57]
+    return body[:64] + bytes(byte & 0x7F for byte in body[64:end]) + body[end:]
 
 
 def pour(daemon, streams, where):

@@ -2,19 +2,19 @@
 
 from .aio import AsyncClient
 from .client import Client
-from .wire import (
-    Decision,
-    Limit,
-    LimitEntry,
+from .errors import (
+    InvalidRequest,
     MalformedReply,
     Refused,
     TimedOut,
     TollgateError,
     Unreachable,
-    Usage,
 )
+from .replies import Decision, Hello, Limit, LimitEntry, Usage
+from .wire import check_body
 
 __all__ = [
-    "AsyncClient", "Client", "Decision", "Limit", "LimitEntry", "MalformedReply", "Refused",
-    "TimedOut", "TollgateError", "Unreachable", "Usage",
+    "AsyncClient", "Client", "Decision", "Hello", "InvalidRequest", "Limit", "LimitEntry",
+    "MalformedReply", "Refused", "TimedOut", "TollgateError", "Unreachable", "Usage",
+    "check_body",
 ]

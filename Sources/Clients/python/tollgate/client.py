@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+import select
 import socket
-import struct
 import threading
 import time
-from typing import Any, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence
 
-from . import wire
-from .wire import Decision, MalformedReply, Refused, TimedOut, Unreachable, Usage
+from . import replies, wire
+from .errors import DAEMONS_OWN, MalformedReply, Refused, TimedOut, TollgateError, Unreachable
+from .replies import Decision, Hello, Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def is_without_answer(error: TollgateError) -> bool:
+    """Whether the daemon could not be asked. A request that it refuses for the request's own
+    faults is no such case: a caller could bring that about, and pass where failing is open."""
+    return not isinstance(error, Refused) or error.code in DAEMONS_OWN
 
 
 class Client:
     """Asks the daemon, and raises TollgateError when there is no answer.
 
-    What no answer means is for the caller to state; `is_allowed` denies unless told otherwise.
+    Connects when first used, and again when the daemon has ended the connection. A request is
+    sent again only if surely no byte of it arrived. `timeout`, in seconds, holds for everything a
+    request waits for. What no answer means is for the caller to state: `is_allowed` denies unless
+    told otherwise, here for all its requests or there for one.
     """
 
-    def __init__(self, path: str = "/run/tollgate/tollgate.sock", timeout: float = 1.0) -> None:
-        self.path, self.timeout = path, timeout
+    def __init__(
+        self, path: str = "/run/tollgate/tollgate.sock", timeout: float = 1.0,
+        *, fail_open: bool = False,
+    ) -> None:
+        self.path, self.timeout, self.fail_open = path, timeout, fail_open
         self._lock = threading.Lock()
-        self._socket: Optional[socket.socket] = None
-        self._next_id = 1
+        self._link: Optional[_Link] = None
 
     def __enter__(self) -> "Client":
         return self
@@ -34,142 +52,224 @@ class Client:
         with self._lock:
             self._drop()
 
-    def check(self, token: str, **question: Any) -> Decision:
-        return wire.decision(self._request(wire.CHECK, wire.check_body(token, **question)))
+    def check(self, token: str, **question: "Unpack[wire.Question]") -> Decision:
+        return replies.decision(self._request(wire.CHECK, wire.check_body(token, **question)))
 
     def check_many(self, bodies: Sequence[bytes]) -> "list[Decision]":
-        """Bodies made by `wire.check_body`, sent at once; decisions in their order."""
+        """Bodies made by `wire.check_body`, sent at once; decisions in their order. Raises when
+        one of them has no decision; the others may have been charged then."""
         decisions: "list[Decision]" = []
-        for start in range(0, len(bodies), 256):
-            replies = self._exchange(wire.CHECK, bodies[start : start + 256])
-            decisions += map(wire.decision, replies)
+        for start in range(0, len(bodies), wire.IN_FLIGHT_MAX):
+            part = self._exchange(wire.CHECK, bodies[start : start + wire.IN_FLIGHT_MAX])
+            decisions += map(replies.decision, part)
         return decisions
 
-    def is_allowed(self, token: str, *, fail_open: bool = False, **question: Any) -> bool:
-        """Whether the caller may go on; without an answer only if `fail_open`."""
+    def is_allowed(
+        self, token: str, *, fail_open: Optional[bool] = None,
+        **question: "Unpack[wire.Question]",
+    ) -> bool:
+        """Whether the caller may go on; where the daemon cannot be asked, only if `fail_open`.
+        A request that is itself at fault raises (InvalidRequest, Refused), open or not."""
         try:
             return self.check(token, **question).allowed
-        except wire.TollgateError:
-            return fail_open
+        except TollgateError as error:
+            if not is_without_answer(error):
+                raise
+            return self.fail_open if fail_open is None else fail_open
 
     def consume(
         self, organization: str, user: str, plan: str, operation: str,
-        units: Mapping[str, int], **options: bool,
+        units: Mapping[str, int], *, personal: bool = False, dry_run: bool = False,
+        explain: bool = False,
     ) -> Decision:
-        body = wire.consume_body(organization, user, plan, operation, units, **options)
-        return wire.decision(self._request(wire.CONSUME, body))
+        body = wire.consume_body(
+            organization, user, plan, operation, units, personal=personal, dry_run=dry_run,
+            explain=explain)
+        return replies.decision(self._request(wire.CONSUME, body))
 
     def usage(
         self, organization: str, user: str = "", plan: str = "", personal: bool = False
     ) -> Usage:
-        return wire.usage(
-            self._request(wire.USAGE, wire.usage_body(organization, user, plan, personal))
-        )
+        body = wire.usage_body(organization, user, plan, personal)
+        return replies.usage(self._request(wire.USAGE, body))
 
     def ping(self, payload: bytes = b"ping") -> bytes:
-        return self._request(wire.PING, payload)
+        body = wire.ping_body(payload)
+        return replies.ping(self._request(wire.PING, body), body)
 
-    def hello(self, name: str = "python") -> "tuple[str, int]":
-        """The daemon's version and the generation of its policy."""
-        encoded = name.encode()
-        body = self._request(
-            wire.HELLO, struct.pack("<HHIB3x", 1, 1, 0, len(encoded)) + encoded
-        )
-        if len(body) < 32:
-            raise MalformedReply("it ends too early")
-        return body[32 : 32 + body[24]].decode(), struct.unpack_from("<Q", body, 16)[0]
+    def hello(self, name: str = "python") -> Hello:
+        """The daemon's version, the generation of its policy, and its ceilings."""
+        return replies.hello(self._request(wire.HELLO, wire.hello_body(name)))
 
     def stats(self) -> "dict[str, int]":
-        return wire.stats(self._request(wire.STATS, b""))
+        """On the admin socket."""
+        return replies.stats(self._request(wire.STATS, b""))
 
     def reload(self) -> int:
-        return int(struct.unpack("<Q", self._request(wire.RELOAD, b""))[0])
+        """On the admin socket: the generation of the policy now in force."""
+        return replies.generation(self._request(wire.RELOAD, b""))
 
     def shutdown(self, grace_ms: int = 5_000) -> None:
-        self._request(wire.SHUTDOWN, struct.pack("<I", grace_ms))
+        """On the admin socket: ends the daemon."""
+        replies.nothing(self._request(wire.SHUTDOWN, wire.shutdown_body(grace_ms)))
 
     def _request(self, opcode: int, body: bytes) -> bytes:
         return self._exchange(opcode, [body])[0]
 
     def _exchange(self, opcode: int, bodies: Sequence[bytes]) -> "list[bytes]":
-        with self._lock:
-            deadline = time.monotonic() + self.timeout
-            try:
-                return self._attempt(opcode, bodies, deadline)
-            except socket.timeout:
+        deadline = time.monotonic() + self.timeout
+        if not self._lock.acquire(timeout=max(0.0, self.timeout)):
+            raise TimedOut(f"no turn within {self.timeout} s")
+        try:
+            return self._attempt(opcode, bodies, deadline)
+        finally:
+            # What is still to come on this connection must not answer a later request.
+            if self._link is not None and not self._link.is_at_rest:
                 self._drop()
-                raise TimedOut(f"no answer within {self.timeout} s") from None
-            except Refused:
-                raise
-            except OSError as error:
-                self._drop()
-                raise Unreachable(f"{self.path}: {error}") from error
-            except wire.TollgateError:
-                self._drop()
-                raise
+            self._lock.release()
 
     def _attempt(
         self, opcode: int, bodies: Sequence[bytes], deadline: float
     ) -> "list[bytes]":
-        connection = self._connect()
-        first = self._next_id
-        self._next_id += len(bodies)
-        frames = b"".join(
-            wire.frame(opcode, first + index, body) for index, body in enumerate(bodies)
-        )
-        self._arm(connection, deadline)
-        connection.sendall(frames)
-        replies: "dict[int, bytes]" = {}
-        refusal: Optional[Refused] = None
-        while len(replies) < len(bodies):
-            length, kind, _, status, identity = wire.HEADER.unpack(
-                self._receive(connection, wire.HEADER.size, deadline)
-            )
-            if not 12 <= length <= wire.LENGTH_MAX:
-                raise MalformedReply("a frame's length")
-            body = self._receive(connection, length - 12, deadline)
-            if not first <= identity < first + len(bodies) or kind != opcode | wire.REPLY:
-                if status:
-                    self._drop()
-                    raise Refused(status, body.decode("utf-8", "replace"))
-                continue
-            if status:
-                refusal = Refused(status, body.decode("utf-8", "replace"))
-            replies[identity] = body
-        if refusal is not None:
-            raise refusal
-        return [replies[first + index] for index in range(len(bodies))]
-
-    def _connect(self) -> socket.socket:
-        if self._socket is None:
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            made.settimeout(self.timeout)
+        if self._link is not None and self._link.is_stale():
+            self._drop()
+        for last in (False, True):
+            if self._link is None:
+                self._link = _Link(self.path, deadline)
             try:
-                made.connect(self.path)
-            except OSError:
-                made.close()
-                raise
-            self._socket = made
-        return self._socket
-
-    def _arm(self, connection: socket.socket, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise socket.timeout()
-        connection.settimeout(left)
-
-    def _receive(self, connection: socket.socket, count: int, deadline: float) -> bytes:
-        parts = []
-        while count:
-            self._arm(connection, deadline)
-            part = connection.recv(min(count, 65_536))
-            if not part:
-                raise Unreachable(f"{self.path}: the connection ended before the answer")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+                return self._link.exchange(opcode, bodies, deadline)
+            except _NothingArrived:
+                self._drop()
+                if last:
+                    raise
+        raise AssertionError("not reached")
 
     def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+
+class _NothingArrived(Unreachable):
+    """The connection ended before any byte of the request was taken."""
+
+
+class _Link:
+    """One connection, for one exchange at a time."""
+
+    def __init__(self, path: str, deadline: float) -> None:
+        self.path, self.process = path, os.getpid()
+        self.socket = _connected(path, deadline)
+        self.poll = select.poll()
+        self.next_id = 1
+        self.received = bytearray()
+        # Every request has its answer, and the daemon did not say that it ends the connection.
+        self.is_at_rest = True
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def is_stale(self) -> bool:
+        """Ended by the daemon, or of the process that this one was forked from. Nothing is
+        expected between exchanges, so whatever there is to read ends the connection."""
+        self.poll.register(self.socket, select.POLLIN)
+        return self.process != os.getpid() or bool(self.poll.poll(0))
+
+    def exchange(
+        self, opcode: int, bodies: Sequence[bytes], deadline: float
+    ) -> "list[bytes]":
+        first = self.next_id
+        self.next_id += len(bodies)
+        frames = memoryview(b"".join(
+            wire.frame(opcode, first + index, body) for index, body in enumerate(bodies)))
+        answers: "dict[int, bytes]" = {}
+        refused: Optional[Refused] = None
+        self.is_at_rest = False
+        total, rest = len(frames), self._send(frames)
+        # Reads while it still writes: the daemon stops reading from who does not read.
+        while len(answers) < len(bodies):
+            if not self._take(deadline, writing=bool(rest)):
+                if len(rest) == total and not answers:
+                    raise _NothingArrived(f"{self.path}: the connection has ended")
+                raise Unreachable(f"{self.path}: the connection ended before the answer")
+            for header, body in self._frames():
+                if header.is_about_the_connection:
+                    raise replies.end_of_connection(header.status, body)
+                index = header.request_id - first
+                if not 0 <= index < len(bodies) or index in answers:
+                    raise MalformedReply("the answer to a request that was not asked")
+                if header.opcode != opcode | wire.REPLY:
+                    raise MalformedReply("the answer to another opcode")
+                if header.ends_the_connection:
+                    raise replies.refusal(header.status, body)
+                if header.status and refused is None:
+                    refused = replies.refusal(header.status, body)
+                answers[index] = body
+            rest = self._send(rest)
+        self.is_at_rest = True
+        if refused is not None:
+            raise refused
+        return [answers[index] for index in range(len(bodies))]
+
+    def _send(self, frames: memoryview) -> memoryview:
+        """What is left to send. A connection that takes no more may still have answers."""
+        while frames:
+            try:
+                frames = frames[self.socket.send(frames) :]
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                    raise Unreachable(f"{self.path}: {error}") from error
+                break
+        return frames
+
+    def _take(self, deadline: float, writing: bool) -> bool:
+        """Waits until there is more, or room to write; False at the end."""
+        left = deadline - time.monotonic()
+        self.poll.register(self.socket, select.POLLIN | (select.POLLOUT if writing else 0))
+        if left <= 0 or not self.poll.poll(math.ceil(left * 1_000)):
+            raise TimedOut(f"no answer from {self.path} in time")
+        try:
+            part = self.socket.recv(65_536)
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            return False
+        self.received += part
+        return bool(part)
+
+    def _frames(self) -> "list[tuple[replies.Header, bytes]]":
+        """The whole frames among what was received."""
+        found = []
+        at = 0
+        while len(self.received) - at >= wire.HEADER.size:
+            header = replies.header(self.received[at : at + wire.HEADER.size])
+            end = at + wire.HEADER.size + header.body_bytes
+            if len(self.received) < end:
+                break
+            found.append((header, bytes(self.received[at + wire.HEADER.size : end])))
+            at = end
+        del self.received[:at]
+        return found
+
+
+def _connected(path: str, deadline: float) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.setblocking(False)
+    try:
+        while True:
+            try:
+                made.connect(path)
+                return made
+            except BlockingIOError:
+                # The daemon's queue of connections is full (unix(7)).
+                if time.monotonic() >= deadline:
+                    raise TimedOut(f"{path}: no connection in time") from None
+                time.sleep(0.002)
+    except OSError as error:
+        made.close()
+        raise Unreachable(f"{path}: {error}") from error
+    except BaseException:
+        made.close()
+        raise

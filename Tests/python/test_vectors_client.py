@@ -1,0 +1,192 @@
+"""The vectors in the Python client: what it sends, and what it makes of what it gets."""
+
+import asyncio
+import json
+import random
+
+import make_frames
+import pytest
+import tollgate
+from scripted_daemon import ScriptedDaemon, request_id, with_id
+from tollgate import AsyncClient, Client, MalformedReply, Refused, Unreachable, replies, wire
+
+VECTORS = json.loads(make_frames.FRAMES.read_text())
+REPLIES = VECTORS["replies"]
+# What the client has no words for: extension fields, API keys, any range of versions.
+BEYOND = {
+    "hello-versions", "hello-extension", "check-api-key", "check-extension", "check-extensions",
+    "consume-extension", "usage-extension",
+}
+REQUESTS = [v for v in VECTORS["requests"] if v["fields"] is not None and not v["status"]]
+MALFORMED_BODIES = {
+    "CHECK": replies.decision, "CONSUME": replies.decision, "USAGE": replies.usage,
+    "HELLO": replies.hello, "STATS": replies.stats, "RELOAD": replies.generation,
+    "SHUTDOWN": replies.nothing, "PING": lambda body: replies.ping(body, b"ping"),
+}
+
+
+def body_of(vector):
+    fields = dict(vector["fields"])
+    fields.pop("extensions", None)
+    units = dict(fields.pop("meters", []))
+    match vector["opcode"]:
+        case "HELLO":
+            return wire.hello_body(fields["name"])
+        case "PING":
+            return wire.ping_body(bytes.fromhex(fields["payload"]))
+        case "CHECK":
+            fields.pop("credential_kind")
+            return wire.check_body(fields.pop("credential"), units=units, **fields)
+        case "CONSUME":
+            return wire.consume_body(**fields, units=units)
+        case "USAGE":
+            return wire.usage_body(**fields)
+        case "SHUTDOWN":
+            return wire.shutdown_body(fields["grace_ms"])
+    return b""
+
+
+def test_requests_are_sent_as_the_vectors_have_them():
+    encoded = [vector for vector in REQUESTS if vector["name"] not in BEYOND]
+    assert len(encoded) == len(REQUESTS) - len(BEYOND) >= 40
+    for vector in encoded:
+        opcode = getattr(wire, vector["opcode"])
+        assert wire.frame(opcode, vector["id"], body_of(vector)).hex() == vector["hex"], vector
+
+
+def limit(fields):
+    return fields and tollgate.Limit(**fields)
+
+
+def entries(listed):
+    return tuple(tollgate.LimitEntry(**fields) for fields in listed or [])
+
+
+def expected(vector):
+    """What a client gives back for a reply that is in order."""
+    fields = dict(vector["fields"])
+    fields.pop("extensions", None)
+    match vector["opcode"]:
+        case "CHECK" | "CONSUME":
+            fields["reason"] = fields["reason"] or f"reason {fields['reason_code']}"
+            limits = {key: limit(fields[key]) for key in ("rate_limit", "quota")}
+            return tollgate.Decision(
+                **{**fields, **limits, "explanation": entries(fields["explanation"])})
+        case "HELLO":
+            return tollgate.Hello(**fields)
+        case "PING":
+            return bytes.fromhex(fields["payload"])
+        case "USAGE":
+            return tollgate.Usage(fields["plan"], entries(fields["limits"]))
+        case "STATS":
+            return {entry["name"]: entry["value"] for entry in fields["entries"]}
+        case "RELOAD":
+            return fields["policy_generation"]
+    return None
+
+
+def call(client, vector):
+    """Asks for what the reply of the vector answers."""
+    match vector["opcode"]:
+        case "CHECK":
+            return client.check("t", operation="chat")
+        case "CONSUME":
+            return client.consume("o", "u", "p", "chat", {"tokens": 1})
+        case "USAGE":
+            return client.usage("o")
+        case "PING":
+            payload = (vector["fields"] or {}).get("payload", b"ping".hex())
+            return client.ping(bytes.fromhex(payload))
+    return getattr(client, vector["opcode"].lower())()
+
+
+def outcome(path, vector, kind):
+    async def ask():
+        async with AsyncClient(path, timeout=20) as client:
+            return await call(client, vector)
+
+    try:
+        if kind is AsyncClient:
+            return asyncio.run(ask())
+        with Client(path, timeout=20) as client:
+            return call(client, vector)
+    except Exception as error:
+        return error
+
+
+@pytest.fixture(scope="module")
+def answering():
+    """Answers with the vector that `current` holds."""
+    current = {}
+
+    def answer(_, frame):
+        return with_id(bytes.fromhex(current["hex"]), request_id(frame))
+
+    with ScriptedDaemon(answer) as daemon:
+        yield daemon.path, current
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("vector", REPLIES, ids=lambda vector: vector["name"])
+def test_a_reply_is_read_as_its_vector_says(answering, vector, kind):
+    path, current = answering
+    current.update(vector)
+    got = outcome(path, vector, kind)
+    if vector["malformed"]:
+        assert type(got) is MalformedReply
+    elif vector["status"]:
+        assert type(got) is Refused and got.detail == vector["fields"]["detail"]
+        assert got.code == vector["status"]
+        assert got.status == (vector["fields"]["status"] or f"status {got.code}")
+    else:
+        assert got == expected(vector)
+
+
+def test_malformed_bodies_raise_malformed_reply_and_nothing_else():
+    seen = 0
+    for vector in REPLIES:
+        if vector["status"]:
+            continue
+        body = bytes.fromhex(vector["hex"])[16:]
+        read = MALFORMED_BODIES[vector["opcode"]]
+        changed = [body[:length] for length in range(len(body))]
+        changed += [
+            body[:index] + bytes([body[index] ^ 1 << bit]) + body[index + 1:]
+            for index in range(len(body)) for bit in range(8)]
+        for bad in changed:
+            try:
+                read(bad)
+            except MalformedReply:
+                seen += 1
+    assert seen > 10_000
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_bytes_raise_malformed_reply_and_nothing_else(seed):
+    print("seed", seed)
+    source = random.Random(seed)
+    for _ in range(2_000):
+        body = source.randbytes(source.randrange(200))
+        for read in MALFORMED_BODIES.values():
+            try:
+                read(body)
+            except MalformedReply:
+                pass
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_daemon_at_its_ceiling_says_so_before_any_request(kind):
+    refusal = bytes.fromhex("1100000080000c000000000000000000") + b"full!"
+
+    def answer(connection, _):
+        connection.sendall(refusal)
+        return False
+
+    with ScriptedDaemon(answer) as daemon:
+        got = outcome(daemon.path, {"opcode": "PING", "fields": None}, kind)
+        assert type(got) is Refused and got.status == "tooManyConnections"
+    # Any other end of the connection says nothing of whether a request was carried out.
+    refusal = refusal.replace(b"\x0c", b"\x0d")
+    with ScriptedDaemon(answer) as daemon:
+        got = outcome(daemon.path, {"opcode": "PING", "fields": None}, kind)
+        assert type(got) is Unreachable and "unavailable" in str(got)
