@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -26,6 +28,12 @@ int tg_peer_credentials(int fd, tg_peer *peer) {
 uint64_t tg_boottime(void) {
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t tg_monotonic(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
@@ -55,6 +63,23 @@ int tg_unix_attach(int fd, const char *path, size_t bytes, int connecting) {
     int result = connecting ? connect(fd, (const struct sockaddr *)&address, size)
                             : bind(fd, (const struct sockaddr *)&address, size);
     return result == 0 ? 0 : -errno;
+}
+
+int tg_is_unix_listener(int fd) {
+    int domain = 0, type = 0, listening = 0;
+    socklen_t size = sizeof domain;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0) return 0;
+    size = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return 0;
+    size = sizeof listening;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0) return 0;
+    return domain == AF_UNIX && type == SOCK_STREAM && listening;
+}
+
+int tg_set_nonblocking(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return -1;
+    return fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 int tg_epoll_set(int epoll, int operation, int fd, uint32_t events, uint64_t id) {
@@ -91,8 +116,29 @@ int tg_signal_descriptor(void) {
     if (pthread_sigmask(SIG_BLOCK, &set, 0) != 0) return -errno;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     return fd >= 0 ? fd : -errno;
+}
+
+int tg_next_signal(int fd) {
+    struct signalfd_siginfo info;
+    return read(fd, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : 0;
+}
+
+int tg_stderr_is_journal(const char *stream) {
+    struct stat status;
+    unsigned long long device = 0, inode = 0;
+    if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2) return 0;
+    return fstat(2, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+}
+
+long tg_write_ready(int fd, const void *bytes, size_t count) {
+    struct pollfd polled = {.fd = fd, .events = POLLOUT};
+    if (poll(&polled, 1, 0) != 1 || !(polled.revents & POLLOUT)) return -EAGAIN;
+    long written = write(fd, bytes, count);
+    return written >= 0 ? written : -errno;
 }
 
 int tg_no_core(void) {

@@ -15,7 +15,11 @@ final class Mailbox: Sendable {
     // Guarded by the lock.
     private nonisolated(unsafe) var replies: [LateReply] = []
 
-    init() { descriptor = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC)) }
+    init() throws(StartError) {
+        let made = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
+        guard made >= 0 else { throw StartError("eventfd: \(errorText(errno))", exitCode: 71) }
+        descriptor = made
+    }
 
     deinit { close(descriptor) }
 

@@ -10,9 +10,12 @@ package final class Server: Sendable {
     package let shared: SharedState
     private let data: Listener
     private let admin: Listener
-    private let counters: [ReactorCounters]
+    let counters: [ReactorCounters]
     private let mailboxes: [Mailbox]
-    private let decisions: [DecisionCounters]
+    let decisions: [DecisionCounters]
+    private let reloader: Reloader
+    private let events: ServerEvents
+    private let running: Atomic<Int>
     // Written by `init`, read by `join`.
     private nonisolated(unsafe) var threads: [pthread_t] = []
 
@@ -25,44 +28,81 @@ package final class Server: Sendable {
     /// Listens and runs. Sockets that the service manager handed over come as descriptors.
     package init(
         _ settings: ServerSettings, policy: PolicyImage, engine: Engine, version: String,
-        adopted: (data: Int32?, admin: Int32?) = (nil, nil), loader: @escaping Loader,
-        onShutdown: @escaping @Sendable (UInt32) -> Void
+        adopted: (data: Int32?, admin: Int32?) = (nil, nil), events: ServerEvents = ServerEvents(),
+        loader: @escaping Loader, onShutdown: @escaping @Sendable (UInt32) -> Void
     ) throws(StartError) {
         shared = SharedState(settings, engine: engine, policy: policy, version: version)
         self.loader = loader
         self.onShutdown = onShutdown
-        if let descriptor = adopted.data {
-            data = Listener(adopting: descriptor)
-        } else {
-            data = try Listener(settings.data)
-        }
-        if let descriptor = adopted.admin {
-            admin = Listener(adopting: descriptor)
-        } else {
-            admin = try Listener(settings.admin)
-        }
+        self.events = events
+        (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)
         counters = (0..<count).map { _ in ReactorCounters() }
-        mailboxes = (0..<count).map { _ in Mailbox() }
+        var made: [Mailbox] = []
+        for _ in 0..<count { made.append(try Mailbox()) }
+        mailboxes = made
         let workers = (0..<count).map { _ in engine.makeWorker() }
         decisions = workers.map(\.counters)
+        running = Atomic(count)
+        let load = Indirect<Server>()
+        reloader = try Reloader(load: {
+            load.value?.reload() ?? .failure(PolicyCompileError(messages: ["the daemon is ending"]))
+        })
+        load.value = self
         shared.control = { [weak self] in self?.handle($0) }
         shared.statistics = { [weak self] in self?.statistics() ?? [] }
+        try reloader.start()
         for (index, worker) in workers.enumerated() {
             let reactor = Reactor(
                 index: index, shared: shared, data: data, admin: admin, counters: counters[index],
                 mailbox: mailboxes[index], decisions: worker)
-            threads.append(try Self.start(reactor))
+            threads.append(try start(reactor))
+        }
+    }
+
+    /// Both sockets, or neither.
+    private static func listen(
+        _ settings: ServerSettings, _ adopted: (data: Int32?, admin: Int32?)
+    ) throws(StartError) -> (Listener, Listener) {
+        guard settings.data.path != settings.admin.path else {
+            throw StartError(
+                "data and admin socket have one path, \(settings.data.path); give them two",
+                exitCode: 78)
+        }
+        let data: Listener
+        if let descriptor = adopted.data {
+            data = try Listener(adopting: descriptor, named: "data")
+        } else {
+            data = try Listener(settings.data)
+        }
+        do throws(StartError) {
+            if let descriptor = adopted.admin {
+                return (data, try Listener(adopting: descriptor, named: "admin"))
+            }
+            return (data, try Listener(settings.admin))
+        } catch {
+            data.unlinkOwn()
+            throw error
         }
     }
 
     /// Hands the reactor to a thread of its own, which owns it from then on.
-    private static func start(_ reactor: Reactor) throws(StartError) -> pthread_t {
-        let box = Unmanaged.passRetained(reactor)
+    private func start(_ reactor: Reactor) throws(StartError) -> pthread_t {
+        final class Box {
+            let reactor: Reactor
+            let server: Server
+            init(_ reactor: Reactor, _ server: Server) {
+                self.reactor = reactor
+                self.server = server
+            }
+        }
+        let box = Unmanaged.passRetained(Box(reactor, self))
         var thread = pthread_t()
         let result = pthread_create(&thread, nil, { argument in
             guard let argument else { return nil }
-            Unmanaged<Reactor>.fromOpaque(argument).takeRetainedValue().run()
+            let box = Unmanaged<Box>.fromOpaque(argument).takeRetainedValue()
+            box.reactor.run()
+            box.server.reactorEnded()
             return nil
         }, box.toOpaque())
         guard result == 0 else {
@@ -72,18 +112,29 @@ package final class Server: Sendable {
         return thread
     }
 
-    /// No new connections; what has arrived is answered; then the threads end.
-    package func drain() {
-        shared.isDraining.store(true, ordering: .relaxed)
+    private func reactorEnded() {
+        if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { events.onEnd() }
+    }
+
+    /// Whether every reactor has ended, so that `join` does not wait.
+    package var hasEnded: Bool { running.load(ordering: .acquiring) == 0 }
+
+    /// No new connections; what has arrived is answered; then the threads end, after the grace at
+    /// the latest. Asked again, the shorter time holds.
+    package func drain(graceMilliseconds: UInt32? = nil) {
+        let grace = graceMilliseconds.map { UInt64($0) * 1_000_000 }
+        shared.beginDrain(
+            until: tg_boottime() &+ (grace ?? shared.settings.drainNanoseconds))
+        data.unlinkOwn()
+        admin.unlinkOwn()
         for mailbox in mailboxes { mailbox.wake() }
     }
 
-    /// Waits until every reactor has ended, and takes the sockets off the file system.
+    /// Waits until every thread has ended.
     package func join() {
         for thread in threads { pthread_join(thread, nil) }
         threads = []
-        data.unlinkOwn()
-        admin.unlinkOwn()
+        reloader.end()
     }
 
     private func handle(_ request: ControlRequest) {
@@ -91,36 +142,29 @@ package final class Server: Sendable {
         case .shutdown(let grace): onShutdown(grace)
         case .reload(let registration, let requestID, let reactor):
             let mailbox = mailboxes[reactor]
-            Self.detach { [self] in
-                let result = reload()
+            reloader.request { outcome in
                 mailbox.post(
                     LateReply(
                         registration: registration,
-                        frame: Self.reloadReply(result, requestID: requestID)))
+                        frame: Self.reloadReply(outcome, requestID: requestID)))
             }
         }
     }
 
-    /// Runs on a thread of its own: reading a policy must not hold up decisions.
-    private static func detach(_ work: @escaping @Sendable () -> Void) {
-        final class Box {
-            let work: @Sendable () -> Void
-            init(_ work: @escaping @Sendable () -> Void) { self.work = work }
-        }
-        let box = Unmanaged.passRetained(Box(work))
-        var thread = pthread_t()
-        let result = pthread_create(&thread, nil, { argument in
-            guard let argument else { return nil }
-            Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().work()
-            return nil
-        }, box.toOpaque())
-        if result == 0 { pthread_detach(thread) } else { box.takeRetainedValue().work() }
-    }
+    /// Asks for a reload and does not wait for it.
+    package func requestReload() { reloader.request() }
 
     /// Loads, compiles aside, and puts in force; a policy at fault changes nothing.
     package func reload() -> Result<UInt64, PolicyCompileError> {
         reloadLock.lock()
         defer { reloadLock.unlock() }
+        events.willReload()
+        let outcome = loadAndPublish()
+        events.didReload(outcome)
+        return outcome
+    }
+
+    private func loadAndPublish() -> Result<UInt64, PolicyCompileError> {
         switch loader() {
         case .failure(let error): return .failure(error)
         case .success(let definition):
@@ -140,10 +184,11 @@ package final class Server: Sendable {
         var status = Status.ok
         switch result {
         case .success(let generation):
-            for shift in 0..<8 { body.append(UInt8(truncatingIfNeeded: generation >> (8 * UInt64(shift)))) }
+            body = withUnsafeBytes(of: generation.littleEndian) { Array($0) }
         case .failure(let error):
             status = .policyInvalid
-            body = Array(error.messages.joined(separator: "\n").utf8.prefix(WireLimits.detailBytesMax))
+            let detail = error.messages.joined(separator: "\n")
+            body = Array(detail.utf8.prefix(WireLimits.detailBytesMax))
         }
         let header = FrameHeader(
             opcode: Opcode.reload.rawValue | Opcode.replyBit, status: status,
@@ -155,48 +200,20 @@ package final class Server: Sendable {
 
     /// Turns of every reactor so far, for a watchdog.
     package var turns: [UInt64] { counters.map { $0.turns.load(ordering: .relaxed) } }
+}
 
-    /// What STATS answers.
-    package func statistics() -> [Statistic] {
-        var entries: [Statistic] = []
-        func add(_ name: String, _ value: UInt64, gauge: Bool = false) {
-            entries.append(Statistic(name: name, value: value, isGauge: gauge))
-        }
-        for reason in Reason.allCases {
-            let count = decisions.reduce(0) { $0 &+ $1.count(reason: reason) }
-            let verdict = reason == .none ? "allow" : "deny"
-            add("tollgate_decisions_total{verdict=\"\(verdict)\",reason=\"\(reason)\"}", count)
-        }
-        func sum(_ value: (ReactorCounters) -> UInt64) -> UInt64 {
-            counters.reduce(0) { $0 &+ value($1) }
-        }
-        for status in Status.allCases where status != .ok {
-            add(
-                "tollgate_refused_frames_total{status=\"\(status)\"}",
-                sum { $0.statuses[Int(status.rawValue)].load(ordering: .relaxed) })
-        }
-        add("tollgate_frames_total", sum { $0.frames.load(ordering: .relaxed) })
-        add("tollgate_received_bytes_total", sum { $0.bytesIn.load(ordering: .relaxed) })
-        add("tollgate_sent_bytes_total", sum { $0.bytesOut.load(ordering: .relaxed) })
-        add("tollgate_connections_accepted_total", sum { $0.accepted.load(ordering: .relaxed) })
-        add("tollgate_connections_refused_total", sum { $0.refused.load(ordering: .relaxed) })
-        add("tollgate_deadline_closes_total", sum { $0.deadlineCloses.load(ordering: .relaxed) })
-        let open = counters.reduce(0) { $0 + $1.open.load(ordering: .relaxed) }
-        add("tollgate_connections", UInt64(max(0, open)), gauge: true)
-        let gauges = shared.engine.gauges
-        add("tollgate_organizations", UInt64(max(0, gauges.organizations)), gauge: true)
-        add("tollgate_users", UInt64(max(0, gauges.users)), gauge: true)
-        add("tollgate_addresses", UInt64(max(0, gauges.addresses)), gauge: true)
-        add("tollgate_counter_bytes", UInt64(gauges.counterBytes), gauge: true)
-        add("tollgate_capacity_refusals_total", gauges.capacityRefusals)
-        add("tollgate_address_overflows_total", gauges.addressOverflows)
-        add("tollgate_clock_held_forward", gauges.clockHeldForward ? 1 : 0, gauge: true)
-        add(
-            "tollgate_policy_generation", shared.generation.load(ordering: .relaxed), gauge: true)
-        add(
-            "tollgate_uptime_seconds", (tg_boottime() &- shared.startedAt) / 1_000_000_000,
-            gauge: true)
-        add("tollgate_build_info{version=\"\(shared.version)\"}", 1, gauge: true)
-        return entries
-    }
+/// What a server tells whoever runs it; called on the server's own threads.
+package struct ServerEvents: Sendable {
+    package var willReload: @Sendable () -> Void = {}
+    package var didReload: @Sendable (Result<UInt64, PolicyCompileError>) -> Void = { _ in }
+    /// The last reactor has ended.
+    package var onEnd: @Sendable () -> Void = {}
+
+    package init() {}
+}
+
+/// A weak reference that a closure can hold before its object is whole.
+private final class Indirect<Object: AnyObject>: @unchecked Sendable {
+    // Sendable: set once, before the thread that reads it starts.
+    weak var value: Object?
 }

@@ -12,6 +12,8 @@ package final class SharedState: Sendable {
     /// Of the policy in force; changes when `policy` does.
     let generation: Atomic<UInt64>
     let isDraining = Atomic<Bool>(false)
+    /// Boottime at which a drain ends whatever is still open.
+    let drainEnd = Atomic<UInt64>(UInt64.max)
     let connections = Atomic<Int>(0)
     private let lock = Lock()
     // Both guarded by the lock.
@@ -43,6 +45,14 @@ package final class SharedState: Sendable {
         current = policy
         lock.unlock()
         generation.store(policy.generation, ordering: .releasing)
+    }
+
+    /// The earliest end that was asked for holds.
+    func beginDrain(until end: UInt64) {
+        lock.lock()
+        drainEnd.store(min(end, drainEnd.load(ordering: .relaxed)), ordering: .relaxed)
+        lock.unlock()
+        isDraining.store(true, ordering: .releasing)
     }
 
     /// Takes a place for a connection; false at a ceiling.

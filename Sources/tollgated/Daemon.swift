@@ -1,113 +1,131 @@
 import CLinux
 import COpenSSL
 import Glibc
-import Synchronization
 import TollgateCore
 import TollgatePolicy
 import TollgateServer
 
-/// The daemon's life: harden the process, read the policy, serve, obey signals, drain.
+/// The daemon's start: harden the process, read the policy, open the sockets. What follows until
+/// its end is `Supervisor`'s.
 struct Daemon {
     static let version = "0.1.0"
+    /// Descriptors beside connections: sockets, locks, policy files, signals, admin connections.
+    private static let spareDescriptors = 64
+    private static let descriptorsPerReactor = 3
 
     let options: Options
-    let manager: ServiceManager
 
     /// Runs until told to end; returns the exit code.
     func run() -> Int32 {
-        if let reason = harden() { return fail(reason, 78) }
+        do throws(StartError) { return try serve() } catch {
+            printError("tollgated: \(error.message)\n")
+            return error.exitCode
+        }
+    }
+
+    private func serve() throws(StartError) -> Int32 {
+        try harden()
+        let signals = tg_signal_descriptor()
+        guard signals >= 0 else {
+            throw StartError("signalfd: \(errorText(-signals))", exitCode: 71)
+        }
+        let manager = try ServiceManager(environment)
+        for variable in ServiceManager.variables { unsetenv(variable) }
         let loaded: LoadedPolicy
         do throws(PolicyErrors) { loaded = try PolicyLoader.load(path: options.config) } catch {
-            return fail("\(error)", 78)
+            throw StartError("\(error)", exitCode: 78)
         }
         let log = Log(
             level: Log.Level(rawValue: loaded.daemon.logLevel.rawValue) ?? .info,
             isJSON: loaded.daemon.logFormat == .json,
-            hasPriorities: getenv("JOURNAL_STREAM") != nil)
-        let signals = tg_signal_descriptor()
-        guard signals >= 0 else { return fail("signalfd: \(errorText(-signals))", 71) }
-        do throws(StartError) {
-            let control = Mailroom()
-            let server = try start(loaded, log, control)
-            log.info(
-                "ready: data \(settingsPath(loaded.daemon.dataSocket, options.dataSocket)), admin"
-                    + " \(settingsPath(loaded.daemon.adminSocket, options.adminSocket)), policy"
-                    + " \(options.config)")
-            manager.notify("READY=1\nSTATUS=serving")
-            serve(server, signals: signals, control, log)
-            manager.notify("STOPPING=1")
-            log.info("draining")
-            server.drain()
-            server.join()
-            log.info("ended")
-            return 0
-        } catch {
-            return fail(error.message, error.exitCode)
+            hasPriorities: tg_stderr_is_journal(getenv("JOURNAL_STREAM")) == 1)
+        let control = try Mailroom()
+        let settings = try serverSettings(loaded.daemon)
+        let server = try start(loaded, settings, manager, log, control)
+        func place(_ descriptor: Int32?, _ socket: ServerSettings.Socket) -> String {
+            descriptor == nil ? socket.path : "handed over by the service manager"
         }
-    }
-
-    private func settingsPath(_ socket: DaemonSettings.Socket, _ override: String?) -> String {
-        override ?? socket.path
+        log.info(
+            "ready: version \(Self.version), \(settings.threads) threads, data socket"
+                + " \(place(manager.sockets.data, settings.data)), admin socket"
+                + " \(place(manager.sockets.admin, settings.admin)), policy \(options.config)")
+        if !manager.notify("READY=1\nSTATUS=serving") {
+            log.warning("the service manager could not be told READY=1")
+        }
+        var supervisor = Supervisor(
+            server: server, settings: settings, manager: manager, signals: signals,
+            control: control, log: log)
+        return supervisor.run()
     }
 
     /// No core dumps, no debugger of the same user, no hash seed that others know.
-    private func harden() -> String? {
-        if getenv("SWIFT_DETERMINISTIC_HASHING") != nil {
-            return "SWIFT_DETERMINISTIC_HASHING is set: with a known hash seed anybody could slow"
-                + " the daemon down; unset it"
+    private func harden() throws(StartError) {
+        guard getenv("SWIFT_DETERMINISTIC_HASHING") == nil else {
+            throw StartError(
+                "SWIFT_DETERMINISTIC_HASHING is set: with a known hash seed anybody could slow the"
+                    + " daemon down; unset it", exitCode: 78)
         }
-        _ = tg_no_core()
-        _ = tg_set_not_dumpable()
-        return nil
+        guard tg_no_core() == 0, tg_set_not_dumpable() == 0 else {
+            throw StartError(
+                "core dumps, which would hold secrets, cannot be turned off: \(errorText(errno))",
+                exitCode: 71)
+        }
     }
 
     private func start(
-        _ loaded: LoadedPolicy, _ log: Log, _ control: Mailroom
+        _ loaded: LoadedPolicy, _ settings: ServerSettings, _ manager: ServiceManager, _ log: Log,
+        _ control: Mailroom
     ) throws(StartError) -> Server {
-        let daemon = loaded.daemon
-        let settings = try serverSettings(daemon)
-        let wanted = UInt64(settings.connectionsMax + 64)
+        try raiseDescriptors(settings)
+        var configuration = EngineConfiguration(hashKey: try randomKey())
+        configuration.organizationsMax = loaded.daemon.organizationsMax
+        configuration.usersMax = loaded.daemon.usersMax
+        configuration.addressesMax = loaded.daemon.addressesMax
+        let image: PolicyImage
+        do throws(PolicyCompileError) {
+            image = try PolicyImage(compiling: loaded.definition, generation: 1)
+        } catch { throw StartError(error.messages.joined(separator: "\n"), exitCode: 78) }
+        var events = ServerEvents()
+        events.willReload = {
+            manager.notify("RELOADING=1\nMONOTONIC_USEC=\(tg_monotonic() / 1_000)")
+        }
+        events.didReload = { outcome in
+            Self.report(outcome, log)
+            manager.notify("READY=1\nSTATUS=serving")
+        }
+        events.onEnd = { control.wake() }
+        let (path, daemon) = (options.config, loaded.daemon)
+        return try Server(
+            settings, policy: image, engine: Engine(configuration), version: Self.version,
+            adopted: manager.sockets, events: events,
+            loader: { Self.reload(path, startedWith: daemon, log) },
+            onShutdown: { control.askToEnd(graceMilliseconds: $0) })
+    }
+
+    private func raiseDescriptors(_ settings: ServerSettings) throws(StartError) {
+        let wanted = UInt64(
+            settings.connectionsMax + settings.threads * Self.descriptorsPerReactor
+                + Self.spareDescriptors)
         let descriptors = tg_raise_descriptors(wanted)
         guard descriptors >= wanted else {
             throw StartError(
                 "connections_max is \(settings.connectionsMax), but only \(descriptors) descriptors"
-                    + " may be open; raise the limit (LimitNOFILE=) or lower connections_max",
-                exitCode: 78)
+                    + " may be open; raise the limit (LimitNOFILE=) to \(wanted) or lower"
+                    + " connections_max", exitCode: 78)
         }
+    }
+
+    private func randomKey() throws(StartError) -> (UInt64, UInt64) {
         var key: (UInt64, UInt64) = (0, 0)
         let isRandom = withUnsafeMutableBytes(of: &key) { bytes in
             guard let base = bytes.baseAddress else { return false }
             return tg_random(base.assumingMemoryBound(to: UInt8.self), bytes.count) == 1
         }
         guard isRandom else { throw StartError("no random bytes to be had", exitCode: 71) }
-        var configuration = EngineConfiguration(hashKey: key)
-        configuration.organizationsMax = daemon.organizationsMax
-        configuration.usersMax = daemon.usersMax
-        configuration.addressesMax = daemon.addressesMax
-        let image: PolicyImage
-        do throws(PolicyCompileError) {
-            image = try PolicyImage(compiling: loaded.definition, generation: 1)
-        } catch { throw StartError(error.messages.joined(separator: "\n"), exitCode: 78) }
-        let path = options.config
-        return try Server(
-            settings, policy: image, engine: Engine(configuration), version: Self.version,
-            adopted: manager.sockets, loader: { Self.reload(path, log) },
-            onShutdown: { control.askToEnd(graceMilliseconds: $0) })
+        return key
     }
 
     private func serverSettings(_ daemon: DaemonSettings) throws(StartError) -> ServerSettings {
-        func socket(
-            _ given: DaemonSettings.Socket, _ override: String?
-        ) throws(StartError) -> ServerSettings.Socket {
-            var group: UInt32?
-            if let name = given.group {
-                guard let entry = getgrnam(name) else {
-                    throw StartError("no group \"\(name)\"; create it first", exitCode: 78)
-                }
-                group = entry.pointee.gr_gid
-            }
-            return .init(path: override ?? given.path, mode: given.mode, group: group)
-        }
         var settings = ServerSettings(
             data: try socket(daemon.dataSocket, options.dataSocket),
             admin: try socket(daemon.adminSocket, options.adminSocket))
@@ -119,78 +137,64 @@ struct Daemon {
         return settings
     }
 
+    private func socket(
+        _ given: DaemonSettings.Socket, _ override: String?
+    ) throws(StartError) -> ServerSettings.Socket {
+        var group: UInt32?
+        if let name = given.group {
+            guard let entry = getgrnam(name) else {
+                throw StartError("no group \"\(name)\"; create it first", exitCode: 78)
+            }
+            group = entry.pointee.gr_gid
+        }
+        return .init(path: override ?? given.path, mode: given.mode, group: group)
+    }
+
     private static func reload(
-        _ path: String, _ log: Log
+        _ path: String, startedWith settings: DaemonSettings, _ log: Log
     ) -> Result<PolicyDefinition, PolicyCompileError> {
         do throws(PolicyErrors) {
             let loaded = try PolicyLoader.load(path: path)
-            log.info("policy \(path) read again")
+            let changed = settings.changes(in: loaded.daemon)
+            if !changed.isEmpty {
+                log.warning(
+                    "changed in \(path), but in force only after a restart:"
+                        + " \(changed.map { "daemon.\($0)" }.joined(separator: ", "))")
+            }
             return .success(loaded.definition)
         } catch {
-            for fault in error.errors.prefix(5) { log.error("policy not changed: \(fault)") }
             return .failure(PolicyCompileError(messages: error.errors.map(\.description)))
         }
     }
 
-    /// Waits for signals and requests to end; feeds the watchdog while every reactor turns.
-    private func serve(_ server: Server, signals: Int32, _ control: Mailroom, _ log: Log) {
-        let wait = manager.watchdogMicroseconds.map { Int32(clamping: max(1, $0 / 3_000)) } ?? -1
-        var turns = server.turns
-        while true {
-            var polled = [
-                pollfd(fd: signals, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: control.descriptor, events: Int16(POLLIN), revents: 0),
-            ]
-            let count = poll(&polled, 2, wait)
-            if count < 0 && errno != EINTR { return }
-            if control.isAskedToEnd { return }
-            if polled[0].revents != 0, let signal = Self.readSignal(signals) {
-                guard signal == SIGHUP else { return }
-                reloadOnSignal(server, log)
-            }
-            if wait > 0 {
-                let now = server.turns
-                if zip(now, turns).allSatisfy({ $0 != $1 }) { manager.notify("WATCHDOG=1") }
-                turns = now
-            }
+    private static func report(_ outcome: Result<UInt64, PolicyCompileError>, _ log: Log) {
+        switch outcome {
+        case .success(let generation): log.info("policy read again: generation \(generation)")
+        case .failure(let error):
+            for fault in error.messages.prefix(5) { log.error("policy not changed: \(fault)") }
         }
-    }
-
-    private func reloadOnSignal(_ server: Server, _ log: Log) {
-        manager.notify("RELOADING=1\nMONOTONIC_USEC=\(tg_boottime() / 1_000)")
-        if case .success(let generation) = server.reload() {
-            log.info("policy generation \(generation) in force")
-        }
-        manager.notify("READY=1")
-    }
-
-    private static func readSignal(_ descriptor: Int32) -> Int32? {
-        withUnsafeTemporaryAllocation(byteCount: 128, alignment: 8) { buffer -> Int32? in
-            // signalfd_siginfo is 128 bytes and begins with the signal's number (signalfd(2)).
-            guard read(descriptor, buffer.baseAddress, 128) == 128 else { return nil }
-            return Int32(bitPattern: buffer.load(as: UInt32.self))
-        }
-    }
-
-    private func fail(_ message: String, _ code: Int32) -> Int32 {
-        printError("tollgated: \(message)\n")
-        return code
     }
 }
 
-/// Wakes the main thread when a peer on the admin socket asks the daemon to end.
-final class Mailroom: Sendable {
-    let descriptor = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
-    private let asked = Atomic<Bool>(false)
-
-    deinit { close(descriptor) }
-
-    var isAskedToEnd: Bool { asked.load(ordering: .acquiring) }
-
-    func askToEnd(graceMilliseconds: UInt32) {
-        asked.store(true, ordering: .releasing)
-        var one: UInt64 = 1
-        _ = write(descriptor, &one, 8)
+extension DaemonSettings {
+    /// Keys of the settings that differ. All are read at start only.
+    func changes(in other: DaemonSettings) -> [String] {
+        var keys: [String] = []
+        func compare<Value: Equatable>(_ key: String, _ value: KeyPath<DaemonSettings, Value>) {
+            if self[keyPath: value] != other[keyPath: value] { keys.append(key) }
+        }
+        compare("data_socket", \.dataSocket)
+        compare("admin_socket", \.adminSocket)
+        compare("threads", \.threads)
+        compare("connections_max", \.connectionsMax)
+        compare("connections_per_user_max", \.connectionsPerUserMax)
+        compare("frame_bytes_max", \.frameBytesMax)
+        compare("organizations_max", \.organizationsMax)
+        compare("users_max", \.usersMax)
+        compare("addresses_max", \.addressesMax)
+        compare("log_level", \.logLevel)
+        compare("log_format", \.logFormat)
+        return keys
     }
 }
 

@@ -20,9 +20,11 @@ struct Options {
               --version          print the version
           -h, --help             print this
 
-        Signals: HUP reads the policy again; TERM and INT answer what has arrived, then end.
-        Exit codes: 0 ended as asked, 64 usage, 70 defect, 74 input/output, 75 another daemon
-        runs here, 78 configuration.
+        Signals: HUP reads the policy again; TERM and INT answer what has arrived, then end, after
+        5 seconds at most; a second one ends at once; USR1 and USR2 are ignored.
+        Exit codes: 0 ended as asked, 64 usage, 70 defect, 71 the system refuses a resource,
+        73 the lock file cannot be made, 74 input/output, 75 another daemon runs here,
+        78 configuration.
 
         """
     private static let known = [

@@ -24,7 +24,7 @@ do throws(OptionError) {
             printError("\(error)\npolicy file \(options.config): test failed\n")
             exit(78)
         }
-    case .run: exit(Daemon(options: options, manager: ServiceManager(environment)).run())
+    case .run: exit(Daemon(options: options).run())
     }
 } catch {
     printError("tollgated: \(error.message)\n")

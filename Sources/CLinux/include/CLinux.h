@@ -15,6 +15,9 @@ int tg_peer_credentials(int fd, tg_peer *peer);
 /// Nanoseconds of CLOCK_BOOTTIME.
 uint64_t tg_boottime(void);
 
+/// Nanoseconds of CLOCK_MONOTONIC, which the service manager's protocol wants.
+uint64_t tg_monotonic(void);
+
 /// Milliseconds of CLOCK_REALTIME.
 int64_t tg_walltime(void);
 
@@ -30,6 +33,12 @@ int tg_unix_socket(void);
 /// Binds (`connecting` 0) or connects to a path of at most 107 bytes; 0 or -errno.
 int tg_unix_attach(int fd, const char *path, size_t bytes, int connecting);
 
+/// 1 when the descriptor is a listening stream socket of the Unix domain.
+int tg_is_unix_listener(int fd);
+
+/// Non-blocking and close-on-exec; 0, or -1 and errno.
+int tg_set_nonblocking(int fd);
+
 /// Adds (1), removes (2) or changes (3) a descriptor in an epoll set; 0 or -errno.
 int tg_epoll_set(int epoll, int operation, int fd, uint32_t events, uint64_t id);
 
@@ -42,8 +51,18 @@ uint32_t tg_event_mask(const struct epoll_event *events, int index);
 long tg_read(int fd, void *bytes, size_t count);
 long tg_send(int fd, const void *bytes, size_t count);
 
-/// A descriptor from which the process' TERM, INT and HUP are read; or -errno.
+/// A descriptor from which the process' TERM, INT and HUP are read; or -errno. PIPE, XFSZ, USR1
+/// and USR2 are ignored from then on.
 int tg_signal_descriptor(void);
+
+/// The next signal that waits at such a descriptor, or 0.
+int tg_next_signal(int fd);
+
+/// 1 when JOURNAL_STREAM's text names the file that standard error is (systemd.exec(5)).
+int tg_stderr_is_journal(const char *stream);
+
+/// write, if it need not wait: bytes, or -errno (-EAGAIN when it would).
+long tg_write_ready(int fd, const void *bytes, size_t count);
 
 /// No core dump of this process or of what it starts; 0 or -1.
 int tg_no_core(void);

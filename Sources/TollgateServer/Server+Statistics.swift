@@ -1,0 +1,49 @@
+import CLinux
+import TollgateCore
+import TollgateWire
+
+extension Server {
+    /// What STATS answers.
+    package func statistics() -> [Statistic] {
+        var entries: [Statistic] = []
+        func add(_ name: String, _ value: UInt64, gauge: Bool = false) {
+            entries.append(Statistic(name: name, value: value, isGauge: gauge))
+        }
+        for reason in Reason.allCases {
+            let count = decisions.reduce(0) { $0 &+ $1.count(reason: reason) }
+            let verdict = reason == .none ? "allow" : "deny"
+            add("tollgate_decisions_total{verdict=\"\(verdict)\",reason=\"\(reason)\"}", count)
+        }
+        func sum(_ value: (ReactorCounters) -> UInt64) -> UInt64 {
+            counters.reduce(0) { $0 &+ value($1) }
+        }
+        for status in Status.allCases where status != .ok {
+            add(
+                "tollgate_refused_frames_total{status=\"\(status)\"}",
+                sum { $0.statuses[Int(status.rawValue)].load(ordering: .relaxed) })
+        }
+        add("tollgate_frames_total", sum { $0.frames.load(ordering: .relaxed) })
+        add("tollgate_received_bytes_total", sum { $0.bytesIn.load(ordering: .relaxed) })
+        add("tollgate_sent_bytes_total", sum { $0.bytesOut.load(ordering: .relaxed) })
+        add("tollgate_connections_accepted_total", sum { $0.accepted.load(ordering: .relaxed) })
+        add("tollgate_connections_refused_total", sum { $0.refused.load(ordering: .relaxed) })
+        add("tollgate_deadline_closes_total", sum { $0.deadlineCloses.load(ordering: .relaxed) })
+        let open = counters.reduce(0) { $0 + $1.open.load(ordering: .relaxed) }
+        add("tollgate_connections", UInt64(max(0, open)), gauge: true)
+        let gauges = shared.engine.gauges
+        add("tollgate_organizations", UInt64(max(0, gauges.organizations)), gauge: true)
+        add("tollgate_users", UInt64(max(0, gauges.users)), gauge: true)
+        add("tollgate_addresses", UInt64(max(0, gauges.addresses)), gauge: true)
+        add("tollgate_counter_bytes", UInt64(gauges.counterBytes), gauge: true)
+        add("tollgate_capacity_refusals_total", gauges.capacityRefusals)
+        add("tollgate_address_overflows_total", gauges.addressOverflows)
+        add("tollgate_clock_held_forward", gauges.clockHeldForward ? 1 : 0, gauge: true)
+        add(
+            "tollgate_policy_generation", shared.generation.load(ordering: .relaxed), gauge: true)
+        add(
+            "tollgate_uptime_seconds", (tg_boottime() &- shared.startedAt) / 1_000_000_000,
+            gauge: true)
+        add("tollgate_build_info{version=\"\(shared.version)\"}", 1, gauge: true)
+        return entries
+    }
+}
