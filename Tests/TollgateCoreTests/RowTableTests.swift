@@ -34,4 +34,20 @@ import Testing
         table.checkInvariants()
         #expect(table.count == model.count)
     }
+
+    @Test func aHintFindsItsRowAndNobodyOnceTheRowIsGone() {
+        var table = RowTable()
+        let first = withKey(1) { table.insert($0, layout: 0, layoutBytes: 64) }
+        let hint = RowHint(table.row(first))
+        withKey(1) { #expect(hint.row($0) != nil) }
+        withKey(2) { #expect(hint.row($0) == nil) }
+        #expect(withKey(1) { RowHint.none.row($0) } == nil)
+        table.remove(first)
+        withKey(1) { #expect(hint.row($0) == nil) }
+        // The place is taken again, by somebody else.
+        let second = withKey(2) { table.insert($0, layout: 0, layoutBytes: 64) }
+        #expect(second == first)
+        withKey(1) { #expect(hint.row($0) == nil) }
+        withKey(2) { #expect(hint.row($0) != nil) }
+    }
 }

@@ -95,7 +95,7 @@ struct Decision: BitwiseCopyable {
     private func append(
         _ text: UnsafeRawBufferPointer, to reply: UnsafeMutableRawBufferPointer, _ end: inout Int
     ) -> UInt8 {
-        reply.copy(text, to: end)
+        copyName(text, to: reply, at: end)
         end &+= text.count
         return UInt8(truncatingIfNeeded: text.count)
     }

@@ -73,7 +73,13 @@ extension DecisionWorker {
 }
 
 extension DecisionWorker {
-    /// Begins to bring near what the check of `body` will read: call it two requests ahead.
+    /// Begins to bring near what the check of `body` will read: call it three requests ahead.
+    @inline(__always)
+    package func prefetchTags(_ body: UnsafeRawBufferPointer) {
+        if let token = Self.token(of: body) { cache.prefetchTags(token) }
+    }
+
+    /// The same for the credential's entry: call it two requests ahead.
     @inline(__always)
     package func prefetchCredential(_ body: UnsafeRawBufferPointer) {
         if let token = Self.token(of: body) { cache.prefetchEntry(token) }

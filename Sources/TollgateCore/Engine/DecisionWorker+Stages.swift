@@ -45,8 +45,16 @@ extension DecisionWorker {
         let shard = engine.addressShard(address.key.hash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
-        let view = addressRow(address, in: &shard.table.pointee, create: !dryRun, binding)
-        cache.remember(address: view.row, slot: shard.table.pointee.home(address.key.hash))
+        let near = cache.near
+        var hint = RowHint.none
+        // Of another address the hint may lie in another shard, whose lock is not held.
+        if let near, near.pointee.addressHash == address.key.hash { hint = near.pointee.address }
+        let view = addressRow(
+            address, hint, in: &shard.table.pointee, create: !dryRun, binding)
+        if let near, let row = view.row {
+            near.pointee.address = RowHint(row)
+            near.pointee.addressHash = address.key.hash
+        }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: .none,
             shared: view)
@@ -71,18 +79,19 @@ extension DecisionWorker {
         let shard = engine.tenantShard(principal.pointee.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
+        let near = cache.near
         guard
             let (user, shared) = tenantRows(
-                principal, in: &shard.table.pointee, create: !dryRun, binding)
+                principal, near, in: &shard.table.pointee, create: !dryRun, binding)
         else {
             if decision.reason == .none { decision.reason = .capacityExhausted }
             engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
             return
         }
-        cache.remember(
-            user: user.row, userSlot: shard.table.pointee.home(principal.pointee.userHash),
-            organization: shared.row,
-            organizationSlot: shard.table.pointee.home(principal.pointee.organizationHash))
+        if let near {
+            if let row = user.row { near.pointee.user = RowHint(row) }
+            if let row = shared.row { near.pointee.organization = RowHint(row) }
+        }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared)
@@ -107,7 +116,8 @@ extension DecisionWorker {
     /// what does not stand is `none`, and nothing is made.
     @inline(__always)
     func tenantRows(
-        _ principal: UnsafePointer<Principal>, in table: inout RowTable, create: Bool, _ binding: PolicyBinding
+        _ principal: UnsafePointer<Principal>, _ near: UnsafeMutablePointer<PrincipalCache.Near>?,
+        in table: inout RowTable, create: Bool, _ binding: PolicyBinding
     ) -> (user: RowView, shared: RowView)? {
         let plan = binding.policy.compiledPlans[principal.pointee.plan]
         var shared = RowView.none
@@ -116,21 +126,22 @@ extension DecisionWorker {
         if binding.layoutBytes[sharedLayout] > 0 {
             guard
                 let view = row(
-                    principal.pointee.organizationKey, sharedLayout, in: &table, create: create,
-                    engine.organizations, max: engine.configuration.organizationsMax, binding)
+                    principal.pointee.organizationKey, near?.pointee.organization ?? .none,
+                    sharedLayout, in: &table, create: create, engine.organizations,
+                    max: engine.configuration.organizationsMax, binding)
             else { return nil }
             shared = view
-            shared.row?.planTag = plan.tag
+            view.row?.notePlan(plan.tag)
         }
         let userLayout = Int(plan.userLayout)
         if binding.layoutBytes[userLayout] > 0, principal.pointee.user.count > 0 {
             guard
                 let view = row(
-                    principal.pointee.userKey, userLayout, in: &table, create: create, engine.users,
-                    max: engine.configuration.usersMax, binding)
+                    principal.pointee.userKey, near?.pointee.user ?? .none, userLayout, in: &table,
+                    create: create, engine.users, max: engine.configuration.usersMax, binding)
             else { return nil }
             user = view
-            user.row?.planTag = plan.tag
+            view.row?.notePlan(plan.tag)
         }
         return (user, shared)
     }
@@ -139,13 +150,15 @@ extension DecisionWorker {
     /// room.
     @inline(__always)
     private func row(
-        _ key: RowKey, _ layout: Int, in table: inout RowTable, create: Bool,
+        _ key: RowKey, _ hint: RowHint, _ layout: Int, in table: inout RowTable, create: Bool,
         _ count: borrowing Atomic<Int>, max: Int, _ binding: PolicyBinding
     ) -> RowView? {
+        if let row = hint.row(key), let offsets = binding.offsets(of: layout, in: row) {
+            return RowView(row: row, offsets: offsets)
+        }
         let handle = table.find(key)
         if handle != .none {
             let row = table.row(handle)
-            row.lastUseSeconds = nowSeconds
             if let offsets = binding.offsets(of: layout, in: row) {
                 return RowView(row: row, offsets: offsets)
             }
@@ -168,7 +181,6 @@ extension DecisionWorker {
             return nil
         }
         let row = table.row(handle)
-        row.lastUseSeconds = nowSeconds
         return RowView(row: row, offsets: binding.offsets(of: layout, in: row))
     }
 
@@ -188,19 +200,20 @@ extension DecisionWorker {
     /// The row of an address. At the ceiling, addresses share one row per shard: they are limited
     /// together, never let through unlimited.
     private func addressRow(
-        _ address: AddressKey, in table: inout RowTable, create: Bool, _ binding: PolicyBinding
+        _ address: AddressKey, _ hint: RowHint, in table: inout RowTable, create: Bool,
+        _ binding: PolicyBinding
     ) -> RowView {
         let layout = binding.policy.addressLayout
         if let view = row(
-            address.key, layout, in: &table, create: create, engine.addresses,
+            address.key, hint, layout, in: &table, create: create, engine.addresses,
             max: engine.configuration.addressesMax, binding)
         {
             return view
         }
         engine.addressOverflows.wrappingAdd(1, ordering: .relaxed)
         return row(
-            address.overflow, layout, in: &table, create: create, engine.addresses, max: .max,
-            binding) ?? .none
+            address.overflow, .none, layout, in: &table, create: create, engine.addresses,
+            max: .max, binding) ?? .none
     }
 
     // MARK: invalid credentials
@@ -218,7 +231,7 @@ extension DecisionWorker {
         let shard = engine.addressShard(address.key.hash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
-        let view = addressRow(address, in: &shard.table.pointee, create: false, binding)
+        let view = addressRow(address, .none, in: &shard.table.pointee, create: false, binding)
         guard let row = view.row, let offsets = view.offsets else { return false }
         let place = offsets[Int(step.slot)]
         let head = row.head(Int(place.head))
@@ -244,7 +257,7 @@ extension DecisionWorker {
         let shard = engine.addressShard(address.key.hash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
-        let view = addressRow(address, in: &shard.table.pointee, create: true, binding)
+        let view = addressRow(address, .none, in: &shard.table.pointee, create: true, binding)
         guard let row = view.row, let offsets = view.offsets else { return }
         let place = offsets[Int(step.slot)]
         let head = row.head(Int(place.head))

@@ -64,7 +64,7 @@ extension DecisionWorker {
         guard
             let (user, shared) = withUnsafePointer(to: principal, {
                 tenantRows(
-                    $0, in: &shard.table.pointee, create: !dryRun, binding)
+                    $0, nil, in: &shard.table.pointee, create: !dryRun, binding)
             })
         else {
             decision.reason = .capacityExhausted
@@ -127,7 +127,7 @@ extension DecisionWorker {
         guard principal.plan >= 0,
             let (user, shared) = withUnsafePointer(to: principal, {
                 tenantRows(
-                    $0, in: &shard.table.pointee, create: false, binding)
+                    $0, nil, in: &shard.table.pointee, create: false, binding)
             })
         else { return principal.plan }
         let evaluation = Evaluation(

@@ -13,7 +13,7 @@ package final class DecisionWorker {
     package let counters = DecisionCounters()
     let engine: Engine
     var verifier = TokenVerifier()
-    let cache = PrincipalCache()
+    let cache: PrincipalCache
     /// Who the token just verified stands for, when the cache has no place for it.
     let scratch: UnsafeMutablePointer<Principal>
     /// Weighted units of each charge of the request's operation.
@@ -24,12 +24,13 @@ package final class DecisionWorker {
     let explanation: UnsafeMutableRawBufferPointer
     var explanationBytes = 0
     /// Set by `beginTurn`, which comes before any request.
-    var binding: PolicyBinding?
+    private(set) var binding: PolicyBinding?
+    /// The same, uncounted.
+    private var bound: Unmanaged<PolicyBinding>?
     var now = Moment(boot: BootTime(nanoseconds: 0), wall: WallTime(milliseconds: 0))
     var clock = BillingClock.Reading(
         period: WallTime(milliseconds: 0), expiry: WallTime(milliseconds: 0), heldForward: false)
     var turn: UInt64 = 0
-    var nowSeconds: UInt32 = 0
     var sweepShard = 0
 
     struct RequestedMeter: BitwiseCopyable {
@@ -39,6 +40,7 @@ package final class DecisionWorker {
 
     init(_ engine: Engine) {
         self.engine = engine
+        cache = PrincipalCache(engine.hash)
         units = .allocate(capacity: WireLimits.metersMax)
         units.initialize(repeating: 0, count: WireLimits.metersMax)
         meters = .allocate(capacity: WireLimits.metersMax)
@@ -64,12 +66,13 @@ package final class DecisionWorker {
     /// Allocates only when the policy is another than before.
     package func beginTurn(_ now: Moment, policy: PolicyImage) {
         if binding?.policy !== policy {
-            binding = PolicyBinding(policy, engine.layouts)
+            let made = PolicyBinding(policy, engine.layouts)
+            binding = made
+            bound = Unmanaged.passUnretained(made)
             cache.clear()
         }
         turn &+= 1
         self.now = now
-        nowSeconds = UInt32(truncatingIfNeeded: now.boot.nanoseconds / 1_000_000_000)
         clock = engine.read(now)
         binding?.setPeriods(at: clock.period)
     }
@@ -78,7 +81,16 @@ package final class DecisionWorker {
     package func check(
         _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
     ) -> Outcome {
-        guard let binding else { preconditionFailure("check before beginTurn") }
+        guard let bound else { preconditionFailure("check before beginTurn") }
+        // `binding` keeps it alive, and nothing here replaces that: no reference is counted.
+        return bound._withUnsafeGuaranteedRef { check(body, into: reply, $0) }
+    }
+
+    @inline(__always)
+    private func check(
+        _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer,
+        _ binding: PolicyBinding
+    ) -> Outcome {
         explanationBytes = 0
         do {
             let request = try CheckRequest(decoding: body)

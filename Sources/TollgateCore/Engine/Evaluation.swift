@@ -12,7 +12,8 @@ struct RowView: BitwiseCopyable {
 /// Evaluates the steps of one stage under its shard's lock: looks at every limit, and then, when
 /// all admit, charges every limit. Made per request on the stack.
 struct Evaluation {
-    let binding: PolicyBinding
+    /// The worker keeps it alive for as long as any evaluation.
+    unowned(unsafe) let binding: PolicyBinding
     let units: UnsafeMutablePointer<UInt64>
     let now: Moment
     let turn: UInt64

@@ -2,55 +2,58 @@ import COpenSSL
 import Glibc
 import TollgateWire
 
-/// Verified access tokens and who they stand for, so that a token seen again costs a compare
+/// Verified access tokens and who they stand for, so that a token seen again costs a digest
 /// instead of a signature. Owned by one worker; emptied when the policy changes.
 ///
-/// An entry answers only for the very same bytes, all of them (stricter than any hash), and only
-/// from the moment it was verified until its expiry, judged anew at each use. It is found by 128
-/// bits of the token's end, which is its signature: for a token that is not known there is nothing
-/// to compare, so how long a compare takes tells nobody anything. Not needed for correctness.
+/// An entry answers only for a token of the same length and `TokenDigest`, which is over all its
+/// bytes, and only from the moment it was verified until its expiry, judged anew at each use. The
+/// token itself is not kept. A set is chosen by 128 bits of the token's end, which is its
+/// signature. Not needed for correctness.
 ///
 /// Sets of four, the tags of a set side by side; memory is taken from the system as entries are
 /// first used.
 final class PrincipalCache {
-    /// Not a power of two, so that the entries' first lines spread over the processor's cache.
-    private static let entryBytes = 1_024 + 64
+    /// A multiple of 64 and no power of two, so that the entries' first lines spread over the
+    /// processor's cache.
+    private static let entryBytes = 448
     private static let ways = 4
     private static let setCount = 8_192
     private static let entryCount = ways * setCount
-    /// Longer tokens are verified each time.
-    private static let tokenBytesMax =
-        1_024 - MemoryLayout<Entry>.stride - 2 * WireLimits.identifierBytesMax
 
-    /// Followed in memory by the token, the user and the organization.
+    /// Followed in memory by the user and the organization.
     private struct Entry: BitwiseCopyable {
         var goodUntil: Int64
         var verifiedAt: Int64
+        var digest: TokenDigest
         var tokenBytes: Int
-        var principal: Principal
-        /// Where the rows last stood: for `prefetch`, which may miss, never for access.
+        /// Where the rows last stood: hints, to be checked before they are believed.
         var near = Near()
+        var principal: Principal
     }
 
-    /// Places of memory that a principal's request reads: its rows, and where they are looked up.
+    /// Where a principal's rows stood: hints for a look-up, which checks that the row there is
+    /// the one asked for.
     struct Near: BitwiseCopyable {
-        var user: UInt = 0
-        var userSlot: UInt = 0
-        var organization: UInt = 0
-        var organizationSlot: UInt = 0
-        var address: UInt = 0
-        var addressSlot: UInt = 0
+        var user: RowHint = .none
+        var organization: RowHint = .none
+        var address: RowHint = .none
+        /// The address that it is the row of; its hash also names the shard.
+        var addressHash: UInt64 = 0
     }
 
     private let memory: UnsafeMutableRawPointer
+    private let key: TokenDigestKey
     /// By set, then way; 0 is empty.
     private let tags: UnsafeMutablePointer<UInt64>
     /// By set: the way that gives place next.
     private let victims: UnsafeMutablePointer<UInt8>
-    /// The entry of the last `find` or `insert`; for `remember`.
+    /// The entry of the last `find` or `insert`; for `near`.
     private var current: UnsafeMutablePointer<Entry>?
 
-    init() {
+    init(_ hash: KeyedHash) {
+        precondition(
+            MemoryLayout<Entry>.stride + 2 * WireLimits.identifierBytesMax <= Self.entryBytes)
+        key = TokenDigestKey(hash)
         let bytes = Self.entryCount * Self.entryBytes
         let made = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         guard let made, made != MAP_FAILED else {
@@ -66,19 +69,15 @@ final class PrincipalCache {
     }
 
     deinit {
-        clear()
         munmap(memory, Self.entryCount * Self.entryBytes)
         tags.deallocate()
         victims.deallocate()
     }
 
-    /// Forgets everything. Tokens are secrets: nothing of them stays behind.
+    /// Forgets everything.
     func clear() {
         current = nil
-        for index in 0..<Self.entryCount where tags[index] != 0 {
-            explicit_bzero(memory + index &* Self.entryBytes, Self.entryBytes)
-            tags[index] = 0
-        }
+        tags.update(repeating: 0, count: Self.entryCount)
     }
 
     @inline(__always)
@@ -89,7 +88,7 @@ final class PrincipalCache {
     /// The first entry of a token's set, and its tag, which is never 0.
     @inline(__always)
     private func place(_ token: UnsafeRawBufferPointer) -> (first: Int, tag: UInt64)? {
-        guard token.count >= 64, token.count <= Self.tokenBytesMax else { return nil }
+        guard token.count >= 64, token.count <= TokenDigestKey.tokenBytesMax else { return nil }
         let a = token.loadLittle(at: token.count &- 16, as: UInt64.self)
         let b = token.loadLittle(at: token.count &- 8, as: UInt64.self)
         let mixed = (a ^ (b &<< 32 | b &>> 32)) &* 0x9e37_79b9_7f4a_7c15
@@ -110,14 +109,14 @@ final class PrincipalCache {
         _ token: UnsafeRawBufferPointer, _ clock: BillingClock.Reading, _ wall: WallTime
     ) -> UnsafePointer<Principal>? {
         current = nil
-        guard let (first, tag) = place(token), let bytes = token.baseAddress else { return nil }
+        guard let (first, tag) = place(token) else { return nil }
         let index = way(first, tag)
         guard index >= 0 else { return nil }
         let entry = entry(index)
         guard entry.pointee.tokenBytes == token.count,
             clock.expiry.milliseconds < entry.pointee.goodUntil,
             wall.milliseconds >= entry.pointee.verifiedAt,
-            memcmp(UnsafeRawPointer(entry + 1), bytes, token.count) == 0
+            key.digest(token) == entry.pointee.digest
         else { return nil }
         current = entry
         return Self.principal(of: entry)
@@ -138,8 +137,7 @@ final class PrincipalCache {
         _ token: UnsafeRawBufferPointer, _ principal: Principal, goodUntil: Int64,
         verifiedAt: WallTime
     ) -> UnsafePointer<Principal>? {
-        guard let (first, tag) = place(token), let bytes = token.baseAddress,
-            let user = principal.user.baseAddress,
+        guard let (first, tag) = place(token), let user = principal.user.baseAddress,
             let organization = principal.organization.baseAddress
         else { return nil }
         var index = way(first, tag)
@@ -151,10 +149,8 @@ final class PrincipalCache {
         }
         tags[index] = tag
         let entry = entry(index)
-        let tokenAt = UnsafeMutableRawPointer(entry + 1)
-        let userAt = tokenAt + token.count
+        let userAt = UnsafeMutableRawPointer(entry + 1)
         let organizationAt = userAt + principal.user.count
-        tokenAt.copyMemory(from: bytes, byteCount: token.count)
         userAt.copyMemory(from: user, byteCount: principal.user.count)
         organizationAt.copyMemory(from: organization, byteCount: principal.organization.count)
         var kept = principal
@@ -164,30 +160,28 @@ final class PrincipalCache {
         entry.initialize(
             to: Entry(
                 goodUntil: goodUntil, verifiedAt: verifiedAt.milliseconds,
-                tokenBytes: token.count, principal: kept))
+                digest: key.digest(token), tokenBytes: token.count, principal: kept))
         current = entry
         return Self.principal(of: entry)
     }
 
-    /// Notes where the rows of the request's principal stand.
+    /// Where the rows of the request's principal stood; `nil` when it is not remembered. Valid
+    /// until the worker's next request.
     @inline(__always)
-    func remember(user: Row?, userSlot: UInt, organization: Row?, organizationSlot: UInt) {
-        guard let current else { return }
-        current.pointee.near.user = UInt(bitPattern: user?.base)
-        current.pointee.near.userSlot = userSlot
-        current.pointee.near.organization = UInt(bitPattern: organization?.base)
-        current.pointee.near.organizationSlot = organizationSlot
+    var near: UnsafeMutablePointer<Near>? {
+        guard let current else { return nil }
+        let offset = MemoryLayout<Entry>.offset(of: \.near) ?? 0
+        return (UnsafeMutableRawPointer(current) + offset).assumingMemoryBound(to: Near.self)
     }
 
-    /// Notes where the row of the request's address stands.
-    @inline(__always)
-    func remember(address: Row?, slot: UInt) {
-        guard let current else { return }
-        current.pointee.near.address = UInt(bitPattern: address?.base)
-        current.pointee.near.addressSlot = slot
-    }
+    // Three steps, a request or more apart, so that each finds what the one before asked for.
 
-    // Two steps, one request apart, so that the second finds what the first asked for.
+    /// Asks for the tags that a token is looked up among.
+    @inline(__always)
+    func prefetchTags(_ token: UnsafeRawBufferPointer) {
+        guard let (first, _) = place(token) else { return }
+        tg_prefetch(tags + first)
+    }
 
     /// Asks for the lines that `find` will read for a token.
     @inline(__always)
@@ -196,12 +190,10 @@ final class PrincipalCache {
         let index = way(first, tag)
         guard index >= 0 else { return }
         let entry = UnsafeRawPointer(entry(index))
-        let bytes = MemoryLayout<Entry>.stride &+ token.count
-        var offset = 0
-        while offset < bytes {
-            tg_prefetch(entry + offset)
-            offset &+= 64
-        }
+        tg_prefetch(entry)
+        tg_prefetch(entry + 64)
+        tg_prefetch(entry + 128)
+        tg_prefetch(entry + 192)
     }
 
     /// Asks for the first lines of the rows that a token's request will charge.
@@ -211,18 +203,8 @@ final class PrincipalCache {
         let index = way(first, tag)
         guard index >= 0 else { return }
         let entry = entry(index)
-        let near = entry.pointee.near
-        Self.prefetch(near.addressSlot, lines: 1)
-        Self.prefetch(near.address, lines: 2)
-        Self.prefetch(near.organizationSlot, lines: 1)
-        Self.prefetch(near.organization, lines: 2)
-        Self.prefetch(near.userSlot, lines: 1)
-        Self.prefetch(near.user, lines: 4)
-    }
-
-    @inline(__always)
-    private static func prefetch(_ address: UInt, lines: Int) {
-        guard let place = UnsafeRawPointer(bitPattern: address) else { return }
-        for line in 0..<lines { tg_prefetch(place + line &* 64) }
+        entry.pointee.near.address.prefetch(lines: 3)
+        entry.pointee.near.organization.prefetch(lines: 3)
+        entry.pointee.near.user.prefetch(lines: 4)
     }
 }

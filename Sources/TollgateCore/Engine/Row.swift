@@ -1,23 +1,23 @@
+import COpenSSL
+
 /// One subject's counters in memory: a user, an organization or an address.
 ///
 /// | offset | bytes | field |
 /// |---|---|---|
 /// | 0 | 8 | keyed hash of kind, owner and id |
-/// | 8 | 4 | boottime of the last use, seconds |
+/// | 8 | 4 | tag of the plan last decided with |
 /// | 12 | 4 | owner: fingerprint of the organization, for a user; else 0 |
 /// | 16 | 4 | number of the `RowLayout` |
 /// | 20 | 1 | bytes of the id |
 /// | 21 | 1 | `RowKind` |
 /// | 22 | 2 | size of the row in units of `RowArena.unitBytes` |
-/// | 24 | 4 | reserved |
-/// | 28 | 4 | tag of the plan last decided with |
-/// | 32 | | id, padded to 8; then the counters as the layout says |
+/// | 24 | | id, padded to 8; then the counters as the layout says |
 ///
 /// A view of memory that a `RowTable` owns; valid under that table's lock.
 struct Row: BitwiseCopyable {
     let base: UnsafeMutableRawPointer
 
-    static let headerBytes = 32
+    static let headerBytes = 24
 
     static func bytes(idBytes: Int, layoutBytes: Int) -> Int {
         headerBytes + (idBytes + 7) / 8 * 8 + layoutBytes
@@ -27,12 +27,6 @@ struct Row: BitwiseCopyable {
     var hash: UInt64 {
         get { base.load(as: UInt64.self) }
         nonmutating set { base.storeBytes(of: newValue, as: UInt64.self) }
-    }
-
-    @inline(__always)
-    var lastUseSeconds: UInt32 {
-        get { base.load(fromByteOffset: 8, as: UInt32.self) }
-        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 8, as: UInt32.self) }
     }
 
     @inline(__always)
@@ -58,9 +52,13 @@ struct Row: BitwiseCopyable {
 
     @inline(__always)
     var planTag: UInt32 {
-        get { base.load(fromByteOffset: 28, as: UInt32.self) }
-        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 28, as: UInt32.self) }
+        get { base.load(fromByteOffset: 8, as: UInt32.self) }
+        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 8, as: UInt32.self) }
     }
+
+    /// Keeps the line clean when nothing changes.
+    @inline(__always)
+    func notePlan(_ tag: UInt32) { if planTag != tag { planTag = tag } }
 
     @inline(__always)
     var id: UnsafeRawBufferPointer {
@@ -88,7 +86,8 @@ struct Row: BitwiseCopyable {
 
     @inline(__always)
     func matches(_ key: RowKey) -> Bool {
-        hash == key.hash && kind == key.kind.rawValue && owner == key.owner && equalBytes(id, key.id)
+        hash == key.hash && kind == key.kind.rawValue && owner == key.owner
+            && equalBytes(id, key.id)
     }
 
     func head(_ offset: Int) -> UnsafeMutablePointer<WindowHead> {
@@ -115,6 +114,33 @@ enum RowKind: UInt8 {
 struct RowHandle: Equatable, BitwiseCopyable {
     var raw: UInt32
     static let none = RowHandle(raw: 0)
+}
+
+/// Where a row of this table once stood. Memory of rows is never given back, and what begins as a
+/// row of some size stays one, so a hint may be read under its table's lock; whether the row there
+/// is still the one meant is `Row.matches`' to say: a row that was given up matches nothing.
+struct RowHint: BitwiseCopyable {
+    private var address: UInt
+
+    static var none: RowHint { RowHint(address: 0) }
+
+    private init(address: UInt) { self.address = address }
+    init(_ row: Row) { address = UInt(bitPattern: row.base) }
+
+    /// The row of `key`, if it stands here. Under the lock of the table that the hint is of.
+    @inline(__always)
+    func row(_ key: RowKey) -> Row? {
+        guard let base = UnsafeMutableRawPointer(bitPattern: address) else { return nil }
+        let row = Row(base: base)
+        return row.matches(key) ? row : nil
+    }
+
+    /// Asks the processor for its first lines; reads nothing.
+    @inline(__always)
+    func prefetch(lines: Int) {
+        guard let place = UnsafeRawPointer(bitPattern: address) else { return }
+        for line in 0..<lines { tg_prefetch(place + line &* 64) }
+    }
 }
 
 /// What a row is looked up by. `id` is borrowed: it must not outlive the request.

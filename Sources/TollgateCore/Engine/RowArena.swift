@@ -62,8 +62,9 @@ struct RowArena: ~Copyable {
         return RowHandle(raw: UInt32(unit + 1))
     }
 
-    /// Takes a row back.
+    /// Takes a row back. Its kind becomes 0, which no key has: a `RowHint` finds nobody there.
     mutating func give(_ handle: RowHandle, units: Int) {
+        memset(pointer(handle), 0, Row.headerBytes)
         pointer(handle).storeBytes(of: freeLists[units].raw, as: UInt32.self)
         freeLists[units] = handle
     }

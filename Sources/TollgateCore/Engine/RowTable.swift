@@ -28,12 +28,6 @@ struct RowTable: ~Copyable {
     @inline(__always)
     private static func tag(_ hash: UInt64) -> UInt64 { hash & 0xffff_ffff_0000_0000 }
 
-    /// Where a look-up of a hash begins, as an address for prefetching.
-    @inline(__always)
-    func home(_ hash: UInt64) -> UInt {
-        UInt(bitPattern: slots + (Int(truncatingIfNeeded: hash) & mask))
-    }
-
     /// The row of a key, or `none`.
     @inline(__always)
     func find(_ key: RowKey) -> RowHandle {
@@ -71,7 +65,6 @@ struct RowTable: ~Copyable {
         let new = makeRow(key, layout: layout, layoutBytes: layoutBytes)
         guard new != .none else { return .none }
         let to = row(new)
-        to.lastUseSeconds = from.lastUseSeconds
         to.planTag = from.planTag
         migrate(from, to)
         slots[slotOf(old)] = Self.tag(key.hash) | UInt64(new.raw)
