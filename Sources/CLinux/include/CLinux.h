@@ -70,4 +70,11 @@ int tg_no_core(void);
 /// Raises the number of open descriptors to `wanted` if the hard limit allows; what it is now.
 uint64_t tg_raise_descriptors(uint64_t wanted);
 
+/// Gives the calling thread a table of descriptors of its own that holds 0 to 2 and those in
+/// `kept`, which is in ascending order; 0, or -errno, and the table is shared as before.
+///
+/// System calls on a table that no other thread shares need not count references to its files:
+/// measured as 3 to 8 % of a small request.
+int tg_own_descriptors(const int *kept, int count);
+
 #endif

@@ -1,0 +1,178 @@
+import CLinux
+import Glibc
+import TollgateCore
+import TollgateWire
+
+/// From bytes to whole frames, and what is left over.
+extension Reactor {
+    /// What a connection at rest sent; `nil` when there is nothing, or it ended and is closed.
+    @inline(__always)
+    func readFresh(
+        _ slot: Int, into place: UnsafeMutableRawPointer
+    ) -> UnsafeRawBufferPointer? {
+        let got = tg_read(connections[slot].descriptor, place, Self.batchBytes)
+        if got <= 0 {
+            if got != -Int(EAGAIN), got != -Int(EINTR) { closeConnection(slot) }
+            return nil
+        }
+        counters.bytesIn.store(
+            counters.bytesIn.load(ordering: .relaxed) &+ UInt64(got), ordering: .relaxed)
+        return UnsafeRawBufferPointer(start: place, count: got)
+    }
+
+    /// Reads as much as is there, and answers every whole frame of it.
+    @inline(__always)
+    func readAndAnswer(_ slot: Int) {
+        let connection = connections + slot
+        let held = connection.pointee.heldBytes
+        if held > 0, let bytes = connection.pointee.held {
+            input.copyMemory(from: bytes, byteCount: held)
+        }
+        let got = tg_read(connection.pointee.descriptor, input + held, Self.readBytesMax)
+        if got <= 0 {
+            if got == -Int(EAGAIN) || got == -Int(EINTR) { return }
+            return closeConnection(slot)
+        }
+        counters.bytesIn.store(
+            counters.bytesIn.load(ordering: .relaxed) &+ UInt64(got), ordering: .relaxed)
+        answer(slot, UnsafeRawBufferPointer(start: input, count: held &+ got))
+    }
+
+    /// Answers the whole frames at the front of `bytes`, holds the rest, writes the replies.
+    func answer(_ slot: Int, _ bytes: UnsafeRawBufferPointer) {
+        outputBytes = 0
+        answerFrames(slot, bytes)
+        writeReplies(slot, 0..<outputBytes)
+    }
+
+    /// `answer` without the write: the replies stand behind what stood in `output` before.
+    func answerFrames(_ slot: Int, _ bytes: UnsafeRawBufferPointer) {
+        let connection = connections + slot
+        let start = outputBytes
+        var offset = 0
+        var frames = 0
+        while !connection.pointee.isClosing, bytes.count &- offset >= WireLimits.headerBytes {
+            guard frames < Self.framesPerTurnMax, outputBytes &- start < Self.outSoftMax else {
+                break
+            }
+            let header = FrameHeader(reading: bytes, at: offset)
+            if let fault = fault(of: header) {
+                putRefusal(
+                    fault, "the header breaks the grid", opcode: header.opcode, header.requestID)
+                connection.pointee.isClosing = true
+                break
+            }
+            let total = WireLimits.lengthFieldBytes &+ Int(header.length)
+            guard bytes.count &- offset >= total else { break }
+            prefetch(bytes, after: offset &+ total)
+            dispatch(
+                header, bytes.slice(at: offset &+ WireLimits.headerBytes, length: header.bodyBytes),
+                slot)
+            offset &+= total
+            frames &+= 1
+        }
+        ReactorCounters.add(counters.frames, frames)
+        if !connection.pointee.isClosing { checkShortHeader(slot, bytes, offset) }
+        keepRest(slot, bytes, from: offset, answered: frames)
+    }
+
+    /// Begins to bring near what the next three requests will read. Only looks: a frame that is
+    /// not what it seems to be brings the wrong lines near, and is judged in its turn.
+    @inline(__always)
+    private func prefetch(_ bytes: UnsafeRawBufferPointer, after offset: Int) {
+        guard let next = peek(bytes, at: offset) else { return }
+        worker.prefetchRows(next)
+        let end = offset &+ WireLimits.headerBytes &+ next.count
+        guard let second = peek(bytes, at: end) else { return }
+        worker.prefetchCredential(second)
+        let last = end &+ WireLimits.headerBytes &+ second.count
+        if let third = peek(bytes, at: last) { worker.prefetchTags(third) }
+    }
+
+    /// The body of the frame at `offset`, if all of it is there.
+    @inline(__always)
+    func peek(
+        _ bytes: UnsafeRawBufferPointer, at offset: Int
+    ) -> UnsafeRawBufferPointer? {
+        guard bytes.count &- offset >= WireLimits.headerBytes else { return nil }
+        let length = Int(bytes.loadLittle(at: offset, as: UInt32.self))
+        guard length >= WireLimits.lengthMin,
+            bytes.count &- offset >= WireLimits.lengthFieldBytes &+ length
+        else { return nil }
+        return bytes.slice(
+            at: offset &+ WireLimits.headerBytes, length: length &- WireLimits.lengthMin)
+    }
+
+    /// A length that can never be right is refused before its frame is whole.
+    private func checkShortHeader(_ slot: Int, _ bytes: UnsafeRawBufferPointer, _ offset: Int) {
+        let rest = bytes.count &- offset
+        guard rest >= WireLimits.lengthFieldBytes, rest < WireLimits.headerBytes else { return }
+        let length = bytes.loadLittle(at: offset, as: UInt32.self)
+        guard let fault = fault(ofLength: length) else { return }
+        putRefusal(fault, "the length is out of range", opcode: 0, 0)
+        connections[slot].isClosing = true
+    }
+
+    private func fault(ofLength length: UInt32) -> Status? {
+        if length < UInt32(WireLimits.lengthMin) { return .malformedFrame }
+        return length > UInt32(shared.settings.frameBytesMax) ? .frameTooLarge : nil
+    }
+
+    @inline(__always)
+    private func fault(of header: FrameHeader) -> Status? {
+        if let fault = fault(ofLength: header.length) { return fault }
+        return header.reserved != 0 || header.status != 0 ? .malformedFrame : nil
+    }
+
+    private func keepRest(
+        _ slot: Int, _ bytes: UnsafeRawBufferPointer, from offset: Int, answered: Int
+    ) {
+        let connection = connections + slot
+        let rest = bytes.count &- offset
+        if rest == 0 && connection.pointee.heldBytes == 0 { return }
+        if connection.pointee.isClosing { return }
+        connection.pointee.hold(bytes.slice(at: offset, length: rest))
+        let isWhole = rest > 0 && wholeFrameWaits(connection.pointee)
+        // The clock runs from the first byte of the frame that is not whole.
+        if connection.pointee.halfSince > 0, answered > 0 || isWhole || rest == 0 {
+            connection.pointee.halfSince = 0
+        }
+        if rest > 0, !isWhole, connection.pointee.halfSince == 0 {
+            connection.pointee.halfSince = now
+        }
+        if isWhole, !connection.pointee.isQueued {
+            connection.pointee.isQueued = true
+            queue.append(registration(slot))
+        }
+    }
+
+    private func wholeFrameWaits(_ connection: Connection) -> Bool {
+        guard connection.heldBytes >= WireLimits.headerBytes, let held = connection.held else {
+            return false
+        }
+        let bytes = UnsafeRawBufferPointer(start: held, count: connection.heldBytes)
+        let header = FrameHeader(reading: bytes)
+        return fault(of: header) != nil
+            || connection.heldBytes >= WireLimits.lengthFieldBytes + Int(header.length)
+    }
+
+    /// Connections with whole frames left over from their turn, each once.
+    func answerQueued() {
+        guard !queue.isEmpty else { return }
+        let waiting = queue
+        queue.removeAll(keepingCapacity: true)
+        for id in waiting {
+            let slot = Int(id & 0xffff_ffff)
+            guard connections[slot].generation == UInt32(id >> 32) else { continue }
+            connections[slot].isQueued = false
+            if !connections[slot].isWriting { answerHeld(slot) }
+        }
+    }
+
+    func answerHeld(_ slot: Int) {
+        let connection = connections + slot
+        guard connection.pointee.heldBytes > 0, let held = connection.pointee.held else { return }
+        input.copyMemory(from: held, byteCount: connection.pointee.heldBytes)
+        answer(slot, UnsafeRawBufferPointer(start: input, count: connection.pointee.heldBytes))
+    }
+}
