@@ -24,16 +24,15 @@ package struct DaemonSettings: Sendable, Equatable {
 
     package init() {}
 
-    private static let keys = [
-        "data_socket", "admin_socket", "threads", "connections_max", "connections_per_user_max",
-        "frame_bytes_max", "organizations_max", "users_max", "addresses_max", "log_level",
-        "log_format",
-    ]
-
     init(_ node: YAMLNode, _ reader: SchemaReader) {
-        let values = reader.mapping(node, "daemon", known: Self.keys)
+        let values = reader.mapping(node, "daemon", known: PolicySchema.daemonKeys)
         Self.read(values["data_socket"], into: &dataSocket, "data_socket", reader)
         Self.read(values["admin_socket"], into: &adminSocket, "admin_socket", reader)
+        if dataSocket.path == adminSocket.path {
+            reader.fail(
+                values["admin_socket"] ?? values["data_socket"] ?? node,
+                "data_socket and admin_socket have the same path")
+        }
         func count(_ key: String, _ range: ClosedRange<UInt64>) -> Int? {
             reader.integer(values[key], key, range).map { Int($0) }
         }
@@ -52,12 +51,20 @@ package struct DaemonSettings: Sendable, Equatable {
         logFormat = reader.choice(values["log_format"], "log_format", formats) ?? logFormat
     }
 
+    /// What the address of a socket holds (`sun_path`), but for the zero behind it.
+    private static let pathBytesMax = 107
+
     private static func read(
         _ node: YAMLNode?, into socket: inout Socket, _ what: String, _ reader: SchemaReader
     ) {
         guard let node else { return }
-        let values = reader.mapping(node, what, known: ["path", "mode", "group"])
-        socket.path = reader.text(values["path"], "path") ?? socket.path
+        let values = reader.mapping(node, what, known: PolicySchema.socketKeys)
+        if let path = values["path"], let text = reader.text(path, "path") {
+            socket.path = text
+            if !text.hasPrefix("/") || text.utf8.count > pathBytesMax || text.utf8.contains(0) {
+                reader.fail(path, "path begins with / and has at most \(pathBytesMax) bytes")
+            }
+        }
         socket.mode = reader.mode(values["mode"], "mode") ?? socket.mode
         socket.group = reader.text(values["group"], "group")
     }

@@ -2,7 +2,14 @@ import COpenSSL
 import Glibc
 import TollgateCore
 
-struct KeyFileFault: Error { var message: String }
+package struct KeyFileFault: Error {
+    package var message: String
+
+    package init(message: String) { self.message = message }
+}
+
+/// The bytes of a key file; its path as the policy gives it, then with the directory.
+package typealias KeyReader = (_ path: String, _ full: String) throws(KeyFileFault) -> [UInt8]
 
 /// Reads signing keys, which stand in files and nowhere else: a JWK of type `oct` (RFC 7517, RFC
 /// 7518 §6.4), or base64url on one line. Buffers are zeroed after use.
@@ -11,13 +18,18 @@ struct KeyFiles {
 
     /// Relative paths begin here.
     let directory: String
+    let read: KeyReader
     private static let bytesMax = 16_384
 
     func secret(
         _ path: String, format: Format, algorithm: TokenAlgorithm, keyID: String?
     ) throws(KeyFileFault) -> SecretBytes {
-        let full = path.hasPrefix("/") ? path : directory + "/" + path
-        var text = try Self.read(full)
+        guard !Self.looksLikeKey(path) else {
+            throw KeyFileFault(
+                message: "file is a path, and this (not shown) looks like a key: put it into a file"
+                    + " that others may not read, and name that")
+        }
+        var text = try read(path, path.hasPrefix("/") ? path : directory + "/" + path)
         defer { Self.zero(&text) }
         var encoded = ArraySlice(text)
         if format == .jwk {
@@ -42,12 +54,24 @@ struct KeyFiles {
         return SecretBytes(copying: secret[..<count])
     }
 
+    /// Base64 long enough to be a secret, without anything that a path has.
+    private static func looksLikeKey(_ path: String) -> Bool {
+        path.utf8.count >= 43 && !path.hasPrefix("/") && !path.contains(".")
+            && path.utf8.allSatisfy { byte in
+                let letter = byte | 0x20
+                return (0x30...0x39).contains(byte) || (0x61...0x7a).contains(letter)
+                    || "-_+/=".utf8.contains(byte)
+            }
+    }
+
     private static func zero(_ bytes: inout [UInt8]) {
         bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { tg_zero(base, $0.count) } }
     }
 
-    private static func read(_ path: String) throws(KeyFileFault) -> [UInt8] {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    /// A small file that nobody but its owner may write, and others may not read. Messages name it
+    /// as the policy does.
+    package static func read(_ path: String, _ full: String) throws(KeyFileFault) -> [UInt8] {
+        let descriptor = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
             let reason = String(cString: strerror(errno))
             throw KeyFileFault(
@@ -59,9 +83,9 @@ struct KeyFiles {
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
             status.st_size <= bytesMax
         else { throw KeyFileFault(message: "key file \(path): not a file of at most 16 KiB") }
-        guard status.st_mode & 0o007 == 0 else {
+        guard status.st_mode & 0o027 == 0 else {
             throw KeyFileFault(
-                message: "key file \(path): others may read or write it; run: chmod o= \(path)")
+                message: "key file \(path): others may read or write it; run: chmod g-w,o= \(path)")
         }
         var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
         var filled = 0
@@ -80,7 +104,8 @@ struct KeyFiles {
         of text: [UInt8], path: String, algorithm: TokenAlgorithm, keyID: String?
     ) throws(KeyFileFault) -> ArraySlice<UInt8> {
         guard let members = FlatJSON.members(of: text) else {
-            throw KeyFileFault(message: "key file \(path): not a JSON object of plain members")
+            throw KeyFileFault(
+                message: "key file \(path): not one JWK, that is a JSON object of plain texts")
         }
         func member(_ name: String) -> String? {
             members[name].map { String(decoding: text[$0], as: UTF8.self) }
@@ -94,9 +119,10 @@ struct KeyFiles {
                 message: "key file \(path): \"alg\" is \(named), the policy says"
                     + " \(algorithm.headerName)")
         }
-        if let named = member("kid"), let keyID, named != keyID {
+        if let named = member("kid"), named != keyID {
             throw KeyFileFault(
-                message: "key file \(path): \"kid\" is \(named), the policy says \(keyID)")
+                message: "key file \(path): \"kid\" is \(named), the policy says"
+                    + " \(keyID ?? "nothing: add id: \(named)")")
         }
         if let use = member("use"), use != "sig" {
             throw KeyFileFault(message: "key file \(path): \"use\" is not \"sig\"")

@@ -18,24 +18,26 @@ package enum PolicyLoader {
         try load(bytes: try read(path), file: path)
     }
 
-    /// The same for bytes in memory; key files are sought beside `file`.
+    /// The same for bytes in memory; key files are sought beside `file`, and read by `readKey`.
     package static func load(
-        bytes: [UInt8], file: String
+        bytes: [UInt8], file: String, readKey: @escaping KeyReader = KeyFiles.read
     ) throws(PolicyErrors) -> LoadedPolicy {
-        let root = try YAMLReader.read(bytes, file: file)
-        let directory = file.lastIndex(of: "/").map { String(file[..<$0]) } ?? "."
         let schema = SchemaReader(file: file)
+        let root = try YAMLReader.read(bytes, schema: schema)
+        let directory = file.lastIndex(of: "/").map { String(file[..<$0]) } ?? "."
         let reader = PolicyReader(
-            reader: schema, keyFiles: KeyFiles(directory: directory), zones: TimeZones())
+            reader: schema, keyFiles: KeyFiles(directory: directory, read: readKey),
+            zones: TimeZones())
         let loaded = reader.policy(root)
         guard schema.errors.isEmpty else { throw PolicyErrors(errors: schema.errors) }
         do throws(PolicyCompileError) {
             _ = try PolicyImage(compiling: loaded.definition, generation: 1)
         } catch {
-            throw PolicyErrors(
-                errors: error.messages.prefix(PolicyErrors.errorsMax).map {
-                    PolicyError(file: file, line: 0, column: 0, message: $0)
-                })
+            for fault in error.faults {
+                let place = root.place(of: fault.path)
+                schema.fail(place.line, place.column, fault.message)
+            }
+            throw PolicyErrors(errors: schema.errors)
         }
         return loaded
     }

@@ -1,32 +1,31 @@
 import TollgateCore
 
 extension PolicyReader {
-    private static let issuerKeys = [
-        "issuer", "audiences", "keys", "leeway", "lifetime_max", "types", "claims", "default_plan",
-    ]
-    private static let claimKeys = [
-        "user", "organization", "plan", "roles", "plans_by_role", "permissions", "permission_mode",
-    ]
-
     func issuer(_ key: YAMLNode, _ node: YAMLNode, plans: [String]) -> IssuerDefinition? {
         guard let name = reader.text(key, "an issuer's name") else { return nil }
-        let values = reader.mapping(node, "issuer \(name)", known: Self.issuerKeys)
+        let values = reader.mapping(node, "issuer \(name)", known: PolicySchema.issuerKeys)
         guard
             let issuer = reader.required(values, "issuer", key).flatMap({
                 reader.text($0, "issuer")
             }),
             let list = reader.required(values, "keys", key)
         else { return nil }
-        let keys = reader.list(list, "keys").compactMap { signingKey($0) }
+        let keys = reader.filledList(list, "keys", "an issuer has at least one")
+            .compactMap { signingKey($0) }
         var definition = IssuerDefinition(name: name, issuer: issuer, keys: keys)
-        definition.audiences = reader.texts(values["audiences"], "audiences")
+        let audiences = reader.filledList(
+            values["audiences"], "audiences", "leave it out to not look at \"aud\"")
+        definition.audiences = reader.texts(audiences, "audiences")
         if let leeway = seconds(values["leeway"], "leeway", max: 60) {
             definition.leewaySeconds = leeway
         }
         if let lifetime = seconds(values["lifetime_max"], "lifetime_max", max: 315_360_000) {
             definition.lifetimeMaxSeconds = lifetime
         }
-        if let types = values["types"] { definition.types = reader.texts(types, "types") }
+        if let types = values["types"] {
+            let types = reader.filledList(types, "types", "leave it out for JWT and at+jwt")
+            definition.types = reader.texts(types, "types")
+        }
         definition.defaultPlan = plan(values["default_plan"], "default_plan", plans)
         if let claims = values["claims"] { definition.claims = mapping(claims, plans) }
         return definition
@@ -53,18 +52,23 @@ extension PolicyReader {
     }
 
     private func mapping(_ node: YAMLNode, _ plans: [String]) -> ClaimsMapping {
-        let values = reader.mapping(node, "claims", known: Self.claimKeys)
+        let values = reader.mapping(node, "claims", known: PolicySchema.claimKeys)
         var claims = ClaimsMapping()
         claims.user = reader.text(values["user"], "user") ?? claims.user
-        claims.organization =
-            reader.text(values["organization"], "organization") ?? claims.organization
-        claims.plan = reader.text(values["plan"], "plan") ?? claims.plan
+        for (key, claim) in [("organization", \ClaimsMapping.organization), ("plan", \.plan)] {
+            guard let node = values[key] else { continue }
+            // null: tokens have no such claim, and one that does is not believed in this.
+            claims[keyPath: claim] = node.isNothing ? nil : reader.text(node, key)
+        }
         claims.roles = reader.text(values["roles"], "roles")
         claims.permissions = reader.text(values["permissions"], "permissions")
         let modes: [(String, PermissionClaimMode)] = [("restrict", .restrict), ("grant", .grant)]
         claims.permissionMode =
             reader.choice(values["permission_mode"], "permission_mode", modes) ?? .restrict
         if let roles = values["plans_by_role"] {
+            if claims.roles == nil {
+                reader.fail(roles, "plans_by_role without roles: name the claim that holds them")
+            }
             for (role, plan) in reader.entries(roles, "plans_by_role") {
                 guard let role = role.text,
                     let name = self.plan(plan, "a role's plan", plans)
@@ -76,8 +80,11 @@ extension PolicyReader {
     }
 
     private func signingKey(_ node: YAMLNode) -> SigningKeyDefinition? {
-        let known = ["id", "algorithm", "file", "format", "organization"]
-        let values = reader.mapping(node, "a key", known: known)
+        for (key, _) in reader.entries(node, "a key")
+        where ["secret", "key", "k", "value"].contains(key.text) {
+            reader.fail(key, "\(key.shown): keys stand in files, not in policies; use file")
+        }
+        let values = reader.mapping(node, "a key", known: PolicySchema.keyKeys)
         let algorithms: [(String, TokenAlgorithm)] = [
             ("HS256", .hs256), ("HS384", .hs384), ("HS512", .hs512),
         ]

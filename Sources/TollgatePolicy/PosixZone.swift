@@ -48,7 +48,8 @@ struct PosixZone {
             return
         }
         let recorded = rules.transitions.last ?? Int64.min
-        let from = recorded == .min
+        let from =
+            recorded == .min
             ? 1_970 : TollgateCore.Calendar.civil(fromDays: recorded / 86_400 - 1).year
         guard from <= last else { return }
         for year in from...last {

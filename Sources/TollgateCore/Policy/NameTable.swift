@@ -20,11 +20,11 @@ struct NameTable: Sendable {
         while capacity < names.count * 2 { capacity *= 2 }
         var slots = [Int32](repeating: -1, count: capacity)
         for (index, name) in names.enumerated() {
-            var slot =
-                Int(truncatingIfNeeded: Array(name.utf8).withUnsafeBytes(Self.hash))
-                & (capacity - 1)
+            let hash = Array(name.utf8).withUnsafeBytes(Self.hash)
+            var slot = Int(truncatingIfNeeded: hash) & (capacity - 1)
             while slots[slot] >= 0 {
-                if names[Int(slots[slot])] == name { return nil }
+                // By bytes: == would take canonical equivalents for the same name.
+                if names[Int(slots[slot])].utf8.elementsEqual(name.utf8) { return nil }
                 slot = (slot + 1) & (capacity - 1)
             }
             slots[slot] = Int32(index)
@@ -60,9 +60,9 @@ struct NameTable: Sendable {
         }
     }
 
-    private func equal(_ pool: UnsafeRawBufferPointer, _ start: Int, _ name: UnsafeRawBufferPointer)
-        -> Bool
-    {
+    private func equal(
+        _ pool: UnsafeRawBufferPointer, _ start: Int, _ name: UnsafeRawBufferPointer
+    ) -> Bool {
         equalBytes(pool.slice(at: start, length: name.count), name)
     }
 

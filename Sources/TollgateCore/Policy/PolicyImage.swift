@@ -177,10 +177,3 @@ package final class PolicyImage: Sendable {
         return buffer
     }
 }
-
-/// What is wrong with a policy, each in one line.
-package struct PolicyCompileError: Error, Sendable, Equatable {
-    package var messages: [String]
-
-    package init(messages: [String]) { self.messages = messages }
-}

@@ -42,8 +42,8 @@ package struct RouteTable: Sendable {
     package var isEmpty: Bool { ends.isEmpty }
 
     package init(_ operations: [OperationDefinition]) throws(RouteConflict) {
+        if let conflict = Self.conflicts(among: operations).first { throw conflict }
         let parsed = try ParsedRoute.all(of: operations)
-        try ParsedRoute.refuseConflicts(parsed)
         var names: [String] = []
         for route in parsed where route.method != "*" && !names.contains(route.method) {
             names.append(route.method)
@@ -58,6 +58,15 @@ package struct RouteTable: Sendable {
         }
         _ = flatten(root)
     }
+
+    /// Every route that is none, else every pair of which neither is the more specific one: at most
+    /// `conflictsMax`.
+    package static func conflicts(among operations: [OperationDefinition]) -> [RouteConflict] {
+        do { return ParsedRoute.conflicts(try ParsedRoute.all(of: operations)) } catch {
+            return [error]
+        }
+    }
+    package static let conflictsMax = 20
 
     private mutating func flatten(_ node: TrieNode) -> Int32 {
         let index = nodes.count
@@ -182,6 +191,8 @@ private struct ParsedRoute {
     var method: String
     var path: String
     var template: RouteTemplate
+    /// Of the operation.
+    var name: String
     var operation: Int
     var route: Int
 
@@ -201,29 +212,36 @@ private struct ParsedRoute {
                     parsed.append(
                         ParsedRoute(
                             method: route.method, path: route.path,
-                            template: try RouteTemplate(route.path), operation: operation,
-                            route: index))
+                            template: try RouteTemplate(route.path), name: definition.name,
+                            operation: operation, route: index))
                 } catch { throw fault(error.message) }
             }
         }
         return parsed
     }
 
-    static func refuseConflicts(_ routes: [ParsedRoute]) throws(RouteConflict) {
+    static func conflicts(_ routes: [ParsedRoute]) -> [RouteConflict] {
+        var found: [RouteConflict] = []
         for (index, a) in routes.enumerated() {
-            for b in routes[..<index] {
+            for b in routes[..<index] where found.count < RouteTable.conflictsMax {
                 let methods: Overlap =
                     a.method == b.method
                     ? .same
                     : a.method == "*" ? .lessSpecific : b.method == "*" ? .moreSpecific : .disjoint
+                if methods == .disjoint { continue }
                 let overlap = methods.and(a.template.compare(b.template))
                 guard overlap == .same || overlap == .crossing else { continue }
+                let other = "\"\(b.method) \(b.path)\" of operation \(b.name)"
                 let what =
-                    "overlaps \"\(b.method) \(b.path)\", and neither is the more specific one"
-                throw RouteConflict(
-                    message: "route \"\(a.method) \(a.path)\" \(what)", operation: a.operation,
-                    route: a.route)
+                    overlap == .same
+                    ? "is the same as \(other)"
+                    : "overlaps \(other), and neither is the more specific one"
+                found.append(
+                    RouteConflict(
+                        message: "route \"\(a.method) \(a.path)\" \(what)",
+                        operation: a.operation, route: a.route))
             }
         }
+        return found
     }
 }

@@ -1,0 +1,248 @@
+import TollgateWire
+
+// Everything that must hold before a policy can be compiled. All faults are found, not the first
+// alone, each with the place in a policy file where it stands.
+
+extension PolicyCompiler {
+    typealias Path = [PolicyFault.Step]
+
+    mutating func fault(_ path: Path, _ message: String) {
+        faults.append(PolicyFault(path, message))
+    }
+
+    /// The parts that can be made without tables; `nil` when anything is wrong.
+    mutating func check() -> Parts? {
+        let meters = names(
+            definition.meters, "meter", max: PolicyLimits.metersMax,
+            definition.meters.indices.map { ["meters", .position($0)] })
+        let planNames = definition.plans.map(\.name)
+        let plans = names(
+            planNames, "plan", max: PolicyLimits.plansMax,
+            planNames.map { ["plans", .key($0)] })
+        let operationNames = definition.operations.map(\.name)
+        let operations = names(
+            operationNames, "operation", max: PolicyLimits.operationsMax,
+            operationNames.map { ["operations", .key($0)] })
+        let permissions = collectPermissions()
+        checkReferences()
+        let routes = compileRoutes()
+        var issuers: IssuerTable?
+        do { issuers = try IssuerTable(definition.issuers) } catch {
+            fault(error.path(in: definition.issuers), error.message)
+        }
+        guard let meters, let plans, let operations, let permissions, let routes, let issuers
+        else { return nil }
+        return Parts(
+            meters: meters, plans: plans, operations: operations, permissions: permissions,
+            routes: routes, issuers: issuers)
+    }
+
+    // MARK: names
+
+    /// `paths`: where each name stands.
+    private mutating func names(
+        _ names: [String], _ what: String, max: Int, _ paths: [Path]
+    ) -> NameTable? {
+        if names.count > max {
+            fault(paths[max], "\(names.count) \(what)s: at most \(max)")
+            return nil
+        }
+        var seen: Set<[UInt8]> = []
+        for (name, path) in zip(names, paths) {
+            checkName(name, what, path)
+            if !seen.insert(Array(name.utf8)).inserted {
+                fault(path, "two \(what)s have the name \"\(name)\"")
+            }
+        }
+        return NameTable(names)
+    }
+
+    private mutating func checkName(_ name: String, _ what: String, _ path: Path) {
+        let isPlain = name.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7f }
+        if !(1...WireLimits.identifierBytesMax).contains(name.utf8.count) || !isPlain {
+            fault(
+                path, "\(what) \"\(name)\": a name is 1 to 128 bytes without spaces or controls")
+        }
+    }
+
+    private mutating func collectPermissions() -> NameTable? {
+        var seen: Set<String> = []
+        var paths: [Path] = []
+        func add(_ name: String, _ path: Path) {
+            guard seen.insert(name).inserted else { return }
+            permissionNames.append(name)
+            paths.append(path)
+        }
+        for plan in definition.plans {
+            for (position, name) in plan.permissions.enumerated() {
+                add(name, ["plans", .key(plan.name), "permissions", .position(position)])
+            }
+        }
+        for operation in definition.operations {
+            guard let name = operation.permission else { continue }
+            add(name, ["operations", .key(operation.name), "permission"])
+        }
+        return names(permissionNames, "permission", max: PermissionSet.permissionsMax, paths)
+    }
+
+    private mutating func compileRoutes() -> RouteTable? {
+        let count = definition.operations.reduce(0) { $0 + $1.routes.count }
+        guard count <= PolicyLimits.routesMax else {
+            fault(["operations"], "\(count) routes: at most \(PolicyLimits.routesMax)")
+            return nil
+        }
+        let conflicts = RouteTable.conflicts(among: definition.operations)
+        for conflict in conflicts {
+            let operation = definition.operations[conflict.operation].name
+            fault(
+                ["operations", .key(operation), "routes", .position(conflict.route)],
+                conflict.message)
+        }
+        guard conflicts.isEmpty else { return nil }
+        do { return try RouteTable(definition.operations) } catch {
+            fault(["operations"], error.message)
+            return nil
+        }
+    }
+
+    // MARK: references
+
+    private mutating func checkReferences() {
+        let meters = Set(definition.meters)
+        let classes = Set(definition.operations.compactMap(\.rateLimitClass))
+        for plan in definition.plans {
+            check(
+                plan.rateLimits, quotas: plan.quotas, in: "plan \(plan.name)",
+                ["plans", .key(plan.name)], meters, classes)
+        }
+        check(
+            definition.addressLimits, quotas: [], in: "address limits", ["address_limits"], meters,
+            classes)
+        if let limit = definition.invalidCredentialLimit {
+            checkWindow(limit, "invalid credentials", ["invalid_credentials"])
+            if definition.addressLimits.contains(where: { $0.name == limit.name }) {
+                fault(
+                    ["address_limits", .key(limit.name)],
+                    "address limits: \"\(limit.name)\" is the name of another limit")
+            }
+        }
+        for operation in definition.operations { check(operation, meters) }
+        for issuer in definition.issuers { checkPlans(of: issuer) }
+        let most = WireLimits.credentialBytesMax
+        if !(64...most).contains(definition.credentialBytesMax) {
+            fault(
+                ["credential_bytes_max"], "the longest credential is between 64 and \(most) bytes")
+        }
+    }
+
+    private mutating func checkPlans(of issuer: IssuerDefinition) {
+        let plans = Set(definition.plans.map(\.name))
+        let path: Path = ["issuers", .key(issuer.name)]
+        if let name = issuer.defaultPlan, !plans.contains(name) {
+            fault(path + ["default_plan"], "issuer \(issuer.name): no plan \"\(name)\"")
+        }
+        for (role, name) in issuer.claims.plansByRole.sorted(by: { $0.key < $1.key })
+        where !plans.contains(name) {
+            fault(
+                path + ["claims", "plans_by_role", .key(role)],
+                "issuer \(issuer.name): no plan \"\(name)\"")
+        }
+    }
+
+    private mutating func check(
+        _ rateLimits: [RateLimitDefinition], quotas: [QuotaDefinition], in place: String,
+        _ path: Path, _ meters: Set<String>, _ classes: Set<String>
+    ) {
+        let isAddress = path.first == "address_limits"
+        let most = isAddress ? PolicyLimits.addressLimitsMax : PolicyLimits.limitsPerPlanMax
+        if rateLimits.count + quotas.count > most {
+            fault(path, "\(place): \(rateLimits.count + quotas.count) limits: at most \(most)")
+        }
+        var seen: Set<String> = []
+        for limit in rateLimits {
+            let at = path + (isAddress ? [] : ["rate_limits"]) + [.key(limit.name)]
+            let what = "\(place), limit \(limit.name)"
+            checkLimit(limit.name, &seen, place, at)
+            checkWindow(limit, what, at)
+            checkScope(limit.scope, isAddress ? [.address] : [.user, .organization], what, at)
+            if !meters.contains(limit.meter) {
+                fault(at + ["meter"], "\(what): " + Self.noMeter(limit.meter))
+            }
+            for (position, name) in limit.classes.enumerated() where !classes.contains(name) {
+                fault(
+                    at + ["classes", .position(position)],
+                    "\(what): no operation has the rate-limit class \"\(name)\"")
+            }
+        }
+        for quota in quotas {
+            let at = path + ["quotas", .key(quota.name)]
+            let what = "\(place), quota \(quota.name)"
+            checkLimit(quota.name, &seen, place, at)
+            checkScope(quota.scope, [.user, .organization], what, at)
+            if !meters.contains(quota.meter) {
+                fault(at + ["meter"], "\(what): " + Self.noMeter(quota.meter))
+            }
+        }
+    }
+
+    /// Limits and operations that name no meter count calls.
+    private static func noMeter(_ name: String) -> String {
+        "no meter \"\(name)\"" + (name == "calls" ? ": add it to meters, or name another here" : "")
+    }
+
+    private mutating func checkLimit(
+        _ name: String, _ seen: inout Set<String>, _ place: String, _ path: Path
+    ) {
+        checkName(name, "limit", path)
+        if !seen.insert(name).inserted {
+            fault(path, "\(place): two limits are named \"\(name)\"")
+        }
+    }
+
+    private mutating func checkScope(
+        _ scope: LimitScope, _ known: [LimitScope], _ what: String, _ path: Path
+    ) {
+        if !known.contains(scope) {
+            fault(path + ["scope"], "\(what): the scope \(scope) has no place here")
+        }
+    }
+
+    private mutating func checkWindow(
+        _ limit: RateLimitDefinition, _ what: String, _ path: Path
+    ) {
+        let range = PolicyLimits.windowNanosecondsMin...PolicyLimits.windowNanosecondsMax
+        if !range.contains(limit.windowNanoseconds) {
+            fault(path + ["window"], "\(what): a window lasts 1 ms to 31 days")
+        }
+        if !(1...RateLimitDefinition.subBucketsMax).contains(limit.subBuckets) {
+            fault(
+                path + ["sub_buckets"],
+                "\(what): 1 to \(RateLimitDefinition.subBucketsMax) sub-buckets")
+        }
+    }
+
+    private mutating func check(_ operation: OperationDefinition, _ meters: Set<String>) {
+        let what = "operation \(operation.name)"
+        let path: Path = ["operations", .key(operation.name)]
+        let charges = path + ["charges"]
+        if operation.charges.count > PolicyLimits.chargesPerOperationMax {
+            fault(
+                charges,
+                "\(what): \(operation.charges.count) charges: at most"
+                    + " \(PolicyLimits.chargesPerOperationMax)")
+        }
+        if Set(operation.charges.map(\.meter)).count != operation.charges.count {
+            fault(charges, "\(what): charges a meter twice")
+        }
+        for charge in operation.charges {
+            let at = charges + [.key(charge.meter)]
+            if !meters.contains(charge.meter) {
+                fault(at, "\(what): " + Self.noMeter(charge.meter))
+            }
+            let (_, overflow) = charge.defaultUnits.multipliedReportingOverflow(by: charge.weight)
+            if overflow || charge.defaultUnits > WireLimits.unitsMax {
+                fault(at, "\(what): units times weight of \(charge.meter) are out of range")
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+import Testing
+
+@testable import TollgateCore
+@testable import TollgatePolicy
+
+/// Deploy/tollgate.yaml shows every setting, and what it says of defaults is so.
+@Suite struct PolicyReferenceTests {
+    /// The reference with everything taken in that stands behind a "#".
+    private func complete(_ reference: [UInt8]) -> String {
+        let lines = String(decoding: reference, as: UTF8.self).split(
+            separator: "\n", omittingEmptySubsequences: false)
+        return lines.map { line in
+            let indent = line.prefix { $0 == " " }
+            let rest = line.dropFirst(indent.count)
+            guard rest.hasPrefix("# ") else { return String(line) }
+            let setting = rest.dropFirst(2)
+            let key = setting.prefix { $0.isLetter || $0 == "_" }
+            let isSetting =
+                PolicySchema.all.contains(String(key))
+                && setting.dropFirst(key.count).hasPrefix(": ")
+            return isSetting ? String(indent + setting) : ""
+        }.joined(separator: "\n")
+    }
+
+    private func keys(_ node: YAMLNode) -> Set<String> {
+        switch node.content {
+        case .scalar: return []
+        case .sequence(let elements): return elements.reduce(into: []) { $0.formUnion(keys($1)) }
+        case .mapping(let entries):
+            return entries.reduce(into: []) {
+                $0.insert($1.key.text ?? "")
+                $0.formUnion(keys($1.value))
+            }
+        }
+    }
+
+    @Test func everySettingIsShown() throws {
+        let text = complete(try PolicyDirectory().reference)
+        let root = try YAMLReader.read(
+            Array(text.utf8), schema: SchemaReader(file: "tollgate.yaml"))
+        #expect(Set(PolicySchema.all).subtracting(keys(root)) == [])
+    }
+
+    /// With every "#" taken away it still loads, and what stands there are the defaults.
+    @Test func whatItSaysOfDefaultsIsSo() throws {
+        let directory = try PolicyDirectory()
+        var text = complete(directory.reference)
+        // Groups differ between systems; the plan of a role has to be one.
+        let loaded = try directory.load(Array(text.utf8))
+        var daemon = DaemonSettings()
+        daemon.dataSocket.group = "www-data"
+        daemon.adminSocket.group = "root"
+        daemon.threads = 4
+        daemon.connectionsPerUserMax = 1_000
+        #expect(loaded.daemon == daemon)
+        let policy = loaded.definition
+        #expect(!policy.revealsCredentialFailures && policy.credentialBytesMax == 8_192)
+        let limit = policy.plans[1].rateLimits[1]
+        #expect(limit.subBuckets == RateLimitDefinition.subBucketsDefault)
+        #expect(limit.mode == .strict && limit.classes == ["chat"])
+        let issuer = policy.issuers[0]
+        #expect(issuer.types == ["JWT", "at+jwt"] && issuer.keys[0].organization == "acme")
+        #expect(issuer.claims.roles == "roles" && issuer.claims.permissionMode == .restrict)
+        #expect(issuer.claims.plansByRole == ["admin": "enterprise_tier"])
+        // As it is: the same, without what is left out.
+        text = String(decoding: directory.reference, as: UTF8.self)
+        let plain = try directory.load(Array(text.utf8))
+        #expect(plain.daemon == DaemonSettings())
+        #expect(plain.definition.issuers[0].types == issuer.types)
+        #expect(plain.definition.plans[1].rateLimits[1].subBuckets == limit.subBuckets)
+        #expect(plain.definition.issuers[0].keys[0].organization == nil)
+    }
+
+    /// What the issue asks the reference to show.
+    @Test func itShowsTheTiersAndLimitsOfAService() throws {
+        let directory = try PolicyDirectory()
+        let policy = try directory.load(directory.reference).definition
+        #expect(policy.plans.map(\.name) == ["free_tier", "pro_tier", "enterprise_tier"])
+        let permissions = Set(policy.operations.compactMap(\.permission))
+        #expect(permissions == ["can_use_gpt4o", "can_access_batch_api"])
+        #expect(policy.plans[2].permissions == ["can_use_gpt4o", "can_access_batch_api"])
+        let weights = policy.operations.flatMap(\.charges).filter { $0.meter == "tokens" }
+        #expect(weights.contains { $0.weight == 10 })
+        let scopes = Set(policy.plans.flatMap(\.rateLimits).map(\.scope))
+        #expect(scopes == [.user, .organization] && !policy.addressLimits.isEmpty)
+        let periods = Set(policy.plans.flatMap(\.quotas).map(\.period))
+        #expect(periods == [.day, .month] && policy.invalidCredentialLimit != nil)
+    }
+}
