@@ -1,6 +1,7 @@
 import ArgumentParser
 import CLinux
 import Glibc
+import Histogram
 import TollgateCore
 
 /// Measures the daemon beside its floor and its rivals, interleaved, in one run. `Deploy/bench`
@@ -19,7 +20,8 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Connections × requests in flight.") var loads = "1x1,16x1,64x1,4x16,16x32"
     @Option(help: "Rounds; medians are printed.") var rounds = 5
     @Option(help: "Milliseconds of each measurement.") var milliseconds: UInt64 = 700
-    @Option(help: "Fixed rate, requests a second, with latency from when they were due.")
+    @Option(
+        help: "Fixed rate, requests a second; latency counts from when each was due.")
     var rate: Double?
     @Flag(help: "Print JSON.") var json = false
     @Flag(help: "Memory per counter with a million users, in this process.") var memory = false
@@ -41,12 +43,40 @@ struct BenchCommand: ParsableCommand {
         var workload: Workload
     }
 
-    struct Load { var connections: Int, depth: Int }
+    struct Load {
+        var connections: Int
+        var depth: Int
+        var text: String { "\(connections)x\(depth)" }
+    }
+
+    /// One target under one load.
+    struct Figure {
+        var target: String
+        /// Answers a second, by round.
+        var rates: [Double]
+        /// Nanoseconds, of all rounds.
+        var latency: Histogram<UInt64>
+        var denied: Int
+
+        var rate: Double { Figure.median(rates) }
+
+        /// The daemon's rate divided by this one, the median of the rounds: what a round suffers
+        /// from its surroundings both suffer.
+        func ratio(ofDaemon daemon: Figure) -> Double {
+            Figure.median(zip(daemon.rates, rates).map { $0 / $1 })
+        }
+
+        static func median(_ values: [Double]) -> Double {
+            let sorted = values.sorted()
+            let middle = sorted.count / 2
+            return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+        }
+    }
 
     struct Row {
         var load: Load
-        /// Per target: requests a second (median of the rounds), and latency in nanoseconds.
-        var figures: [(target: String, rate: Double, p50: UInt64, p99: UInt64, p9999: UInt64, denied: Int)]
+        var figures: [Figure]
+        var daemon: Figure? { figures.first { $0.target == "daemon" } }
     }
 
     private func targets() throws -> [Target] {
@@ -98,89 +128,30 @@ struct BenchCommand: ParsableCommand {
         }
     }
 
+    /// All targets in every round, one after the other.
     private func measure(_ load: Load, _ targets: [Target]) throws -> Row {
-        var rates = [[Double]](repeating: [], count: targets.count)
-        var figures: [(target: String, rate: Double, p50: UInt64, p99: UInt64, p9999: UInt64, denied: Int)] = []
-        var last: [Generator?] = Array(repeating: nil, count: targets.count)
+        var figures = targets.map {
+            Figure(target: $0.name, rates: [], latency: Generator.emptyHistogram(), denied: 0)
+        }
         for _ in 0..<max(1, rounds) {
             for (index, target) in targets.enumerated() {
                 let generator = try Generator(
                     path: target.path, connections: load.connections, depth: load.depth,
                     workload: target.workload)
-                // The first part warms caches and is not counted.
-                _ = try generator.saturate(nanoseconds: milliseconds * 200_000)
-                generator.latency.reset()
+                // Every token at least once; then it is measured.
+                try generator.warm(nanoseconds: milliseconds * 200_000)
                 if let rate {
-                    let before = generator.answered
-                    try generator.paced(rate: rate, nanoseconds: milliseconds * 1_000_000)
-                    rates[index].append(
-                        Double(generator.answered - before) * 1_000 / Double(milliseconds))
+                    let sent = try generator.paced(
+                        rate: rate, nanoseconds: milliseconds * 1_000_000)
+                    figures[index].rates.append(sent)
                 } else {
-                    rates[index].append(try generator.saturate(nanoseconds: milliseconds * 1_000_000))
+                    figures[index].rates.append(
+                        try generator.saturate(nanoseconds: milliseconds * 1_000_000))
                 }
-                last[index] = generator
+                figures[index].latency.add(generator.latency)
+                figures[index].denied += generator.denied
             }
-        }
-        for (index, target) in targets.enumerated() {
-            guard let generator = last[index] else { continue }
-            let sorted = rates[index].sorted()
-            figures.append(
-                (
-                    target.name, sorted[sorted.count / 2],
-                    generator.latency.valueAtPercentile(50),
-                    generator.latency.valueAtPercentile(99),
-                    generator.latency.valueAtPercentile(99.99), generator.denied
-                ))
         }
         return Row(load: load, figures: figures)
-    }
-}
-
-enum Report {
-    static func text(_ rows: [BenchCommand.Row]) -> String {
-        var lines = ["load     target     1000/s   of daemon   p50 µs    p99 µs  p99.99 µs   denied"]
-        for row in rows {
-            let daemon = row.figures.first { $0.target == "daemon" }?.rate
-            for figure in row.figures {
-                let ratio = daemon.map { fixed($0 / figure.rate, 2) } ?? "-"
-                lines.append(
-                    pad("\(row.load.connections)x\(row.load.depth)", 9) + pad(figure.target, 9)
-                        + padLeft(fixed(figure.rate / 1_000, 1), 8) + padLeft(ratio, 12)
-                        + padLeft(fixed(Double(figure.p50) / 1_000, 1), 9)
-                        + padLeft(fixed(Double(figure.p99) / 1_000, 1), 10)
-                        + padLeft(fixed(Double(figure.p9999) / 1_000, 1), 11)
-                        + padLeft("\(figure.denied)", 9))
-            }
-        }
-        lines.append("of daemon: the daemon's rate divided by the target's")
-        return lines.joined(separator: "\n")
-    }
-
-    static func json(_ rows: [BenchCommand.Row]) -> String {
-        let entries = rows.flatMap { row in
-            row.figures.map { figure in
-                "{\"load\":\"\(row.load.connections)x\(row.load.depth)\",\"target\":\"\(figure.target)\","
-                    + "\"per_second\":\(Int(figure.rate)),\"p50_ns\":\(figure.p50),"
-                    + "\"p99_ns\":\(figure.p99),\"p99_99_ns\":\(figure.p9999),\"denied\":\(figure.denied)}"
-            }
-        }
-        return "[" + entries.joined(separator: ",\n ") + "]"
-    }
-
-    private static func pad(_ text: String, _ width: Int) -> String {
-        text + String(repeating: " ", count: max(0, width - text.count))
-    }
-
-    private static func padLeft(_ text: String, _ width: Int) -> String {
-        String(repeating: " ", count: max(0, width - text.count)) + text
-    }
-
-    static func fixed(_ value: Double, _ digits: Int) -> String {
-        var scale = 1.0
-        for _ in 0..<digits { scale *= 10 }
-        let whole = Int((value * scale).rounded())
-        let fraction = String(whole % Int(scale))
-        return "\(whole / Int(scale))."
-            + String(repeating: "0", count: max(0, digits - fraction.count)) + fraction
     }
 }

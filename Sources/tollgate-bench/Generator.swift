@@ -30,9 +30,13 @@ final class Generator {
     private(set) var denied = 0
     private(set) var replyBytes = 0
     private var outgoing: [UInt8] = []
-    var latency = Histogram<UInt64>(
-        lowestDiscernibleValue: 1, highestTrackableValue: 10_000_000_000,
-        numberOfSignificantValueDigits: .three)
+    private(set) var latency = Generator.emptyHistogram()
+
+    static func emptyHistogram() -> Histogram<UInt64> {
+        Histogram(
+            lowestDiscernibleValue: 1, highestTrackableValue: 10_000_000_000,
+            numberOfSignificantValueDigits: .three)
+    }
 
     init(path: String, connections: Int, depth: Int, workload: Workload) throws {
         self.workload = workload
@@ -69,6 +73,17 @@ final class Generator {
         return descriptor
     }
 
+    /// Asks until every request was asked once and `nanoseconds` have passed; counts nothing.
+    func warm(nanoseconds: UInt64) throws {
+        let end = tg_boottime() + nanoseconds
+        let limit = tg_boottime() + 20 * nanoseconds
+        while answered < workload.requests.count || tg_boottime() < end {
+            _ = try saturate(nanoseconds: nanoseconds / 8 + 1)
+            if tg_boottime() > limit { break }
+        }
+        latency.reset()
+    }
+
     /// Keeps every connection at its depth for `nanoseconds`; answers a second.
     func saturate(nanoseconds: UInt64) throws -> Double {
         let start = tg_boottime()
@@ -84,26 +99,34 @@ final class Generator {
         return Double(answered - before) * 1e9 / Double(now - start)
     }
 
-    /// Sends `rate` requests a second for `nanoseconds`, spread over the connections.
-    func paced(rate: Double, nanoseconds: UInt64) throws {
+    /// Sends `rate` requests a second for `nanoseconds`, spread over the connections; answers a
+    /// second. A request that finds its connection full waits, and its latency counts the wait.
+    func paced(rate: Double, nanoseconds: UInt64) throws -> Double {
+        try drain()
+        latency.reset()
+        let before = answered
         let start = tg_boottime()
         var sent = 0
         var now = start
         while now - start < nanoseconds {
             let due = Int(Double(now - start) * rate / 1e9)
-            var tries = 0
-            while sent < due, tries < peers.count {
+            while sent < due {
                 let index = sent % peers.count
-                if peers[index].inFlight < depth {
-                    try send(index, 1, at: start + UInt64(Double(sent) * 1e9 / rate))
-                    sent += 1
-                    tries = 0
-                } else {
-                    tries += 1
-                    break
-                }
+                guard peers[index].inFlight < depth else { break }
+                try send(index, 1, at: start + UInt64(Double(sent) * 1e9 / rate))
+                sent += 1
             }
             now = try turn(wait: 0) { _, _, _ in }
+        }
+        try drain()
+        return Double(answered - before) * 1e9 / Double(tg_boottime() - start)
+    }
+
+    /// Waits for every answer that is due.
+    private func drain() throws {
+        let limit = tg_boottime() + 5_000_000_000
+        while peers.contains(where: { $0.inFlight > 0 }), tg_boottime() < limit {
+            _ = try turn(wait: 10) { _, _, _ in }
         }
     }
 
