@@ -1,6 +1,7 @@
 /// The figures as a table for people, or as JSON.
 enum Report {
     private static let percentiles = [50.0, 90, 99, 99.9, 99.99]
+    private static let percentileNames = ["p50", "p90", "p99", "p99_9", "p99_99"]
 
     static func text(_ rows: [BenchCommand.Row]) -> String {
         var lines = [
@@ -26,9 +27,8 @@ enum Report {
     static func json(_ rows: [BenchCommand.Row]) -> String {
         let entries = rows.flatMap { row in
             row.figures.map { figure in
-                let latencies = percentiles.map { percentile in
-                    let name = fixed(percentile, 2).replacing(".", by: "_")
-                    return "\"p\(name)_ns\":\(figure.latency.valueAtPercentile(percentile))"
+                let latencies = zip(percentiles, percentileNames).map { percentile, name in
+                    "\"\(name)_ns\":\(figure.latency.valueAtPercentile(percentile))"
                 }
                 let ratio =
                     row.daemon.map { fixed(figure.ratio(ofDaemon: $0), 3) } ?? "null"
@@ -57,11 +57,5 @@ enum Report {
         let fraction = String(whole % Int(scale))
         return "\(whole / Int(scale))."
             + String(repeating: "0", count: max(0, digits - fraction.count)) + fraction
-    }
-}
-
-extension String {
-    fileprivate func replacing(_ a: Character, by b: Character) -> String {
-        String(map { $0 == a ? b : $0 })
     }
 }
