@@ -104,7 +104,8 @@ final class Reactor {
 
     /// What only the reactor's own thread may do: its descriptors are nobody else's.
     private func open() {
-        var kept = (listeners.map(\.descriptor) + [mailbox.descriptor]).sorted()
+        var kept =
+            (listeners.map(\.descriptor) + [mailbox.descriptor] + shared.wakeDescriptors).sorted()
         // Where the kernel or a container does not allow it, the table stays shared.
         _ = tg_own_descriptors(&kept, Int32(kept.count))
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))

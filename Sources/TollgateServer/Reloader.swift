@@ -13,7 +13,8 @@ final class Reloader: Sendable {
     static let waitersMax = 1_024
 
     private let load: @Sendable () -> Outcome
-    private let wakeDescriptor: Int32
+    /// Written to by whoever asks, reactors among them.
+    let wakeDescriptor: Int32
     private let lock = Lock()
     // Guarded by the lock.
     private nonisolated(unsafe) var waiters: [Waiter] = []

@@ -50,6 +50,7 @@ package final class Server: Sendable {
         })
         load.value = self
         shared.control = { [weak self] in self?.handle($0) }
+        shared.wakeDescriptors = [reloader.wakeDescriptor] + events.wakeDescriptors
         shared.statistics = { [weak self] in self?.statistics() ?? [] }
         try reloader.start()
         for (index, worker) in workers.enumerated() {
@@ -206,6 +207,9 @@ package final class Server: Sendable {
 package struct ServerEvents: Sendable {
     package var willReload: @Sendable () -> Void = {}
     package var didReload: @Sendable (Result<UInt64, PolicyCompileError>) -> Void = { _ in }
+    /// What `onEnd` and `onShutdown` write to: they run on a reactor's thread, whose table of
+    /// descriptors holds no others.
+    package var wakeDescriptors: [Int32] = []
     /// The last reactor has ended.
     package var onEnd: @Sendable () -> Void = {}
 

@@ -21,6 +21,9 @@ package final class SharedState: Sendable {
     private nonisolated(unsafe) var byUser: [UInt32: Int] = [:]
     /// Set once, before the first reactor runs.
     nonisolated(unsafe) var control: (@Sendable (ControlRequest) -> Void)?
+    /// Descriptors that `control` and whoever hears of the end write to, from a reactor's thread:
+    /// they must stay in its table. Set once, before the first reactor runs.
+    nonisolated(unsafe) var wakeDescriptors: [Int32] = []
     /// What STATS answers; set once, before the first reactor runs.
     nonisolated(unsafe) var statistics: (@Sendable () -> [Statistic])?
 

@@ -94,6 +94,7 @@ struct Daemon {
             manager.notify("READY=1\nSTATUS=serving")
         }
         events.onEnd = { control.wake() }
+        events.wakeDescriptors = [control.descriptor]
         let (path, daemon) = (options.config, loaded.daemon)
         return try Server(
             settings, policy: image, engine: Engine(configuration), version: Self.version,
