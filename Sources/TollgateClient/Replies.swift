@@ -181,9 +181,6 @@ struct ReplyReader {
     }
 
     mutating func text(_ count: Int) throws(ClientError) -> String {
-        guard let text = String(validating: try bytes(count), as: UTF8.self) else {
-            throw .malformedReply("a text is not UTF-8")
-        }
-        return text
+        String(decoding: try bytes(count), as: UTF8.self)
     }
 }

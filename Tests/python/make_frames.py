@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 FRAMES = ROOT / "Tests/Vectors/frames.json"
 PROTOCOL = ROOT / "Protocol.md"
 # A code block behind a comment that names a vector.
-QUOTED = re.compile(r"(<!-- vector: ([a-z0-9-]+) -->\n```\n)(.*?)(```\n)", re.S)
+QUOTED = re.compile(r"(<!-- vector: ([A-Za-z0-9-]+) -->\n```\n)(.*?)(```\n)", re.S)
 
 
 def document():

@@ -14,6 +14,18 @@ def test_the_file_is_what_the_script_makes():
     assert json.loads(make_frames.FRAMES.read_text()) == MADE
 
 
+def test_the_examples_of_the_document_are_vectors_each_opcode_with_request_and_reply():
+    protocol = make_frames.PROTOCOL.read_text()
+    assert make_frames.quoted(protocol, MADE) == protocol
+    names = [match[2] for match in make_frames.QUOTED.finditer(protocol)]
+    assert len(names) == protocol.count("<!--") == len(set(names))
+    # Every block of code is such an example.
+    assert protocol.count("```") == 2 * len(names)
+    for kind in ("requests", "replies"):
+        shown = {v["opcode"] for v in MADE[kind] if v["name"] in names and not v["status"]}
+        assert shown == set(frame_layout.OPCODES)
+
+
 def test_every_vector_has_a_name_of_its_own_and_one_line_about_it():
     vectors = MADE["requests"] + MADE["replies"]
     assert len(vectors) >= 250

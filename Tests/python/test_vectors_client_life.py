@@ -13,6 +13,7 @@ from tollgate import (
     AsyncClient,
     Client,
     InvalidRequest,
+    MalformedReply,
     Refused,
     TimedOut,
     TollgateError,
@@ -112,6 +113,9 @@ def test_without_a_daemon_nobody_passes_unless_the_caller_says_so(kind):
 def test_a_request_refused_for_its_own_faults_never_passes_where_failing_is_open(kind):
     with ScriptedDaemon(lambda _, frame: reply(frame, b"no", status=4)) as daemon:
         with Steps(kind, daemon.path, fail_open=True) as client, pytest.raises(Refused):
+            client.is_allowed("t", operation="chat")
+    with ScriptedDaemon(lambda _, frame: reply(frame, b"no decision")) as daemon:
+        with Steps(kind, daemon.path, fail_open=True) as client, pytest.raises(MalformedReply):
             client.is_allowed("t", operation="chat")
     with ScriptedDaemon(lambda _, frame: reply(frame, b"no", status=13)) as daemon:
         with Steps(kind, daemon.path, fail_open=True) as client:

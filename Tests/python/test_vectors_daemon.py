@@ -256,6 +256,33 @@ def test_requests_may_be_as_large_as_the_limits_say_and_no_larger(daemon):
         assert read_one(peer)[2] == 0
 
 
+def test_usage_and_dry_runs_leave_the_plan_that_was_last_decided_with(daemon):
+    by_plan = {
+        plan: frame_layout.token(sub="ada", org="acme", plan=plan)
+        for plan in ("pro_tier", "free_tier")}
+    with Client(daemon.data, timeout=20) as client:
+        assert client.check(by_plan["pro_tier"], operation="chat").allowed
+        assert client.usage("acme", "ada").plan == "pro_tier"
+        assert client.usage("acme", "ada", plan="free_tier").plan == "free_tier"
+        assert client.usage("acme", "ada").plan == "pro_tier"
+        client.check(by_plan["free_tier"], operation="models", dry_run=True)
+        assert client.usage("acme", "ada").plan == "pro_tier"
+        assert client.usage("acme").plan == "pro_tier"
+        client.check(by_plan["free_tier"], operation="models")
+        assert client.usage("acme", "ada").plan == "free_tier"
+
+
+def test_an_explained_consume_marks_the_limits_that_it_took_past_their_end(daemon):
+    units = {"calls": 600_000_000, "tokens": 200_000_000}
+    with Client(daemon.data, timeout=20) as client:
+        for dry_run in (True, False):
+            over = client.consume(
+                "acme", "ada", "pro_tier", "chat", units, explain=True, dry_run=dry_run)
+            assert over.allowed and over.overage and over.retry_after_ms is None
+            assert {entry.name: entry.refuses for entry in over.explanation} == {
+                "per_minute": False, "monthly_tokens": True}
+
+
 def test_a_client_that_ends_its_side_gets_every_answer_first(daemon):
     one = frame_layout.frame(0x02, 7, bytes(64))
     with daemon.connect("data") as peer:

@@ -8,8 +8,8 @@ extension DecisionWorker {
     }
 
     /// Adds an entry for every step, under the shard's lock. All entries of a plan and of the
-    /// addresses fit (`PolicyLimits`).
-    func add(_ program: StepRange, _ evaluation: Evaluation) {
+    /// addresses fit (`PolicyLimits`). With `isRecorded` the units are among those used already.
+    func add(_ program: StepRange, _ evaluation: Evaluation, isRecorded: Bool = false) {
         let policy = evaluation.binding.policy
         for index in Int(program.start)..<Int(program.end) {
             let step = policy.steps[index]
@@ -17,7 +17,8 @@ extension DecisionWorker {
             let bytes = BodyBytes.limitEntry + info.name.count + info.meter.count
             guard explanationBytes + bytes <= explanation.count - 1_024 else { return }
             let used = evaluation.used(step)
-            let (sum, overflow) = used.addingReportingOverflow(units[Int(step.charge)])
+            let (sum, overflow) = used.addingReportingOverflow(
+                isRecorded ? 0 : units[Int(step.charge)])
             let at = explanationBytes
             explanation[at] = (step.isQuota ? LimitKind.quota : .rateLimit).rawValue
             explanation[at + 1] = step.scope.rawValue

@@ -131,7 +131,7 @@ extension DecisionWorker {
                     max: engine.configuration.organizationsMax, binding)
             else { return nil }
             shared = view
-            view.row?.notePlan(plan.tag)
+            if create { view.row?.notePlan(plan.tag) }
         }
         let userLayout = Int(plan.userLayout)
         if binding.layoutBytes[userLayout] > 0, principal.pointee.user.count > 0 {
@@ -141,7 +141,7 @@ extension DecisionWorker {
                     create: create, engine.users, max: engine.configuration.usersMax, binding)
             else { return nil }
             user = view
-            view.row?.notePlan(plan.tag)
+            if create { view.row?.notePlan(plan.tag) }
         }
         return (user, shared)
     }

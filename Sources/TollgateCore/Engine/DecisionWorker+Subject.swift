@@ -79,7 +79,7 @@ extension DecisionWorker {
         if !dryRun { evaluation.charge(program) }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
         decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
-        if explain { add(program, evaluation) }
+        if explain { add(program, evaluation, isRecorded: !dryRun) }
     }
 
     private func principal(_ request: SubjectRequest, plan: Int) -> Principal {

@@ -72,7 +72,8 @@ class AsyncClient:
         **question: "Unpack[wire.Question]",
     ) -> bool:
         """Whether the caller may go on; where the daemon cannot be asked, only if `fail_open`.
-        A request that is itself at fault raises (InvalidRequest, Refused), open or not."""
+        A request at fault itself (InvalidRequest, Refused), or a reply (MalformedReply), raises,
+        open or not."""
         try:
             return (await self.check(token, **question)).allowed
         except TollgateError as error:

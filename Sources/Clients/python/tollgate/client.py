@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def is_without_answer(error: TollgateError) -> bool:
     """Whether the daemon could not be asked. A request that it refuses for the request's own
     faults is no such case: a caller could bring that about, and pass where failing is open."""
-    return not isinstance(error, Refused) or error.code in DAEMONS_OWN
+    if isinstance(error, Refused):
+        return error.code in DAEMONS_OWN
+    return not isinstance(error, MalformedReply)
 
 
 class Client:
@@ -69,7 +71,8 @@ class Client:
         **question: "Unpack[wire.Question]",
     ) -> bool:
         """Whether the caller may go on; where the daemon cannot be asked, only if `fail_open`.
-        A request that is itself at fault raises (InvalidRequest, Refused), open or not."""
+        A request at fault itself (InvalidRequest, Refused), or a reply (MalformedReply), raises,
+        open or not."""
         try:
             return self.check(token, **question).allowed
         except TollgateError as error:
