@@ -31,9 +31,11 @@ static size_t answer(const tg_hmac_key *key, const uint8_t *bytes, size_t count,
         if (count - at < 4 + (size_t)length || *out + reply > sizeof output) break;
         const uint8_t *body = bytes + at + HEADER;
         uint8_t mac[64];
+        memset(mac, 0, 8);
         if (length - 12 >= CHECK_FIXED) {
             uint16_t credential;
             memcpy(&credential, body + 6, 2);
+            if (credential > length - 12 - CHECK_FIXED) exit(1);
             const uint8_t *token = body + CHECK_FIXED;
             const uint8_t *dot = memrchr(token, '.', credential);
             tg_hmac(key, token, dot ? (size_t)(dot - token) : credential, mac);
