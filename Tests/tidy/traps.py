@@ -77,7 +77,7 @@ class Allowance:
     def __init__(self, number: int, line: str) -> None:
         head, colon, reason = line.partition(": ")
         words = head.split()
-        assert colon and len(words) == 3 and len(reason.strip()) >= 10, (
+        assert colon and len(words) == 3 and len(reason.strip()) >= 6, (
             f"traps.allow:{number}: path functions kinds: reason")
         self.number, self.path = number, words[0]
         self.functions, self.kinds = words[1].split(","), words[2].split(",")
