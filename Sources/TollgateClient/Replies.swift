@@ -181,6 +181,9 @@ struct ReplyReader {
     }
 
     mutating func text(_ count: Int) throws(ClientError) -> String {
-        String(decoding: try bytes(count), as: UTF8.self)
+        guard let text = String(validating: try bytes(count), as: UTF8.self) else {
+            throw .malformedReply("a text is not UTF-8")
+        }
+        return text
     }
 }

@@ -58,7 +58,10 @@ public struct CheckQuestion: Sendable {
         var name = ""
         switch operation {
         case .name(let text): name = text
-        case .route(let verb, let path): (method, name) = (verb, path)
+        case .route(let verb, let path):
+            // Without a method, a path would go as a name.
+            guard !verb.isEmpty else { throw .invalidRequest("the method is empty") }
+            (method, name) = (verb, path)
         }
         guard token.utf8.count <= WireLimits.credentialBytesMax else {
             throw .invalidRequest("the token is longer than 8192 bytes")

@@ -43,7 +43,8 @@ func orExit<T>(_ work: () throws(ClientError) -> T) throws -> T {
     do { return try work() } catch {
         printError(error.description)
         switch error {
-        case .unreachable, .timedOut, .disconnected: throw ExitCode(69)
+        case .unreachable, .timedOut, .disconnected, .cancelled, .tooManyWaiting:
+            throw ExitCode(69)
         case .refused(.policyInvalid, _): throw ExitCode(78)
         case .refused, .invalidRequest: throw ExitCode(64)
         case .malformedReply: throw ExitCode(70)
