@@ -75,6 +75,10 @@ let package = Package(
             dependencies: ["TollgateServer", "TollgateCore", "TollgateWire", "CLinux"],
             swiftSettings: strict),
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
+        // Run under callgrind by Tests/python/test_tokens_timing.py.
+        .executableTarget(
+            name: "token-timing", dependencies: ["TollgateCore", "TollgateWire"],
+            path: "Tests/TokenTiming", swiftSettings: strict),
         .testTarget(
             name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
         .testTarget(
