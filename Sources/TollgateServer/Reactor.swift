@@ -149,9 +149,9 @@ final class Reactor {
         ReactorCounters.add(counters.turns)
     }
 
-    /// Reads every connection of a batch first, and begins to bring near what their first requests
-    /// will read, step by step, so that one request's misses pass while others are looked at; then
-    /// decides them all, and then writes: each part finds its own instructions still in the
+    /// Reads every connection of a batch first, and meanwhile begins to bring near what their first
+    /// requests will read, step by step, so that one request's misses pass while others are read;
+    /// then decides them all, and then writes: each part finds its own instructions still in the
     /// processor's cache.
     private func handle(_ events: UnsafeMutablePointer<epoll_event>, _ range: Range<Int32>) {
         var count = 0
@@ -162,11 +162,15 @@ final class Reactor {
             guard isAtRest(slot, id) else { continue }
             guard let bytes = readFresh(slot, into: input + used) else { continue }
             ready[count] = Ready(slot: slot, bytes: bytes)
-            count &+= 1
             // Side by side, so that small requests stay in the nearest cache.
             used = (used &+ bytes.count &+ 63) & ~63
             if let body = peek(bytes, at: 0) { worker.prefetchTags(body) }
+            if count > 0 { prefetchCredential(count &- 1) }
+            if count > 1 { prefetchRows(count &- 2) }
+            count &+= 1
         }
+        if count > 0 { prefetchCredential(count &- 1) }
+        for index in max(0, count &- 2)..<count { prefetchRows(index) }
         answer(ready: count)
         for event in range {
             let id = tg_event_id(events, event)
@@ -179,11 +183,7 @@ final class Reactor {
     private func answer(ready count: Int) {
         outputBytes = 0
         var first = 0
-        for index in 0..<min(count, 4) { prefetchCredential(index) }
-        for index in 0..<min(count, 2) { prefetchRows(index) }
         for index in 0..<count {
-            if index &+ 4 < count { prefetchCredential(index &+ 4) }
-            if index &+ 2 < count { prefetchRows(index &+ 2) }
             ready[index].start = outputBytes
             answerFrames(ready[index].slot, ready[index].bytes)
             ready[index].end = outputBytes
