@@ -7,6 +7,12 @@ struct PosixZone {
     private var daylight: Int32?
     private var begin = Change(kind: .monthWeek(3, 2, 0), seconds: 7_200)
     private var end = Change(kind: .monthWeek(11, 1, 0), seconds: 7_200)
+    /// A rule is not written out for years before this: no period there is ever asked for, and a
+    /// file may name a last transition as old as it likes.
+    private static let yearMin: Int64 = 1_970
+    /// Hours of an offset (RFC 8536 §3.3.1), and of a change's time of day.
+    private static let offsetHoursMax: Int64 = 24
+    private static let changeHoursMax: Int64 = 167
 
     private struct Change {
         enum Kind {
@@ -24,13 +30,13 @@ struct PosixZone {
 
     init?(_ text: String) {
         var scanner = Scanner(Array(text.utf8))
-        guard scanner.name(), let west = scanner.time() else { return nil }
+        guard scanner.name(), let west = scanner.time(hoursMax: Self.offsetHoursMax) else { return nil }
         standard = Int32(-west)
         guard !scanner.isAtEnd else { return }
         guard scanner.name() else { return nil }
         daylight = standard + 3_600
         if !scanner.isAtEnd, scanner.peek != UInt8(ascii: ",") {
-            guard let west = scanner.time() else { return nil }
+            guard let west = scanner.time(hoursMax: Self.offsetHoursMax) else { return nil }
             daylight = Int32(-west)
         }
         guard !scanner.isAtEnd else { return }
@@ -48,19 +54,25 @@ struct PosixZone {
             return
         }
         let recorded = rules.transitions.last ?? Int64.min
-        let from =
-            recorded == .min
-            ? 1_970 : TollgateCore.Calendar.civil(fromDays: recorded / 86_400 - 1).year
+        let from = max(
+            Self.yearMin, TollgateCore.Calendar.civil(fromDays: recorded / 86_400 - 1).year)
         guard from <= last else { return }
+        var changes: [(instant: Int64, offset: Int32, isDaylight: Bool)] = []
         for year in from...last {
-            let changes = [
-                (Self.instant(begin, year) - Int64(standard), daylight),
-                (Self.instant(end, year) - Int64(daylight), standard),
-            ].sorted { $0.0 < $1.0 }
-            for (instant, offset) in changes where instant > (rules.transitions.last ?? .min) {
-                if rules.offsets.last ?? rules.firstOffset == offset { continue }
-                rules.transitions.append(instant)
-                rules.offsets.append(offset)
+            changes.append((Self.instant(begin, year) - Int64(standard), daylight, true))
+            changes.append((Self.instant(end, year) - Int64(daylight), standard, false))
+        }
+        // Where daylight time ends and begins again at one instant (a rule that has it all year,
+        // RFC 8536 §3.3.1), it goes on.
+        changes.sort {
+            $0.instant == $1.instant ? $1.isDaylight && !$0.isDaylight : $0.instant < $1.instant
+        }
+        for change in changes where change.instant > recorded {
+            if rules.transitions.last == change.instant {
+                rules.offsets[rules.offsets.count - 1] = change.offset
+            } else if rules.offsets.last ?? rules.firstOffset != change.offset {
+                rules.transitions.append(change.instant)
+                rules.offsets.append(change.offset)
             }
         }
     }
@@ -124,10 +136,10 @@ struct PosixZone {
         }
 
         /// `[+-]h[h[h]][:mm[:ss]]`, in seconds.
-        mutating func time() -> Int64? {
+        mutating func time(hoursMax: Int64) -> Int64? {
             let isNegative = take("-")
             if !isNegative { _ = take("+") }
-            guard let hours = number(max: 167) else { return nil }
+            guard let hours = number(max: hoursMax) else { return nil }
             var seconds = hours * 3_600
             if take(":") {
                 guard let minutes = number(max: 59) else { return nil }
@@ -156,7 +168,7 @@ struct PosixZone {
                 kind = .dayOfYear(day)
             }
             guard take("/") else { return Change(kind: kind, seconds: 7_200) }
-            guard let seconds = time() else { return nil }
+            guard let seconds = time(hoursMax: PosixZone.changeHoursMax) else { return nil }
             return Change(kind: kind, seconds: seconds)
         }
     }

@@ -27,7 +27,8 @@ package struct TimeZones: Sendable {
                     + " (package tzdata)")
         }
         guard let rules = TZif.parse(bytes, name: name, yearMax: Self.yearMax) else {
-            throw TimeZoneFault(message: "time zone \"\(name)\": its file is not TZif version 2")
+            throw TimeZoneFault(message: "time zone \"\(name)\": its file is not TZif version 2,"
+                    + " or counts leap seconds")
         }
         return rules
     }
@@ -46,11 +47,13 @@ package struct TimeZones: Sendable {
     }
 }
 
-/// The version 2 part of a TZif file and its footer.
+/// The version 2 part of a TZif file and its footer. A file whose times count leap seconds
+/// (`right/…`) is refused: the system's clock does not count them.
 enum TZif {
     static func parse(_ bytes: [UInt8], name: String, yearMax: Int64) -> ZoneRules? {
         guard let first = Header(bytes, at: 0), first.version >= 0x32,
-            let second = Header(bytes, at: Header.bytes + first.dataBytes(timeBytes: 4))
+            let second = Header(bytes, at: Header.bytes + first.dataBytes(timeBytes: 4)),
+            second.leapCount == 0
         else { return nil }
         var at = second.start + Header.bytes
         guard bytes.count >= at + second.dataBytes(timeBytes: 8), second.typeCount > 0 else {
@@ -100,6 +103,7 @@ enum TZif {
             guard counts.allSatisfy({ $0 < 100_000 }) else { return nil }
         }
 
+        var leapCount: Int { counts[2] }
         var timeCount: Int { counts[3] }
         var typeCount: Int { counts[4] }
 

@@ -35,28 +35,61 @@ import TollgateCore
             of: .day, at: WallTime(seconds: 1_792_890_000), zone: berlin)
         #expect(autumn.end - autumn.start == 25 * 3_600)
     }
-}
 
-@Suite struct BillingClockTests {
-    private func moment(boot: UInt64, wall: Int64) -> Moment {
-        Moment(boot: BootTime(nanoseconds: boot * 1_000_000), wall: WallTime(milliseconds: wall))
+    /// Instants where calendars and integers have edges; the start and the end of the month in
+    /// UTC, as `date -u -d` says them.
+    @Test(arguments: [
+        (0, 0, 2_678_400),  // the epoch
+        (-1, -2_678_400, 0),
+        (-2_147_483_648, -2_148_595_200, -2_145_916_800),  // 1901-12-13T20:45:52
+        (2_147_483_647, 2_145_916_800, 2_148_595_200),  // 2038-01-19T03:14:07
+        (2_147_483_648, 2_145_916_800, 2_148_595_200),
+        (4_294_967_295, 4_294_425_600, 4_296_844_800),  // 2106-02-07
+        (1_483_228_799, 1_480_550_400, 1_483_228_800),  // before the leap second of 2016
+        (1_483_228_800, 1_483_228_800, 1_485_907_200),  // and after it
+        (4_107_542_399, 4_105_123_200, 4_107_542_400),  // 2100-02-28T23:59:59, no leap year
+        (4_107_542_400, 4_107_542_400, 4_110_220_800),
+        (951_782_400, 949_363_200, 951_868_800),  // 2000-02-29, a leap year
+        (1_709_164_800, 1_706_745_600, 1_709_251_200),  // 2024-02-29
+    ] as [(Int64, Int64, Int64)])
+    func edgesOfCalendarsAndIntegersFallInTheirMonth(at: Int64, start: Int64, end: Int64) {
+        let period = Calendar.interval(of: .month, at: WallTime(seconds: at), zone: .utc)
+        #expect(period == PeriodInterval(start: start, end: end))
     }
 
-    @Test func aStepBackNeverMovesThePeriodBackAndExpiryFailsClosed() {
-        var clock = BillingClock()
-        _ = clock.observe(moment(boot: 0, wall: 1_000_000_000))
-        let reading = clock.observe(moment(boot: 10, wall: 900_000_000))
-        #expect(reading.period.milliseconds == 1_000_000_000)
-        #expect(reading.expiry.milliseconds == 1_000_000_000)
+    @Test func noInstantTraps() {
+        let shifted = ZoneRules(
+            name: "T", transitions: [Int64.min, 0, Int64.max], offsets: [-93_600, 93_600, 0],
+            firstOffset: 0)
+        for zone in [ZoneRules.utc, shifted] {
+            for kind in [PeriodKind.day, .month] {
+                for milliseconds in [Int64.min, -1, 0, 1, Int64.max] {
+                    let period = Calendar.interval(
+                        of: kind, at: WallTime(milliseconds: milliseconds), zone: zone)
+                    #expect(period.start < period.end)
+                }
+            }
+        }
     }
 
-    @Test func aStepForwardOfMoreThanADayIsHeldUntilConfirmed() {
-        var clock = BillingClock()
-        _ = clock.observe(moment(boot: 0, wall: 1_000_000_000))
-        let held = clock.observe(moment(boot: 10, wall: 9_000_000_000))
-        #expect(held.heldForward && held.period.milliseconds == 1_000_000_010)
-        clock.confirm()
-        let believed = clock.observe(moment(boot: 20, wall: 9_000_000_010))
-        #expect(!believed.heldForward && believed.period.milliseconds == 9_000_000_010)
+    @Test func aDateThatComesTwiceOrNeverStillPartitionsTime() {
+        // Noon of 1970-01-11 UTC: the clock goes back a day, and later forward a day and a half.
+        let back: Int64 = 10 * 86_400 + 43_200
+        let forward = back + 10 * 86_400
+        let zone = ZoneRules(
+            name: "T", transitions: [back, forward], offsets: [-86_400, 43_200], firstOffset: 0)
+        for kind in [PeriodKind.day, .month] {
+            var instant: Int64 = 0
+            while instant < 40 * 86_400 {
+                let period = Calendar.interval(of: kind, at: WallTime(seconds: instant), zone: zone)
+                #expect(period.start <= instant && instant < period.end)
+                for inside in [period.start, (period.start + period.end) / 2, period.end - 1] {
+                    let same = Calendar.interval(
+                        of: kind, at: WallTime(seconds: inside), zone: zone)
+                    #expect(same == period, "\(kind) at \(inside)")
+                }
+                instant = period.end
+            }
+        }
     }
 }

@@ -2,82 +2,8 @@ import Testing
 import TollgateCore
 import TollgateWire
 
-/// A window in memory of its own.
-private final class TestWindow {
-    let shape: WindowShape
-    let limit: UInt64
-    let head = UnsafeMutablePointer<WindowHead>.allocate(capacity: 1)
-    let ring: UnsafeMutableRawPointer
-
-    init(windowNanoseconds: UInt64, subBuckets: Int, mode: WindowMode, limit: UInt64) {
-        shape = .make(
-            windowNanoseconds: windowNanoseconds, subBuckets: subBuckets, mode: mode, limit: limit)
-        self.limit = limit
-        head.initialize(to: WindowHead())
-        ring = .allocate(byteCount: shape.ringBytes, alignment: 8)
-        ring.initializeMemory(as: UInt8.self, repeating: 0, count: shape.ringBytes)
-    }
-
-    deinit {
-        head.deallocate()
-        ring.deallocate()
-    }
-
-    func admits(_ units: UInt64, at now: UInt64) -> Bool {
-        let now = BootTime(nanoseconds: now)
-        Window.advance(head, ring, shape, now: now)
-        let used = Window.used(head, ring, shape, now: now)
-        return Window.admits(used: used, units: units, limit: limit)
-    }
-
-    func attempt(_ units: UInt64, at now: UInt64) -> Bool {
-        guard admits(units, at: now) else { return false }
-        Window.charge(head, ring, shape, units: units)
-        return true
-    }
-
-    func retry(_ units: UInt64, at now: UInt64) -> UInt32 {
-        Window.retryMilliseconds(
-            head, ring, shape, now: BootTime(nanoseconds: now), units: units, limit: limit)
-    }
-}
-
 @Suite struct WindowTests {
     static let second: UInt64 = 1_000_000_000
-
-    /// Admissions of a random trace, as (instant, units).
-    private func trace(
-        _ window: TestWindow, seed: UInt64, attempts: Int, gapMax: UInt64
-    ) -> [(UInt64, UInt64)] {
-        var random = SeededRandom(seed: seed)
-        var now = 5 * Self.second
-        var admitted: [(UInt64, UInt64)] = []
-        for _ in 0..<attempts {
-            now += UInt64.random(in: 0...gapMax, using: &random)
-            let units = UInt64.random(in: 1...3, using: &random)
-            if window.attempt(units, at: now) { admitted.append((now, units)) }
-        }
-        return admitted
-    }
-
-    @Test(arguments: 1...40) func strictNeverAdmitsMoreThanTheLimitInAnyTrueWindow(seed: UInt64) {
-        let limit: UInt64 = 50
-        let window = TestWindow(
-            windowNanoseconds: Self.second, subBuckets: Int(seed % 21) + 1, mode: .strict,
-            limit: limit)
-        let log = trace(window, seed: seed, attempts: 4_000, gapMax: 20_000_000)
-        var first = 0
-        var sum: UInt64 = 0
-        for (instant, units) in log {
-            sum += units
-            while instant - log[first].0 >= Self.second {
-                sum -= log[first].1
-                first += 1
-            }
-            #expect(sum <= limit, "seed \(seed)")
-        }
-        #expect(log.count > 100)
-    }
 
     @Test(arguments: [WindowMode.strict, .smooth], 1...20)
     func aRetryPassesAtItsTimeAndNotAMillisecondEarlier(mode: WindowMode, seed: UInt64) {
@@ -100,6 +26,27 @@ private final class TestWindow {
         #expect(refused > 10)
     }
 
+    @Test(arguments: [WindowMode.strict, .smooth], 1...10)
+    func aResetIsWhenNothingIsCountedAndNotAMillisecondEarlier(mode: WindowMode, seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        for _ in 0..<200 {
+            let window = TestWindow(
+                windowNanoseconds: Self.second, subBuckets: Int.random(in: 1...30, using: &random),
+                mode: mode, limit: 100)
+            var now = UInt64.random(in: 1...10 * Self.second, using: &random)
+            for _ in 0..<Int.random(in: 1...4, using: &random) {
+                now += UInt64.random(in: 0...400_000_000, using: &random)
+                _ = window.attempt(1, at: now)
+            }
+            // Looking moves the window on, and changes nothing of what is counted.
+            now += UInt64.random(in: 0...900_000_000, using: &random)
+            guard window.used(at: now) > 0 else { continue }
+            let reset = window.reset(at: now) * 1_000_000
+            #expect(reset > 0 && window.used(at: now + reset - 1_000_000) > 0, "seed \(seed)")
+            #expect(window.used(at: now + reset) == 0, "seed \(seed)")
+        }
+    }
+
     @Test func aRequestLargerThanTheLimitIsNeverToldToRetry() {
         let window = TestWindow(
             windowNanoseconds: Self.second, subBuckets: 10, mode: .strict, limit: 5)
@@ -110,24 +57,88 @@ private final class TestWindow {
         let window = TestWindow(
             windowNanoseconds: Self.second, subBuckets: 10, mode: .strict, limit: 100)
         #expect(window.admits(1, at: Self.second))
-        Window.charge(window.head, window.ring, window.shape, units: .max)
-        Window.charge(window.head, window.ring, window.shape, units: .max)
+        window.charge(.max)
+        window.charge(.max)
         #expect(!window.admits(1, at: Self.second))
         #expect(window.admits(100, at: 3 * Self.second))
     }
-}
 
-/// SplitMix64 (Steele, Lea, Flood, 2014): the same numbers for the same seed.
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
+    /// M3: limits and charges at the edges of 16, 31, 32, 53 and 64 bits, against arithmetic that
+    /// cannot overflow (128 bits).
+    @Test(arguments: [WindowMode.strict, .smooth])
+    func countersAtTheEdgesOfTheirWidthRefuseAndNeverWrap(mode: WindowMode) {
+        var random = SeededRandom.printed("edges of counters")
+        let edges = [15, 16, 31, 32, 53, 63].flatMap { bits -> [UInt64] in
+            [(1 << bits) - 1, 1 << bits, (1 << bits) + 1]
+        }
+        let values = edges + [0, 1, 2, .max - 1, .max]
+        for limit in values {
+            let window = TestWindow(
+                windowNanoseconds: Self.second, subBuckets: 4, mode: mode, limit: limit)
+            for round in 0..<20 as Range<UInt64> {
+                let start = (3 + 4 * round) * Self.second
+                var charged: UInt128 = 0
+                for step in 0..<4 as Range<UInt64> {
+                    let now = start + step * 240_000_000
+                    let units = values[Int.random(in: 0..<values.count, using: &random)]
+                    let fits = charged + UInt128(units) <= UInt128(limit)
+                    let admits = window.admits(units, at: now)
+                    #expect(admits == fits, "\(charged) + \(units) of \(limit)")
+                    _ = window.retry(units, at: now)
+                    _ = window.reset(at: now)
+                    // Past the limit too, as CONSUME does. What is counted then may be less than
+                    // what came, never less than the limit.
+                    guard fits || Bool.random(using: &random) else { continue }
+                    window.charge(units)
+                    charged += UInt128(units)
+                    let used = window.used(at: now)
+                    #expect(UInt128(used) == charged || used >= limit)
+                    if UInt128(used) != charged { break }
+                }
+            }
+        }
+    }
 
-    init(seed: UInt64) { state = seed }
+    @Test(arguments: 1...20) func migrationForgetsNothingThatIsStillInside(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        for _ in 0..<100 {
+            func window(_ length: UInt64, _ mode: WindowMode) -> TestWindow {
+                TestWindow(
+                    windowNanoseconds: length, subBuckets: Int.random(in: 1...30, using: &random),
+                    mode: mode, limit: [20, 40_000].randomElement(using: &random) ?? 20)
+            }
+            let old = window(Self.second, Bool.random(using: &random) ? .strict : .smooth)
+            let new = window(UInt64.random(in: 1_000_000...Self.second, using: &random), .strict)
+            var log = ExactLog(nanoseconds: new.nanoseconds)
+            var now = UInt64.random(in: 0...5 * Self.second, using: &random)
+            for attempt in 0..<60 {
+                now += UInt64.random(in: 0...40_000_000, using: &random)
+                if attempt == 30 {
+                    Window.migrate(
+                        old.head, old.ring, old.shape, to: new.head, new.ring, new.shape,
+                        now: BootTime(nanoseconds: now))
+                }
+                let window = attempt < 30 ? old : new
+                let before = log.used(at: now)
+                guard window.attempt(1, at: now) else { continue }
+                log.charge(1, at: now)
+                if attempt >= 30 { #expect(before < new.limit, "seed \(seed)") }
+            }
+        }
+    }
 
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
+    @Test func aWorkerWhoseTurnBeganEarlierMigratesLaterChargesAsOfTheirTime() {
+        let old = TestWindow(
+            windowNanoseconds: Self.second, subBuckets: 10, mode: .strict, limit: 5)
+        let new = TestWindow(
+            windowNanoseconds: 50_000_000, subBuckets: 50, mode: .strict, limit: 5)
+        // Charged at the begin of a sub-bucket, migrated by a turn that began 20 ms before.
+        let charged = 7 * Self.second
+        for _ in 0..<5 { #expect(old.attempt(1, at: charged)) }
+        Window.migrate(
+            old.head, old.ring, old.shape, to: new.head, new.ring, new.shape,
+            now: BootTime(nanoseconds: charged - 20_000_000))
+        #expect(!new.admits(1, at: charged + 49_000_000))
+        #expect(new.admits(1, at: charged + 51_000_000))
     }
 }

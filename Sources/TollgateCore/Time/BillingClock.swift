@@ -1,8 +1,8 @@
 /// What the wall clock is believed, when it steps.
 ///
-/// Quota periods must never reopen, so their time never runs back. A step forward of more than a
-/// day against boottime would close periods that nobody used, so it is held until an operator
-/// confirms it: period time goes on at boottime's pace. Tokens must not live longer because the
+/// Quota periods must never reopen, so their time never runs back. A step forward against boottime
+/// that is longer than the shortest local day would close periods that nobody used, so it is held
+/// until an operator confirms it: period time goes on at boottime's pace. Tokens must not live longer because the
 /// clock was set back, so expiry is judged by the latest time seen (RELIABILITY S44, S45, T1).
 package struct BillingClock: Sendable {
     /// What one instant means.
@@ -15,20 +15,23 @@ package struct BillingClock: Sendable {
         package var heldForward: Bool
     }
 
-    /// A step forward up to this is believed: it closes one daily period at the most.
-    static let forwardStepMaxMilliseconds: Int64 = 86_400_000
+    /// A step forward up to this is believed: it closes one daily period at the most. The shortest
+    /// days of the tz database, from 2020 on, have 21 hours (Antarctica/Casey, 2020-10-04).
+    static let forwardStepMaxMilliseconds: Int64 = 21 * 3_600_000
     /// A step back up to this is taken for ordinary correction.
     static let backwardLeewayMilliseconds: Int64 = 60_000
     /// The wall clock is kept within years 1970 to 9999, so that nothing below overflows.
     private static let wallMaxMilliseconds: Int64 = 253_402_300_799_000
 
+    /// What period time was at a boottime; of that, a part of a millisecond is not counted yet.
     private var last: (boot: BootTime, period: WallTime)?
     private var wallHighWater = WallTime(milliseconds: 0)
     private var confirmed = false
 
     package init() {}
 
-    /// Believe the wall clock again, however far it went.
+    /// Believe the wall clock again, however far it went: token expiry at once, also when it was
+    /// set back; periods, which never run back, when it is ahead of them.
     package mutating func confirm() { confirmed = true }
 
     package mutating func observe(_ now: Moment) -> Reading {
@@ -47,8 +50,12 @@ package struct BillingClock: Sendable {
         let held =
             !confirmed && wall.milliseconds - expected > Self.forwardStepMaxMilliseconds
         let period = held ? expected : max(wall.milliseconds, last.period.milliseconds)
-        if confirmed { confirmed = false }
-        self.last = (max(now.boot, last.boot), WallTime(milliseconds: period))
+        if confirmed {
+            confirmed = false
+            wallHighWater = wall
+        }
+        let boot = BootTime(nanoseconds: last.boot.nanoseconds + passed * 1_000_000)
+        self.last = (boot, WallTime(milliseconds: period))
         if !held, wall > wallHighWater { wallHighWater = wall }
         let steppedBack =
             wall.milliseconds < wallHighWater.milliseconds - Self.backwardLeewayMilliseconds

@@ -17,9 +17,7 @@ package struct WallTime: Sendable, Equatable, Comparable, BitwiseCopyable {
     package init(seconds: Int64) { self.milliseconds = seconds * 1000 }
 
     /// Whole seconds, rounded down.
-    package var seconds: Int64 {
-        milliseconds >= 0 ? milliseconds / 1000 : (milliseconds - 999) / 1000
-    }
+    package var seconds: Int64 { milliseconds / 1000 - (milliseconds % 1000 < 0 ? 1 : 0) }
 
     package static func < (a: WallTime, b: WallTime) -> Bool { a.milliseconds < b.milliseconds }
 }

@@ -1,0 +1,110 @@
+import Testing
+
+@testable import TollgateCore
+
+/// What steps of the wall clock do (RELIABILITY S44, S45, T1).
+@Suite struct BillingClockTests {
+    private static let day: Int64 = 86_400_000
+
+    private func moment(boot: UInt64, wall: Int64) -> Moment {
+        Moment(boot: BootTime(nanoseconds: boot * 1_000_000), wall: WallTime(milliseconds: wall))
+    }
+
+    @Test func aStepBackNeverMovesThePeriodBackAndExpiryFailsClosed() {
+        var clock = BillingClock()
+        _ = clock.observe(moment(boot: 0, wall: 1_000_000_000))
+        let reading = clock.observe(moment(boot: 10, wall: 900_000_000))
+        #expect(reading.period.milliseconds == 1_000_000_000)
+        #expect(reading.expiry.milliseconds == 1_000_000_000)
+    }
+
+    @Test func aStepForwardOfMoreThanAPeriodIsHeldUntilConfirmed() {
+        var clock = BillingClock()
+        _ = clock.observe(moment(boot: 0, wall: 1_000_000_000))
+        let held = clock.observe(moment(boot: 10, wall: 9_000_000_000))
+        #expect(held.heldForward && held.period.milliseconds == 1_000_000_010)
+        clock.confirm()
+        let believed = clock.observe(moment(boot: 20, wall: 9_000_000_010))
+        #expect(!believed.heldForward && believed.period.milliseconds == 9_000_000_010)
+    }
+
+    @Test func aHeldClockGoesOnHoweverOftenItIsRead() {
+        var clock = BillingClock()
+        _ = clock.observe(moment(boot: 0, wall: 0))
+        // Every 0.3 ms for 3 s: each reading adds a part of a millisecond.
+        var reading = clock.observe(moment(boot: 0, wall: 30 * Self.day))
+        for turn in 1...10_000 as ClosedRange<UInt64> {
+            reading = clock.observe(
+                Moment(
+                    boot: BootTime(nanoseconds: turn * 300_000),
+                    wall: WallTime(milliseconds: 30 * Self.day)))
+        }
+        #expect(reading.heldForward && reading.period.milliseconds == 3_000)
+    }
+
+    @Test func confirmingAClockThatWasSetBackLetsTokensLiveByIt() {
+        var clock = BillingClock()
+        _ = clock.observe(moment(boot: 0, wall: 10 * Self.day))
+        let before = clock.observe(moment(boot: 10, wall: 9 * Self.day))
+        #expect(before.expiry.milliseconds == 10 * Self.day)
+        clock.confirm()
+        let after = clock.observe(moment(boot: 20, wall: 9 * Self.day))
+        #expect(after.expiry.milliseconds == 9 * Self.day)
+        #expect(after.period.milliseconds == 10 * Self.day)
+    }
+
+    @Test func aStepForwardClosesOnePeriodEvenWhenTheNextDayIsShort() {
+        // Antarctica/Casey, 2020-10-04 00:01: three hours are skipped, the day has 21.
+        let zone = ZoneRules(
+            name: "Antarctica/Casey", transitions: [1_601_740_860], offsets: [39_600],
+            firstOffset: 28_800)
+        let short = Calendar.interval(
+            of: .day, at: WallTime(seconds: 1_601_740_860), zone: zone)
+        #expect(short.end - short.start == 21 * 3_600)
+        let before = short.start * 1_000 - 1
+        for step in [21 * 3_600_000, 21 * 3_600_000 + 1, 22 * 3_600_000, Self.day] as [Int64] {
+            var clock = BillingClock()
+            _ = clock.observe(moment(boot: 0, wall: before))
+            let reading = clock.observe(moment(boot: 0, wall: before + step))
+            #expect(reading.period.seconds < short.end, "step \(step)")
+        }
+    }
+
+    /// ±1 ms to ±10 years, at random, in boottime that goes on.
+    static func step(_ random: inout SeededRandom) -> Int64 {
+        let sizes: [Int64] = [
+            1, 1_000, 61_000, 3_600_000, 21 * 3_600_000, day, 40 * day, 3_653 * day,
+        ]
+        let most = sizes[Int.random(in: 0..<sizes.count, using: &random)]
+        let size = Bool.random(using: &random) ? most : Int64.random(in: 1...most, using: &random)
+        return Bool.random(using: &random) ? size : -size
+    }
+
+    @Test func whateverTheSteps_timeOfPeriodsRunsOnlyForwardAndByOnePeriodAtMost() {
+        // 10^5 schedules at a scale of 50.
+        var random = SeededRandom.printed("clock steps")
+        let zone = ZoneRules(
+            name: "T", transitions: [1_774_746_000], offsets: [10_800], firstOffset: 0)
+        for _ in 0..<(2_000 * testScale) {
+            var clock = BillingClock()
+            var boot: UInt64 = 5_000
+            var wall: Int64 = 1_774_600_000_000
+            var last = clock.observe(moment(boot: boot, wall: wall))
+            for _ in 0..<20 {
+                let passed = UInt64.random(in: 0...2_000, using: &random)
+                boot += passed
+                wall += Int64(passed)
+                if Int.random(in: 0..<3, using: &random) == 0 { wall += Self.step(&random) }
+                let open = Calendar.interval(of: .day, at: last.period, zone: zone)
+                let next = clock.observe(moment(boot: boot, wall: wall))
+                #expect(next.period >= last.period)
+                #expect(next.expiry.milliseconds >= wall)
+                // At most into the day after the one that was open.
+                let after = Calendar.interval(
+                    of: .day, at: WallTime(seconds: open.end), zone: zone)
+                #expect(next.period.seconds < after.end)
+                last = next
+            }
+        }
+    }
+}
