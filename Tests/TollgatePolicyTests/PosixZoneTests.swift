@@ -42,25 +42,28 @@ import Testing
         TZif.parse(file(footer), name: "Test", yearMax: 2_100)
     }
 
-    /// A rule whose changes lie between February and November, as those of all zones do.
+    /// A rule with one change in spring and one in autumn, as those of all zones have.
     private static func randomRule(_ random: inout SeededRandom) -> String {
         let isCounted = Bool.random(using: &random)
-        func change() -> String {
+        func change(inSpring: Bool) -> String {
             let hours = isCounted ? 0...24 : -30...50
             let minutes = ["", ":30", ":07:09"].randomElement(using: &random) ?? ""
             let at = Int.random(in: hours, using: &random)
             let time = Bool.random(using: &random) ? "" : "/\(at)\(minutes)"
-            let day = Int.random(in: 40...320, using: &random)
+            let day = Int.random(in: inSpring ? 40...150 : 210...320, using: &random)
             if isCounted { return "\(day)\(time)" }
             if Bool.random(using: &random) { return "J\(max(61, day))\(time)" }
             let week = Int.random(in: 1...5, using: &random)
             let weekday = Int.random(in: 0...6, using: &random)
-            return "M\(Int.random(in: 2...11, using: &random)).\(week).\(weekday)\(time)"
+            let month = Int.random(in: inSpring ? 2...5 : 8...11, using: &random)
+            return "M\(month).\(week).\(weekday)\(time)"
         }
         let west = Int.random(in: -14...12, using: &random)
         let hours = west - Int.random(in: 1...2, using: &random)
         let daylight = Bool.random(using: &random) ? "" : "\(hours)"
-        return "<+XX>\(west):15<SSS>\(daylight),\(change()),\(change())"
+        let isNorth = Bool.random(using: &random)
+        let changes = "\(change(inSpring: isNorth)),\(change(inSpring: !isNorth))"
+        return "<+XX>\(west):15<SSS>\(daylight),\(changes)"
     }
 
     @Test func rulesAgreeWithZoneinfoAndTheCLibrary() throws {
