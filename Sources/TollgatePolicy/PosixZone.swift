@@ -30,7 +30,9 @@ struct PosixZone {
 
     init?(_ text: String) {
         var scanner = Scanner(Array(text.utf8))
-        guard scanner.name(), let west = scanner.time(hoursMax: Self.offsetHoursMax) else { return nil }
+        guard scanner.name(), let west = scanner.time(hoursMax: Self.offsetHoursMax) else {
+            return nil
+        }
         standard = Int32(-west)
         guard !scanner.isAtEnd else { return }
         guard scanner.name() else { return nil }

@@ -2,8 +2,9 @@
 ///
 /// Quota periods must never reopen, so their time never runs back. A step forward against boottime
 /// that is longer than the shortest local day would close periods that nobody used, so it is held
-/// until an operator confirms it: period time goes on at boottime's pace. Tokens must not live longer because the
-/// clock was set back, so expiry is judged by the latest time seen (RELIABILITY S44, S45, T1).
+/// until an operator confirms it: period time goes on at boottime's pace. Tokens must not live
+/// longer because the clock was set back, so expiry is judged by the latest time seen
+/// (RELIABILITY S44, S45, T1).
 package struct BillingClock: Sendable {
     /// What one instant means.
     package struct Reading: Sendable, Equatable {
