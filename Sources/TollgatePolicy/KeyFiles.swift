@@ -13,15 +13,20 @@ package typealias KeyReader = (_ path: String, _ full: String) throws(KeyFileFau
 
 /// Reads signing keys, which stand in files and nowhere else: a JWK of type `oct` (RFC 7517, RFC
 /// 7518 §6.4), or base64url on one line. Buffers are zeroed after use.
-struct KeyFiles {
-    enum Format { case jwk, base64url }
+package struct KeyFiles {
+    package enum Format { case jwk, base64url }
 
     /// Relative paths begin here.
     let directory: String
     let read: KeyReader
     private static let bytesMax = 16_384
 
-    func secret(
+    package init(directory: String, read: @escaping KeyReader = KeyFiles.read) {
+        self.directory = directory
+        self.read = read
+    }
+
+    package func secret(
         _ path: String, format: Format, algorithm: TokenAlgorithm, keyID: String?
     ) throws(KeyFileFault) -> SecretBytes {
         guard !Self.looksLikeKey(path) else {

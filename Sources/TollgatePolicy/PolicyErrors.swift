@@ -22,7 +22,7 @@ package struct PolicyErrors: Error, Sendable, Equatable, CustomStringConvertible
 }
 
 /// The word of `known` that `word` was probably meant to be: at most two edits away.
-func likelyMeant(_ word: String, _ known: [String]) -> String? {
+package func likelyMeant(_ word: String, _ known: [String]) -> String? {
     let candidates = known.map { ($0, distance(Array(word.utf8), Array($0.utf8))) }
     guard let best = candidates.min(by: { $0.1 < $1.1 }) else { return nil }
     return best.1 <= 2 && best.1 < max(2, best.0.utf8.count) ? best.0 : nil

@@ -1,15 +1,23 @@
 import ArgumentParser
+import Glibc
+import TollgatePolicy
 
 /// The operator's tool: everything over the daemon's sockets, and a few things about files.
-@main
 struct TollgateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tollgate",
         abstract: "Ask, watch and steer the Tollgate daemon.",
         discussion: """
-            Exit codes: 0 allowed or done, 2 denied, 64 usage, 69 daemon unreachable, \
-            70 unexpected answer, 78 configuration. Completions: tollgate \
-            --generate-completion-script bash|zsh|fish.
+            Data goes to standard output, messages to standard error; --json makes both JSON.
+
+            Exit codes: 0 allowed or done, 2 denied, 64 usage, 65 bad data, 66 no input, \
+            69 daemon unreachable, 70 unexpected answer, 74 output, 77 forbidden, \
+            78 configuration.
+
+            Environment: TOLLGATE_SOCKET, TOLLGATE_ADMIN_SOCKET, TOLLGATE_CONFIG, \
+            TOLLGATE_TOKEN, NO_COLOR.
+
+            Completions: tollgate --generate-completion-script bash|zsh|fish
             """,
         version: "tollgate \(Version.text)",
         subcommands: [
@@ -20,3 +28,36 @@ struct TollgateCommand: ParsableCommand {
 }
 
 enum Version { static let text = "0.1.0" }
+
+@main
+enum Entry {
+    static func main() {
+        // A reader that goes away (| head) must not change what the exit code says.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            try nameCommands(CommandLine.arguments.dropFirst())
+            var command = try TollgateCommand.parseAsRoot()
+            try command.run()
+        } catch { exit(Failure.report(error)) }
+    }
+
+    /// The argument parser calls a command that is none an unexpected argument; this says more.
+    private static func nameCommands(_ arguments: ArraySlice<String>) throws {
+        var command: any ParsableCommand.Type = TollgateCommand.self
+        var path = "tollgate"
+        for argument in arguments {
+            let known = command.configuration.subcommands
+            if known.isEmpty || argument.hasPrefix("-") || argument == "help" { return }
+            guard let next = known.first(where: { $0.configuration.commandName == argument }) else {
+                let names = known.compactMap { $0.configuration.commandName }
+                let meant = likelyMeant(argument, names).map { "did you mean \($0)? " } ?? ""
+                throw Failure(
+                    .usage, "\(path) has no command \"\(argument)\"",
+                    next: meant + "there are: " + names.joined(separator: ", ")
+                        + " (\(path) --help)")
+            }
+            command = next
+            path += " " + argument
+        }
+    }
+}

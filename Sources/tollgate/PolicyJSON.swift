@@ -1,0 +1,126 @@
+import TollgateCore
+import TollgatePolicy
+
+/// A policy as it is in force, as JSON; names as in the policy file. Shows of keys what names
+/// them, and no secret.
+enum PolicyJSON {
+    static func value(_ loaded: LoadedPolicy) -> JSON {
+        let policy = loaded.definition
+        return .object([
+            ("time_zone", .text(policy.timeZone.name)), ("meters", .texts(policy.meters)),
+            ("plans", .object(policy.plans.map { ($0.name, plan($0, policy)) })),
+            ("operations", .object(policy.operations.map { ($0.name, operation($0)) })),
+            ("address_limits", .object(policy.addressLimits.map { ($0.name, limit($0)) })),
+            ("invalid_credentials", policy.invalidCredentialLimit.map(limit) ?? .null),
+            ("issuers", .object(policy.issuers.map { ($0.name, issuer($0)) })),
+            ("reveal_credential_failures", .bool(policy.revealsCredentialFailures)),
+            ("credential_bytes_max", .count(policy.credentialBytesMax)),
+            ("daemon", daemon(loaded.daemon)),
+        ])
+    }
+
+    private static func plan(_ plan: PlanDefinition, _ policy: PolicyDefinition) -> JSON {
+        .object([
+            ("permissions", .texts(plan.permissions)),
+            ("rate_limits", .object(plan.rateLimits.map { ($0.name, limit($0)) })),
+            (
+                "quotas",
+                .object(
+                    plan.quotas.map { quota in
+                        (
+                            quota.name,
+                            .object([
+                                ("scope", .text("\(quota.scope)")),
+                                ("meter", .text(quota.meter)), ("limit", .count(quota.limit)),
+                                ("period", .text("\(quota.period)")),
+                                ("time_zone", .text((quota.timeZone ?? policy.timeZone).name)),
+                            ])
+                        )
+                    })
+            ),
+        ])
+    }
+
+    private static func limit(_ limit: RateLimitDefinition) -> JSON {
+        .object([
+            ("scope", .text("\(limit.scope)")), ("meter", .text(limit.meter)),
+            ("limit", .count(limit.limit)),
+            ("window_ms", .count(limit.windowNanoseconds / 1_000_000)),
+            ("mode", .text("\(limit.mode)")), ("sub_buckets", .count(limit.subBuckets)),
+            ("classes", .texts(limit.classes)),
+        ])
+    }
+
+    private static func operation(_ operation: OperationDefinition) -> JSON {
+        .object([
+            ("permission", .optional(operation.permission)),
+            ("class", .optional(operation.rateLimitClass)),
+            ("routes", .texts(operation.routes.map { "\($0.method) \($0.path)" })),
+            (
+                "charges",
+                .object(
+                    operation.charges.map {
+                        (
+                            $0.meter,
+                            .object([
+                                ("units", .count($0.defaultUnits)), ("weight", .count($0.weight)),
+                            ])
+                        )
+                    })
+            ),
+        ])
+    }
+
+    private static func issuer(_ issuer: IssuerDefinition) -> JSON {
+        let claims = issuer.claims
+        let plansByRole = claims.plansByRole.sorted { $0.key < $1.key }
+        return .object([
+            ("issuer", .text(issuer.issuer)), ("audiences", .texts(issuer.audiences)),
+            (
+                "keys",
+                .list(
+                    issuer.keys.map { key in
+                        .object([
+                            ("id", .optional(key.keyID)),
+                            ("algorithm", .text(key.algorithm.headerName)),
+                            ("organization", .optional(key.organization)),
+                        ])
+                    })
+            ),
+            ("leeway_s", .count(issuer.leewaySeconds)),
+            ("lifetime_max_s", .count(issuer.lifetimeMaxSeconds)), ("types", .texts(issuer.types)),
+            (
+                "claims",
+                .object([
+                    ("user", .text(claims.user)), ("organization", .optional(claims.organization)),
+                    ("plan", .optional(claims.plan)), ("roles", .optional(claims.roles)),
+                    ("plans_by_role", .object(plansByRole.map { ($0.key, .text($0.value)) })),
+                    ("permissions", .optional(claims.permissions)),
+                    ("permission_mode", .text("\(claims.permissionMode)")),
+                ])
+            ),
+            ("default_plan", .optional(issuer.defaultPlan)),
+        ])
+    }
+
+    private static func daemon(_ daemon: DaemonSettings) -> JSON {
+        func socket(_ socket: DaemonSettings.Socket) -> JSON {
+            let digits = String(socket.mode, radix: 8)
+            return .object([
+                ("path", .text(socket.path)), ("mode", .text("0" + digits)),
+                ("group", .optional(socket.group)),
+            ])
+        }
+        return .object([
+            ("data_socket", socket(daemon.dataSocket)),
+            ("admin_socket", socket(daemon.adminSocket)), ("threads", .optional(daemon.threads)),
+            ("connections_max", .count(daemon.connectionsMax)),
+            ("connections_per_user_max", .optional(daemon.connectionsPerUserMax)),
+            ("frame_bytes_max", .count(daemon.frameBytesMax)),
+            ("organizations_max", .count(daemon.organizationsMax)),
+            ("users_max", .count(daemon.usersMax)), ("addresses_max", .count(daemon.addressesMax)),
+            ("log_level", .text("\(daemon.logLevel)")),
+            ("log_format", .text("\(daemon.logFormat)")),
+        ])
+    }
+}

@@ -1,0 +1,38 @@
+import ArgumentParser
+import TollgateClient
+
+struct UsageCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "usage", abstract: "Show what an organization or a user has used.")
+
+    @OptionGroup var options: DataOptions
+    @Argument(help: "The organization; with --personal, the user.") var organization: String
+    @Argument(help: "A user of it; without, the organization's limits alone.") var user: String?
+    @Option(help: "Plan whose limits to show; default: the one last decided with.")
+    var plan: String?
+    @Flag(help: "The user's own organization.") var personal = false
+
+    func run() throws {
+        let named = user ?? (personal ? organization : "")
+        let report = try options.ask { (client) throws(ClientError) in
+            try client.usage(
+                organization: organization, user: named, plan: plan ?? "", isPersonal: personal)
+        }
+        let json = JSON.object([
+            ("organization", .text(organization)), ("user", named.isEmpty ? .null : .text(named)),
+            ("plan", report.plan.isEmpty ? .null : .text(report.plan)),
+            ("limits", LimitTable.json(report.limits)),
+        ])
+        try options.output.print(json, text(report))
+    }
+
+    private func text(_ report: UsageReport) -> String {
+        guard !report.plan.isEmpty else {
+            return "nothing is known of \(visible(organization)) yet; --plan NAME shows a plan's"
+                + " limits"
+        }
+        let title = options.output.paint("plan \(visible(report.plan))", .bold)
+        guard !report.limits.isEmpty else { return title + "\nno limits" }
+        return title + "\n" + LimitTable.text(report.limits)
+    }
+}
