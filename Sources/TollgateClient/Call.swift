@@ -67,7 +67,9 @@ enum Calls {
             let generation = try reader.integer(UInt64.self)
             let bytes = Int(try reader.integer(UInt8.self))
             _ = try reader.bytes(7)
-            return (try reader.text(bytes), generation)
+            let text = try reader.text(bytes)
+            _ = try reader.extensions()
+            return (text, generation)
         }
     }
 
@@ -80,13 +82,18 @@ enum Calls {
     static func reload() -> Call<UInt64> {
         Call(opcode: .reload, body: []) { (body) throws(ClientError) in
             var reader = ReplyReader(body)
-            return try reader.integer(UInt64.self)
+            let generation = try reader.integer(UInt64.self)
+            _ = try reader.extensions()
+            return generation
         }
     }
 
     static func shutdown(graceMilliseconds: UInt32) -> Call<Void> {
         var writer = BodyWriter()
         writer.little(graceMilliseconds)
-        return Call(opcode: .shutdown, body: writer.bytes) { (_) throws(ClientError) in }
+        return Call(opcode: .shutdown, body: writer.bytes) { (body) throws(ClientError) in
+            var reader = ReplyReader(body)
+            _ = try reader.extensions()
+        }
     }
 }

@@ -98,23 +98,12 @@ public struct CheckDecision: Sendable, Equatable {
                 name: quotaName, limit: numbers[3], remaining: numbers[4],
                 resetMilliseconds: numbers[5])
         }
-        try readExtensions(&reader)
-    }
-
-    private mutating func readExtensions(_ reader: inout ReplyReader) throws(ClientError) {
-        while !reader.isAtEnd {
-            let tag = try reader.integer(UInt8.self)
-            let flags = try reader.integer(UInt8.self)
-            let value = try reader.bytes(Int(try reader.integer(UInt16.self)))
-            if tag == ExtensionTag.explain {
-                var entries = ReplyReader(value)
-                for _ in 0..<(try entries.integer(UInt16.self)) {
-                    explanation.append(try LimitEntry(&entries))
-                }
-            } else if flags & ExtensionFlags.critical != 0 {
-                throw .malformedReply("a critical extension field that is not known")
-            }
+        guard let value = try reader.extensions(known: ExtensionTag.explain) else { return }
+        var entries = ReplyReader(value)
+        for _ in 0..<(try entries.integer(UInt16.self)) {
+            explanation.append(try LimitEntry(&entries))
         }
+        guard entries.isAtEnd else { throw .malformedReply("bytes behind the last limit") }
     }
 }
 
@@ -132,6 +121,7 @@ public struct UsageReport: Sendable, Equatable {
         plan = try reader.text(planBytes)
         limits = []
         for _ in 0..<count { limits.append(try LimitEntry(&reader)) }
+        _ = try reader.extensions()
     }
 }
 
@@ -148,9 +138,11 @@ public struct StatisticEntry: Sendable, Equatable {
             let kind = try reader.integer(UInt8.self)
             let nameBytes = Int(try reader.integer(UInt8.self))
             let value = try reader.integer(UInt64.self)
+            guard kind == 1 || kind == 2 else { throw .malformedReply("a number's kind") }
             entries.append(
                 StatisticEntry(name: try reader.text(nameBytes), value: value, isGauge: kind == 2))
         }
+        _ = try reader.extensions()
         return entries
     }
 }
@@ -178,6 +170,26 @@ struct ReplyReader {
         guard body.count - at >= count else { throw .malformedReply("it ends too early") }
         defer { at += count }
         return Array(body[at..<(at + count)])
+    }
+
+    /// The known one of the extension fields that end a body. The others are skipped, unless one is
+    /// critical.
+    mutating func extensions(known: UInt8? = nil) throws(ClientError) -> [UInt8]? {
+        var found: [UInt8]?
+        while !isAtEnd {
+            let tag = try integer(UInt8.self)
+            let flags = try integer(UInt8.self)
+            let value = try bytes(Int(try integer(UInt16.self)))
+            if tag == known {
+                guard found == nil else {
+                    throw .malformedReply("an extension field comes twice")
+                }
+                found = value
+            } else if flags & ExtensionFlags.critical != 0 {
+                throw .malformedReply("a critical extension field that is not known")
+            }
+        }
+        return found
     }
 
     mutating func text(_ count: Int) throws(ClientError) -> String {

@@ -1,0 +1,81 @@
+import Foundation
+import Testing
+
+/// Tests/Vectors/frames.json: Protocol.md, "Test vectors".
+struct VectorFile: Decodable {
+    struct Limit: Decodable, Equatable {
+        var name: String
+        var limit, remaining, resetMs: UInt64
+    }
+
+    struct Entry: Decodable, Equatable {
+        var kind, scope, name, meter: String
+        var refuses: Bool
+        var used, held, limit, remaining, resetMs, lengthMs: UInt64
+    }
+
+    struct Number: Decodable, Equatable {
+        var kind, name: String
+        var value: UInt64
+    }
+
+    enum Meter: Decodable {
+        case named(String, UInt64)
+
+        init(from decoder: any Decoder) throws {
+            var pair = try decoder.unkeyedContainer()
+            self = .named(try pair.decode(String.self), try pair.decode(UInt64.self))
+        }
+    }
+
+    /// The fields of every opcode's request and reply; each vector has its own of them.
+    struct Fields: Decodable {
+        var credential, address, operation, method, path: String?
+        var organization, user, plan, name, reason, status, detail, daemonVersion: String?
+        var meters: [Meter]?
+        var dryRun, explain, personal, allowed, overage: Bool?
+        var reasonCode: UInt16?
+        var retryAfterMs, graceMs: UInt32?
+        var policyGeneration: UInt64?
+        var rateLimit, quota: Limit?
+        var explanation, limits: [Entry]?
+        var entries: [Number]?
+    }
+
+    struct Request: Decodable {
+        var name, hex: String
+        var opcode: String?
+        var id: UInt64?
+        var status: UInt16
+        var fields: Fields?
+    }
+
+    struct Reply: Decodable, CustomTestStringConvertible {
+        var name, opcode, hex: String
+        var id: UInt64
+        var status: UInt16
+        var malformed: Bool
+        var fields: Fields?
+
+        var testDescription: String { name }
+    }
+
+    var requests: [Request]
+    var replies: [Reply]
+
+    static func read() throws -> VectorFile {
+        let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "Vectors/frames.json")
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(VectorFile.self, from: Data(contentsOf: path))
+    }
+
+    static func bytes(_ hex: String) throws -> [UInt8] {
+        let digits = Array(hex.utf8)
+        return try stride(from: 0, to: digits.count, by: 2).map { index in
+            let pair = String(decoding: digits[index..<(index + 2)], as: UTF8.self)
+            return try #require(UInt8(pair, radix: 16))
+        }
+    }
+}
