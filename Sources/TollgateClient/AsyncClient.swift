@@ -19,6 +19,7 @@ public final class AsyncClient: Sendable {
     /// Requests that may wait to be sent; more are refused with `tooManyWaiting`.
     public static let waitingMax = 65_536
 
+    /// Of the socket.
     public let path: String
     /// For each request: 1 to a day.
     public let timeoutMilliseconds: Int
@@ -35,6 +36,7 @@ public final class AsyncClient: Sendable {
 
     deinit { loop.stop() }
 
+    /// Decides, and charges when it allows.
     public func check(_ question: CheckQuestion) async throws(ClientError) -> CheckDecision {
         try await perform(try Calls.check(question))
     }
@@ -47,6 +49,7 @@ public final class AsyncClient: Sendable {
         }
     }
 
+    /// Records what was used; never denies.
     public func consume(_ consumption: Consumption) async throws(ClientError) -> CheckDecision {
         try await perform(try Calls.consume(consumption))
     }
@@ -61,6 +64,7 @@ public final class AsyncClient: Sendable {
                 organization: organization, user: user, plan: plan, isPersonal: isPersonal))
     }
 
+    /// Whether the daemon answers.
     public func ping() async throws(ClientError) { try await perform(Calls.ping()) }
 
     /// The daemon's version and the generation of its policy.

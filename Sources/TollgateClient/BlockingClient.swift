@@ -19,15 +19,18 @@ public final class BlockingClient {
     private var socket: ClientSocket?
     private var nextID: UInt64 = 1
 
+    /// Connects when first used.
     public init(path: String = "/run/tollgate/tollgate.sock", timeoutMilliseconds: Int = 1_000) {
         self.path = path
         self.timeoutMilliseconds = timeoutMilliseconds
     }
 
+    /// Closes the connection; the next request makes a new one.
     public func disconnect() { socket = nil }
 
     // MARK: requests
 
+    /// Decides, and charges when it allows.
     public func check(_ question: CheckQuestion) throws(ClientError) -> CheckDecision {
         try perform(try Calls.check(question))
     }
@@ -68,6 +71,7 @@ public final class BlockingClient {
         return results
     }
 
+    /// Records what was used; never denies.
     public func consume(_ consumption: Consumption) throws(ClientError) -> CheckDecision {
         try perform(try Calls.consume(consumption))
     }
@@ -82,6 +86,7 @@ public final class BlockingClient {
                 organization: organization, user: user, plan: plan, isPersonal: isPersonal))
     }
 
+    /// Whether the daemon answers.
     public func ping() throws(ClientError) { try perform(Calls.ping()) }
 
     /// The daemon's version and the generation of its policy.

@@ -21,6 +21,7 @@ public enum ClientError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The request cannot be sent: a field is out of range. Nothing was sent.
     case invalidRequest(String)
 
+    /// What happened, in words for a log.
     public var description: String {
         switch self {
         case .unreachable(let path, let code):

@@ -21,6 +21,7 @@ public struct MeterUnits: Sendable, Equatable {
     public var meter: String
     public var units: UInt64
 
+    /// So many units of that meter.
     public init(_ meter: String, _ units: UInt64) {
         self.meter = meter
         self.units = units
@@ -40,6 +41,7 @@ public struct CheckQuestion: Sendable {
     /// Ask for every limit that was looked at.
     public var explains: Bool
 
+    /// Checked when it is asked, not here.
     public init(
         token: String, operation: OperationSelector, address: ClientAddress = .none,
         meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false
@@ -109,6 +111,7 @@ public struct Consumption: Sendable {
     public var meters: [MeterUnits]
     public var isPersonal: Bool
 
+    /// As the decision named them: organization, user, plan, operation, `isPersonal`.
     public init(
         organization: String, user: String, plan: String, operation: String,
         meters: [MeterUnits], isPersonal: Bool = false

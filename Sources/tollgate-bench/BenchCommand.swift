@@ -69,7 +69,8 @@ struct BenchCommand: ParsableCommand {
         static func median(_ values: [Double]) -> Double {
             let sorted = values.sorted()
             let middle = sorted.count / 2
-            return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+            return sorted.count % 2 == 1
+                ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
         }
     }
 
@@ -85,7 +86,9 @@ struct BenchCommand: ParsableCommand {
             guard let keyFile else { throw ValidationError("--key-file is needed for tokens") }
             let workload = Workload.checks(secret: try Self.secret(keyFile))
             if let floor { targets.append(Target(name: "floor", path: floor, workload: workload)) }
-            if let daemon { targets.append(Target(name: "daemon", path: daemon, workload: workload)) }
+            if let daemon {
+                targets.append(Target(name: "daemon", path: daemon, workload: workload))
+            }
         }
         if let redis {
             targets.append(Target(name: "incrby", path: redis, workload: .incrby()))
@@ -110,7 +113,9 @@ struct BenchCommand: ParsableCommand {
         let descriptor = try Generator.connect(path)
         defer { close(descriptor) }
         let request = Workload.loadScript
-        _ = request.withUnsafeBytes { $0.baseAddress.map { tg_send(descriptor, $0, request.count) } }
+        _ = request.withUnsafeBytes {
+            $0.baseAddress.map { tg_send(descriptor, $0, request.count) }
+        }
         var reply = [UInt8](repeating: 0, count: 128)
         let got = read(descriptor, &reply, 128)
         let lines = String(decoding: reply[..<max(0, got)], as: UTF8.self).split(separator: "\r\n")

@@ -94,7 +94,8 @@ final class Generator {
         let before = answered
         var now = start
         while now < end {
-            now = try turn(wait: 1_000) { index, count, now in try self.send(index, count, at: now) }
+            now = try turn(wait: 1_000) { index, count, now in try self.send(index, count, at: now)
+            }
         }
         return Double(answered - before) * 1e9 / Double(now - start)
     }

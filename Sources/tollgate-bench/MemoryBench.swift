@@ -15,7 +15,8 @@ enum MemoryBench {
             PlanDefinition(
                 name: "pro_tier",
                 rateLimits: [
-                    RateLimitDefinition(name: "second", scope: .user, limit: 20, windowNanoseconds: second),
+                    RateLimitDefinition(
+                        name: "second", scope: .user, limit: 20, windowNanoseconds: second),
                     RateLimitDefinition(
                         name: "minute", scope: .user, limit: 600, windowNanoseconds: 60 * second),
                     RateLimitDefinition(
@@ -50,9 +51,11 @@ enum MemoryBench {
         let each = Double(gauges.counterBytes) / Double(counters)
         print(
             json
-                ? "{\"counters\":\(counters),\"bytes\":\(gauges.counterBytes),\"bytes_per_counter\":\(Report.fixed(each, 1))}"
-                : "\(counters) counters of \(gauges.users) users in \(gauges.counterBytes >> 20) MiB:"
-                    + " \(Report.fixed(each, 1)) bytes each (made in \(elapsed / 1_000_000) ms)")
+                ? "{\"counters\":\(counters),\"bytes\":\(gauges.counterBytes),"
+                    + "\"bytes_per_counter\":\(Report.fixed(each, 1))}"
+                : "\(counters) counters of \(gauges.users) users in"
+                    + " \(gauges.counterBytes >> 20) MiB: \(Report.fixed(each, 1)) bytes each"
+                    + " (made in \(elapsed / 1_000_000) ms)")
     }
 
     private static func consumption(organization: String, user: String) -> [UInt8] {

@@ -15,7 +15,10 @@ final class EngineHarness {
     let reply = UnsafeMutableRawBufferPointer.allocate(
         byteCount: DecisionWorker.replyBytesMax, alignment: 8)
 
-    init(_ definition: PolicyDefinition = .small(), configure: (inout EngineConfiguration) -> Void = { _ in }) throws {
+    init(
+        _ definition: PolicyDefinition = .small(),
+        configure: (inout EngineConfiguration) -> Void = { _ in }
+    ) throws {
         var configuration = EngineConfiguration(hashKey: (1, 2))
         configure(&configuration)
         engine = Engine(configuration)
@@ -67,7 +70,9 @@ final class EngineHarness {
             route == nil ? 1 : 2, UInt8(meters.count),
         ]
         func little(_ value: UInt64, _ bytes: Int) {
-            for index in 0..<bytes { body.append(UInt8(truncatingIfNeeded: value >> (8 * UInt64(index)))) }
+            for index in 0..<bytes {
+                body.append(UInt8(truncatingIfNeeded: value >> (8 * UInt64(index))))
+            }
         }
         let name = route?.1 ?? operation
         little(UInt64(flags), 2)
@@ -110,7 +115,9 @@ final class EngineHarness {
         for (name, units) in meters {
             body.append(UInt8(name.utf8.count))
             body += Array(name.utf8)
-            for index in 0..<8 { body.append(UInt8(truncatingIfNeeded: units >> (8 * UInt64(index)))) }
+            for index in 0..<8 {
+                body.append(UInt8(truncatingIfNeeded: units >> (8 * UInt64(index))))
+            }
         }
         let outcome = body.withUnsafeBytes { worker.consume($0, into: reply) }
         return Answer(outcome, UnsafeRawBufferPointer(reply))
@@ -128,7 +135,8 @@ final class EngineHarness {
         var used: [String: UInt64] = [:]
         for _ in 0..<Int(bytes.loadLittle(at: 0, as: UInt16.self)) {
             let name = bytes.slice(at: offset + 56, length: Int(bytes[offset + 3]))
-            used[String(decoding: name, as: UTF8.self)] = bytes.loadLittle(at: offset + 8, as: UInt64.self)
+            used[String(decoding: name, as: UTF8.self)] = bytes.loadLittle(
+                at: offset + 8, as: UInt64.self)
             offset += 56 + Int(bytes[offset + 3]) + Int(bytes[offset + 4])
         }
         return used
@@ -188,7 +196,41 @@ extension PolicyDefinition {
         let second: UInt64 = 1_000_000_000
         var policy = PolicyDefinition()
         policy.meters = ["calls", "tokens"]
-        policy.plans = [
+        policy.plans = plans(
+            userPerSecond: userPerSecond, daily: daily, monthlyTokens: monthlyTokens)
+        policy.operations = [
+            OperationDefinition(
+                name: "chat", routes: [RouteDefinition(method: "POST", path: "/v1/chat")],
+                permission: "can_use_gpt4o",
+                charges: [
+                    ChargeDefinition(),
+                    ChargeDefinition(meter: "tokens", defaultUnits: 0, weight: 10),
+                ]),
+            OperationDefinition(name: "models"),
+            OperationDefinition(name: "batch", permission: "can_access_batch_api"),
+        ]
+        policy.addressLimits = [
+            RateLimitDefinition(
+                name: "per_address", scope: .address, limit: 500, windowNanoseconds: second)
+        ]
+        policy.invalidCredentialLimit = RateLimitDefinition(
+            name: "invalid_credentials", scope: .address, limit: 4, windowNanoseconds: 60 * second)
+        var issuer = IssuerDefinition(
+            name: "main", issuer: "https://issuer",
+            keys: [
+                SigningKeyDefinition(
+                    keyID: "k1", algorithm: .hs256, secret: EngineHarness.secret)
+            ])
+        issuer.claims.permissions = "permissions"
+        policy.issuers = [issuer]
+        return policy
+    }
+
+    private static func plans(
+        userPerSecond: UInt64, daily: UInt64, monthlyTokens: UInt64
+    ) -> [PlanDefinition] {
+        let second: UInt64 = 1_000_000_000
+        return [
             PlanDefinition(
                 name: "free_tier", permissions: [],
                 rateLimits: [
@@ -217,32 +259,8 @@ extension PolicyDefinition {
                         name: "monthly_tokens", scope: .organization, meter: "tokens",
                         limit: monthlyTokens, period: .month),
                 ]),
-            PlanDefinition(name: "open_tier", permissions: ["can_use_gpt4o", "can_access_batch_api"]),
+            PlanDefinition(
+                name: "open_tier", permissions: ["can_use_gpt4o", "can_access_batch_api"]),
         ]
-        policy.operations = [
-            OperationDefinition(
-                name: "chat", routes: [RouteDefinition(method: "POST", path: "/v1/chat")],
-                permission: "can_use_gpt4o",
-                charges: [
-                    ChargeDefinition(), ChargeDefinition(meter: "tokens", defaultUnits: 0, weight: 10),
-                ]),
-            OperationDefinition(name: "models"),
-            OperationDefinition(name: "batch", permission: "can_access_batch_api"),
-        ]
-        policy.addressLimits = [
-            RateLimitDefinition(
-                name: "per_address", scope: .address, limit: 500, windowNanoseconds: second)
-        ]
-        policy.invalidCredentialLimit = RateLimitDefinition(
-            name: "invalid_credentials", scope: .address, limit: 4, windowNanoseconds: 60 * second)
-        var issuer = IssuerDefinition(
-            name: "main", issuer: "https://issuer",
-            keys: [
-                SigningKeyDefinition(
-                    keyID: "k1", algorithm: .hs256, secret: EngineHarness.secret)
-            ])
-        issuer.claims.permissions = "permissions"
-        policy.issuers = [issuer]
-        return policy
     }
 }

@@ -35,7 +35,8 @@ import TollgateWire
         #expect(
             reason(harness.check(EngineHarness.token(permissions: ["other"]))) == .permissionDenied)
         #expect(harness.worker.counters.count(reason: .credentialMalformed) == 1)
-        #expect(harness.usage(organization: "acme", user: "ada", plan: "pro_tier")["per_second"] == 0)
+        #expect(
+            harness.usage(organization: "acme", user: "ada", plan: "pro_tier")["per_second"] == 0)
     }
 
     @Test func aRateLimitedCallerPassesAtItsTimeAndNotBefore() throws {
@@ -208,7 +209,8 @@ import TollgateWire
         for _ in 0..<20_000 {
             var body = good
             for _ in 0..<Int.random(in: 1...4, using: &random) {
-                body[Int.random(in: 0..<body.count, using: &random)] = .random(in: 0...255, using: &random)
+                body[Int.random(in: 0..<body.count, using: &random)] = .random(
+                    in: 0...255, using: &random)
             }
             body.withUnsafeBytes {
                 _ = harness.worker.check($0, into: harness.reply)
@@ -228,11 +230,16 @@ import TollgateWire
             let answer = harness.check(
                 EngineHarness.token(user: "u\(user)"), operation: "models",
                 address: [10, 1, 0, UInt8(user)])
-            if answer.isAllowed { allowed += 1 } else { #expect(answer.reason == .capacityExhausted) }
+            if answer.isAllowed {
+                allowed += 1
+            } else {
+                #expect(answer.reason == .capacityExhausted)
+            }
         }
         #expect(allowed == 10)
         let gauges = harness.engine.gauges
-        #expect(gauges.users == 10 && gauges.capacityRefusals == 10 && gauges.addressOverflows == 15)
+        #expect(
+            gauges.users == 10 && gauges.capacityRefusals == 10 && gauges.addressOverflows == 15)
     }
 
     @Test func idleRowsAreForgottenAndQuotasInUseAreNot() throws {
@@ -262,7 +269,8 @@ import TollgateWire
         #expect(harness.check(other, operation: "models").isAllowed)
         var changed = PolicyDefinition.small()
         changed.issuers[0].keys[0] = SigningKeyDefinition(
-            keyID: "k1", algorithm: .hs256, secret: SecretBytes(copying: [UInt8](repeating: 9, count: 32)))
+            keyID: "k1", algorithm: .hs256,
+            secret: SecretBytes(copying: [UInt8](repeating: 9, count: 32)))
         try harness.reload(changed)
         #expect(harness.check(other, operation: "models").reason == .credentialInvalid)
     }

@@ -58,7 +58,8 @@ import Testing
 
     @Test(arguments: [
         "", "v1", "//v1", "/v1//x", "/v1/", "/./v1", "/v1/..", "/v1/../x", "/v1/%2e%2e/x", "/%2Fv1",
-        "/v1%5cx", "/v1\\x", "/v1;a=b/x", "/v1 x", "/v1\u{0}", "/v1%00", "/%61dmin", "/v1%", "/v1%2",
+        "/v1%5cx", "/v1\\x", "/v1;a=b/x", "/v1 x", "/v1\u{0}", "/v1%00", "/%61dmin", "/v1%",
+        "/v1%2",
         "/v1%zz", "/v1#x", "/v1/é", "http://host/v1", "/v1%25", "/v1?a b", "/v1?a\u{7f}", "*",
     ])
     func pathsThatAreNotCanonicalAreRefused(path: String) throws {
@@ -72,7 +73,9 @@ import Testing
         var routes: [String] = []
         for _ in 0..<30 {
             var path = ""
-            for _ in 0..<Int.random(in: 1...4, using: &random) { path += "/" + pick(["a", "b", "{x}"]) }
+            for _ in 0..<Int.random(in: 1...4, using: &random) {
+                path += "/" + pick(["a", "b", "{x}"])
+            }
             if Int.random(in: 0..<5, using: &random) == 0 { path += "/{r...}" }
             let route = pick(["GET", "PUT", "*"]) + " " + path
             if (try? table(routes + [route])) != nil { routes.append(route) }
@@ -80,13 +83,17 @@ import Testing
         let table = try table(routes)
         for _ in 0..<300 {
             var path = ""
-            for _ in 0..<Int.random(in: 1...6, using: &random) { path += "/" + pick(["a", "b", "c"]) }
+            for _ in 0..<Int.random(in: 1...6, using: &random) {
+                path += "/" + pick(["a", "b", "c"])
+            }
             let method = pick(["GET", "PUT", "POST"])
             let fitting = routes.indices.filter { fits(routes[$0], method, path) }
             let best = fitting.first { a in
                 fitting.allSatisfy { a == $0 || isWithin(routes[a], routes[$0]) }
             }
-            #expect(match(table, method, path) == (best.map { .operation($0) } ?? .none), "\(path) \(seed)")
+            #expect(
+                match(table, method, path) == (best.map { .operation($0) } ?? .none),
+                "\(path) \(seed)")
             #expect(best != nil || fitting.isEmpty)
         }
     }
@@ -107,8 +114,10 @@ import Testing
     private func isWithin(_ a: String, _ b: String) -> Bool {
         let (x, y) = (a.split(separator: " "), b.split(separator: " "))
         let methods: Overlap =
-            x[0] == y[0] ? .same : x[0] == "*" ? .lessSpecific : y[0] == "*" ? .moreSpecific : .disjoint
-        guard let p = try? RouteTemplate(String(x[1])), let q = try? RouteTemplate(String(y[1])) else {
+            x[0] == y[0]
+            ? .same : x[0] == "*" ? .lessSpecific : y[0] == "*" ? .moreSpecific : .disjoint
+        guard let p = try? RouteTemplate(String(x[1])), let q = try? RouteTemplate(String(y[1]))
+        else {
             return false
         }
         return methods.and(p.compare(q)) == .moreSpecific

@@ -21,7 +21,8 @@ import TollgateCore
         ) -> UInt64 {
             let width = window.shape.bucketNanoseconds
             func edge(_ length: UInt64) -> UInt64 {
-                let ahead = Bool.random(using: &random) ? 1 : UInt64.random(in: 0...2, using: &random)
+                let ahead =
+                    Bool.random(using: &random) ? 1 : UInt64.random(in: 0...2, using: &random)
                 let index = now / length + ahead
                 return max(now, index * length + UInt64.random(in: 0...2, using: &random) - 1)
             }

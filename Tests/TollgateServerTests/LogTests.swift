@@ -38,7 +38,8 @@ import Testing
             #expect(written[0].contains("é"))
         }
         let json = lines(isJSON: true) { $0.warning("a \"b\"") }[0]
-        #expect(json.hasPrefix("{\"ts\":\"2") && json.hasSuffix(#""level":"warning","msg":"a \"b\""}"#))
+        #expect(
+            json.hasPrefix("{\"ts\":\"2") && json.hasSuffix(#""level":"warning","msg":"a \"b\""}"#))
         #expect(lines(hasPriorities: true) { $0.error("x") } == ["<3>error: x"])
     }
 
@@ -71,7 +72,8 @@ import Testing
         _ = read(ends[0], &drained, drained.count)
         log.info("somebody reads")
         let got = read(ends[0], &drained, drained.count)
-        #expect(String(decoding: drained[..<got], as: UTF8.self).contains("(3 lines left out before)"))
+        #expect(
+            String(decoding: drained[..<got], as: UTF8.self).contains("(3 lines left out before)"))
         for end in ends { close(end) }
     }
 }

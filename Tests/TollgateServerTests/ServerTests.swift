@@ -145,7 +145,8 @@ import TollgateWire
         }
         _ = fcntl(silent.descriptor, F_SETFL, O_NONBLOCK)
         func closes() -> UInt64 {
-            harness.server.statistics().first { $0.name == "tollgate_deadline_closes_total" }?.value ?? 0
+            harness.server.statistics().first { $0.name == "tollgate_deadline_closes_total" }?.value
+                ?? 0
         }
         // Whole frames as fast as they are taken, nothing read, until the daemon has enough.
         var taken = 0

@@ -90,7 +90,8 @@ def test_pipelined_and_concurrent_requests_each_have_their_own_answer(daemon):
     async def ask():
         async with AsyncClient(daemon.data, timeout=20) as client:
             return await asyncio.gather(
-                *(client.check(pyjwt_token(daemon, sub=user), operation="models") for user in users))
+                *(client.check(pyjwt_token(daemon, sub=user), operation="models")
+                  for user in users))
 
     assert [decision.user for decision in asyncio.run(ask())] == users
     with Client(daemon.data, timeout=20) as client:
@@ -115,7 +116,8 @@ def test_reloads_under_load_lose_no_request(daemon):
     with Client(daemon.admin, timeout=20) as admin:
         good = daemon.policy.read_text()
         for round in range(20):
-            daemon.policy.write_text(good if round % 2 else good.replace("scope: user", "scope: usr"))
+            bad = good.replace("scope: user", "scope: usr")
+            daemon.policy.write_text(good if round % 2 else bad)
             if round % 2:
                 admin.reload()
             else:

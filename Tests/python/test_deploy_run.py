@@ -140,7 +140,8 @@ def test_the_daemon_is_small(story, tmp_path) -> None:
         idle.terminate()
         idle.wait(20)
         shutil.rmtree(directory)
-    print(f"stripped {stripped.stat().st_size / MEBIBYTE:.1f} MiB, idle {asleep / MEBIBYTE:.1f} MiB,"
+    print(f"stripped {stripped.stat().st_size / MEBIBYTE:.1f} MiB,"
+          f" idle {asleep / MEBIBYTE:.1f} MiB,"
           f" after a few checks {resident(story.daemon()) / MEBIBYTE:.1f} MiB")
     assert stripped.stat().st_size < 16 * MEBIBYTE
     assert asleep < 16 * MEBIBYTE

@@ -177,8 +177,9 @@ class Maker:
                 return None
             return jwt.decode(
                 token, self.secrets[key], algorithms=keys[key], issuer=ISSUER, audience=AUDIENCE,
-                leeway=0, options={"require": ["iss", "aud", "exp", "sub"], "verify_signature": True,
-                                   "verify_exp": True, "verify_nbf": True, "verify_iat": True,
+                leeway=0, options={"require": ["iss", "aud", "exp", "sub"],
+                                   "verify_signature": True, "verify_exp": True,
+                                   "verify_nbf": True, "verify_iat": True,
                                    "verify_aud": True, "verify_iss": True, "verify_sub": True,
                                    # The daemon does not look at jti.
                                    "verify_jti": False})

@@ -47,8 +47,8 @@ LISTS = {
 }
 # Flags in code → the words before their bits.
 FLAGS = {
-    "RequestFlags": [r"flags: (?=bit 0 dry run \(decide)", r"flags: (?=bit 0 dry run, bit 1 explain)",
-                     r"flags: (?=bit 2 personal)"],
+    "RequestFlags": [r"flags: (?=bit 0 dry run \(decide)",
+                     r"flags: (?=bit 0 dry run, bit 1 explain)", r"flags: (?=bit 2 personal)"],
     "DecisionFlags": [r"flags: (?=bit 0 dry run, bit 1 rate)"],
     "LimitEntryFlags": [r"flags: (?=bit 0 refuses)"],
     "ExtensionFlags": [r"flags: (?=bit 0 critical)"],

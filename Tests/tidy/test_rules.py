@@ -22,10 +22,12 @@ PLANTED = [
     (rules.imports, {"Sources/Other/A.swift": ""}, "no module Other"),
     (rules.sizes, {CORE: "\n" * 401}, "401 lines"),
     (rules.sizes, {"Deploy/run": "#" * 101}, "101 columns"),
+    (rules.sizes, {"Tests/ATests/A.swift": "a(" + "b" * 100 + ", \"c\")\n"}, "106 columns"),
+    (rules.sizes, {CORE: "    \"" + "a" * 100 + "\"\n"}, "106 columns"),
     (rules.sizes, {CORE: "func f() {\n" + "a()\n" * 60 + "}\n"}, "f has 62 lines"),
     (rules.sizes, {"Sources/A.c": "int f(int a) {\n" + "a++;\n" * 60 + "}\n"}, "f has 62 lines"),
     (rules.sizes, {"Tests/a.py": "def f():\n" + "    a()\n" * 60}, "f has 61 lines"),
-    (rules.words, {CORE: "struct SocketManager {}\n"}, "Manager says nothing"),
+    (rules.words, {CORE: "struct Socket" + "Manager {}\n"}, "Manager says nothing"),
     (rules.words, {"Sources/TollgateCore/PathUtils.swift": ""}, "Utils says nothing"),
     (rules.words, {CORE: "let a = try? b()\n"}, "try?"),
     (rules.words, {"Tests/ATests/A.swift": "let a = try! b()\n"}, "try!"),
@@ -58,6 +60,7 @@ def test_a_planted_fault_is_found(rule, files, found) -> None:
 @pytest.mark.parametrize("rule, files", [
     (rules.imports, {CORE: "import TollgateWire\n// import Foundation\nlet a = \"import NIO\"\n"}),
     (rules.sizes, {CORE: "func f() {\n" + "a()\n" * 58 + "}\n" + "\n" * 340}),
+    (rules.sizes, {"Tests/ATests/A.swift": "    #\"" + "a" * 100 + "\"#,\n"}),
     (rules.words, {CORE: "struct Commonwealth {}\n// Sendable: never changes\n"
                          "final class A: @unchecked Sendable {}\nlet a = try b(\"try?\")\n"}),
     (rules.core, {CORE: "mutating func read(_ a: Int) {}\nlet b = table.random\n/* print(1) */\n"}),
@@ -83,7 +86,8 @@ def test_a_dependency_against_the_table_is_found() -> None:
 
 
 def test_the_top_level_is_watched() -> None:
-    names = ["Package.swift", "Sources/a", "Tests/a", "Deploy/a", "Protocol.md", "README.md", ".ci/a"]
+    names = [
+        "Package.swift", "Sources/a", "Tests/a", "Deploy/a", "Protocol.md", "README.md", ".ci/a"]
     assert rules.layout(names) == []
     assert rules.layout(names + ["notes.md"]) == ["notes.md: not a name of the top level"]
     assert rules.layout(names[1:]) == ["Package.swift: is missing at the top level"]

@@ -59,7 +59,8 @@ extension TokenVerifier {
     }
 
     /// Whether `typ` is absent, or one of the issuer's types, letters of either case. A type
-    /// without a slash is one of `application/` (RFC 7515 §4.1.9; RFC 9068 §4 wants both spellings taken).
+    /// without a slash is one of `application/` (RFC 7515 §4.1.9; RFC 9068 §4 wants both spellings
+    /// taken).
     mutating func isType(of issuer: CompiledIssuer, _ issuers: IssuerTable) -> Bool {
         guard let member = header.find(.typ) else { return true }
         guard let type = header.stringValue(member) else { return false }

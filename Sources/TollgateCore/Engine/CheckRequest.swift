@@ -158,7 +158,9 @@ struct SubjectRequest: BitwiseCopyable {
     ) throws(Refusal) {
         flags = body.loadLittle(at: 4, as: UInt16.self)
         guard flags & ~known == 0 else { throw Refusal(.unsupportedField, "unknown flag") }
-        guard max(max(lengths.0, lengths.1), max(lengths.2, lengths.3)) <= WireLimits.identifierBytesMax
+        guard
+            max(max(lengths.0, lengths.1), max(lengths.2, lengths.3))
+                <= WireLimits.identifierBytesMax
         else { throw Refusal(.malformedBody, "an identifier is longer than 128 bytes") }
         var reader = ByteReader(body, at: fixed)
         guard let organization = reader.take(lengths.0), let user = reader.take(lengths.1),

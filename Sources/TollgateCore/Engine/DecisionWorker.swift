@@ -164,7 +164,9 @@ package final class DecisionWorker {
             return decision
         }
         let operation = policy.compiledOperations[decision.operation]
-        if operation.permission >= 0, !principal.pointee.permissions.contains(Int(operation.permission)) {
+        if operation.permission >= 0,
+            !principal.pointee.permissions.contains(Int(operation.permission))
+        {
             decision.reason = .permissionDenied
             return decision
         }
@@ -184,7 +186,8 @@ package final class DecisionWorker {
     /// The address stage, then the tenant stage.
     @inline(__always)
     private func charge(
-        _ principal: UnsafePointer<Principal>, _ operation: CompiledOperation, _ address: AddressKey?,
+        _ principal: UnsafePointer<Principal>, _ operation: CompiledOperation,
+        _ address: AddressKey?,
         _ flags: UInt16, _ binding: PolicyBinding, _ decision: inout Decision
     ) {
         let dryRun = flags & RequestFlags.dryRun != 0

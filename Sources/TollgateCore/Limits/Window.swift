@@ -118,7 +118,8 @@ package enum Window {
     /// `units * left / whole`, rounded up; `left <= whole`.
     private static func proportion(_ units: UInt64, _ left: UInt64, _ whole: UInt64) -> UInt64 {
         let product = units.multipliedFullWidth(by: left)
-        let (quotient, remainder) = whole.dividingFullWidth((min(product.high, whole - 1), product.low))
+        let (quotient, remainder) = whole.dividingFullWidth(
+            (min(product.high, whole - 1), product.low))
         return product.high >= whole ? units : quotient + (remainder == 0 ? 0 : 1)
     }
 
@@ -200,7 +201,8 @@ package enum Window {
     ) -> UInt64 {
         let end = expiry(ofBucket: bucket, shape)
         guard shape.mode == .smooth, count > 0 else { return end }
-        // ceil(count * left / width) <= allowed - others  ⇔  left <= (allowed - others) * width / count
+        // ceil(count * left / width) <= allowed - others
+        // ⇔  left <= (allowed - others) * width / count
         let (high, low) = (allowed - others).multipliedFullWidth(by: shape.bucketNanoseconds)
         guard high < count else { return end - shape.bucketNanoseconds }
         return end - min(count.dividingFullWidth((high, low)).quotient, shape.bucketNanoseconds)
