@@ -29,8 +29,8 @@ struct Daemon {
         guard signals >= 0 else {
             throw StartError("signalfd: \(errorText(-signals))", exitCode: 71)
         }
-        let manager = try ServiceManager(environment)
-        for variable in ServiceManager.variables { unsetenv(variable) }
+        let manager = try InitSystem(environment)
+        for variable in InitSystem.variables { unsetenv(variable) }
         let loaded: LoadedPolicy
         do throws(PolicyErrors) { loaded = try PolicyLoader.load(path: options.config) } catch {
             throw StartError("\(error)", exitCode: 78)
@@ -73,7 +73,7 @@ struct Daemon {
     }
 
     private func start(
-        _ loaded: LoadedPolicy, _ settings: ServerSettings, _ manager: ServiceManager, _ log: Log,
+        _ loaded: LoadedPolicy, _ settings: ServerSettings, _ manager: InitSystem, _ log: Log,
         _ control: Mailroom
     ) throws(StartError) -> Server {
         try raiseDescriptors(settings)

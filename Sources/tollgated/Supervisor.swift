@@ -15,7 +15,7 @@ struct Supervisor {
     private static let defaultGraceMilliseconds: UInt32 = 5_000
 
     let server: Server
-    let manager: ServiceManager
+    let manager: InitSystem
     let signals: Int32
     let control: Mailroom
     let log: Log
@@ -27,7 +27,7 @@ struct Supervisor {
     private var wasSignalled = false
 
     init(
-        server: Server, settings: ServerSettings, manager: ServiceManager, signals: Int32,
+        server: Server, settings: ServerSettings, manager: InitSystem, signals: Int32,
         control: Mailroom, log: Log
     ) {
         self.server = server

@@ -22,7 +22,7 @@ PLANTED = [
     (rules.imports, {"Sources/Other/A.swift": ""}, "no module Other"),
     (rules.sizes, {CORE: "\n" * 401}, "401 lines"),
     (rules.sizes, {"Deploy/run": "#" * 101}, "101 columns"),
-    (rules.sizes, {"Tests/ATests/A.swift": "a(" + "b" * 100 + ", \"c\")\n"}, "106 columns"),
+    (rules.sizes, {"Tests/ATests/A.swift": "a(" + "b" * 100 + ", \"c\")\n"}, "108 columns"),
     (rules.sizes, {CORE: "    \"" + "a" * 100 + "\"\n"}, "106 columns"),
     (rules.sizes, {CORE: "func f() {\n" + "a()\n" * 60 + "}\n"}, "f has 62 lines"),
     (rules.sizes, {"Sources/A.c": "int f(int a) {\n" + "a++;\n" * 60 + "}\n"}, "f has 62 lines"),

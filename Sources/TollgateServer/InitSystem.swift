@@ -1,9 +1,9 @@
 import CLinux
 import Glibc
 
-/// What the service manager says and hears: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3),
-/// by hand, for their protocol is a few lines.
-package struct ServiceManager: Sendable {
+/// What systemd, where it started the daemon, says and hears: sd_notify(3), sd_listen_fds(3),
+/// sd_watchdog_enabled(3), by hand, for their protocol is a few lines.
+package struct InitSystem: Sendable {
     /// The variables that speak to this process alone; not for what it might start.
     package static let variables = [
         "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS",
