@@ -48,9 +48,13 @@ public struct CheckDecision: Sendable, Equatable {
     public var isAllowed: Bool
     /// The number of the reason; a later daemon may give one that is not known here: a denial.
     public var reasonCode: UInt16
+    /// `nil` when the daemon has one that this client does not know: a denial all the same.
     public var reason: Reason? { Reason(rawValue: reasonCode) }
+    /// Nothing was charged: it was asked not to be.
     public var isDryRun: Bool
+    /// The organization is the user's own: pass it on in CONSUME and USAGE.
     public var isPersonal: Bool
+    /// CONSUME took a limit past its end.
     public var isOverage: Bool
     /// `nil` when not given; `WireLimits.retryNever` when no wait helps.
     public var retryAfterMilliseconds: UInt32?

@@ -84,7 +84,9 @@ struct Evaluation {
             } else {
                 let fraction = Double(step.limit &- sum) * step.inverseLimit
                 if step.isQuota {
-                    if fraction < quotaFraction, !quotaRefused { (quotaStep, quotaFraction) = (index, fraction) }
+                    if fraction < quotaFraction, !quotaRefused {
+                        (quotaStep, quotaFraction) = (index, fraction)
+                    }
                 } else if fraction < rateFraction, !rateRefused {
                     (rateStep, rateFraction) = (index, fraction)
                 }
