@@ -231,7 +231,7 @@ import TollgateWire
             }
         }
         defer { daemon.stop() }
-        let client = BlockingClient(path: daemon.path, timeoutMilliseconds: 60_000)
+        let client = BlockingClient(path: daemon.path, timeoutMilliseconds: 20_000)
         let question = CheckQuestion(
             token: String(repeating: "t", count: 8_000), operation: .name("chat"))
         let results = client.checkAll(Array(repeating: question, count: 256))

@@ -115,6 +115,12 @@ final class FakePeer: Sendable {
         }
     }
 
+    /// Whether more comes within that time.
+    func hasMore(milliseconds: Int32) -> Bool {
+        var polled = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return !buffer.isEmpty || poll(&polled, 1, milliseconds) > 0
+    }
+
     /// Closes for both; the script's next read ends.
     func end() { shutdown(descriptor, Int32(SHUT_RDWR)) }
 

@@ -66,8 +66,10 @@ import TollgateWire
             while let request = peer.request() {
                 held.append(request)
                 most.max(held.count, ordering: .relaxed)
-                // A full house, or the last ones: answered from the back.
-                guard held.count == 256 || request.id == 1_000 else { continue }
+                // A full house that nobody joins, or the last ones: answered from the back.
+                if held.count < 256 ? request.id < 1_000 : peer.hasMore(milliseconds: 30) {
+                    continue
+                }
                 for request in held.reversed() { peer.answer(request, Self.decision(request)) }
                 held = []
             }

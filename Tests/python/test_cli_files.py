@@ -98,6 +98,24 @@ def test_a_minted_token_is_what_the_policy_takes(cli):
     assert "no plan no_tier" in warned.stderr and warned.stdout.count(".") == 2
 
 
+def test_a_key_of_one_organization_signs_for_no_other(cli):
+    policy = cli.daemon.policy
+    key = "{id: acme-1, algorithm: HS256, file: acme.key, organization: acme}"
+    text = policy.read_text()
+    policy.write_text(text.replace("keys: [", f"keys: [{key}, "))
+    secret = cli.daemon.directory / "acme.key"
+    secret.write_bytes(base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"="))
+    secret.chmod(0o600)
+    cli("reload")
+    mint = ("token", "mint", "--user", "ada", "--plan", "pro_tier")
+    for organization, kid in (("acme", "acme-1"), ("other", "main-1")):
+        minted = cli.json(*mint, "--organization", organization)
+        assert minted["kid"] == kid
+        decision = cli.json("check", "-o", "models", env={"TOLLGATE_TOKEN": minted["token"]})
+        assert decision["organization"] == organization
+    assert "for organization acme" in cli.error(*mint, "--kid", "acme-1", code=CONFIGURATION)
+
+
 def test_a_key_file_mints_without_a_policy(cli, tmp_path):
     key = tmp_path / "k"
     key.write_bytes(base64.urlsafe_b64encode(cli.daemon.secret).rstrip(b"="))
