@@ -9,8 +9,8 @@ extension DecisionWorker {
 
     /// Adds an entry for every step, under the shard's lock. All entries of a plan and of the
     /// addresses fit (`PolicyLimits`). With `isRecorded` the units are among those used already.
-    func add(_ program: StepRange, _ evaluation: Evaluation, isRecorded: Bool = false) {
-        let policy = evaluation.binding.policy
+    func add(_ program: StepRange, _ evaluation: inout Evaluation, isRecorded: Bool = false) {
+        guard let policy = binding?.policy else { return }
         for index in Int(program.start)..<Int(program.end) {
             let step = policy.steps[index]
             let info = policy.limits[Int(step.limitIndex)]
@@ -32,7 +32,7 @@ extension DecisionWorker {
             explanation.storeLittle(step.limit, at: at + 24)
             explanation.storeLittle(step.limit > used ? step.limit - used : 0, at: at + 32)
             explanation.storeLittle(evaluation.reset(step), at: at + 40)
-            explanation.storeLittle(evaluation.lengthMilliseconds(step), at: at + 48)
+            explanation.storeLittle(evaluation.lengthMilliseconds(step, policy), at: at + 48)
             info.name.withUnsafeBytes { explanation.copy($0, to: at + BodyBytes.limitEntry) }
             info.meter.withUnsafeBytes {
                 explanation.copy($0, to: at + BodyBytes.limitEntry + info.name.count)

@@ -66,7 +66,7 @@ extension DecisionWorker {
             evaluation.charge(program)
         }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
-        if explain { add(program, evaluation) }
+        if explain { add(program, &evaluation) }
     }
 
     /// Looks at every limit of the organization and the user, then charges all of them or none.
@@ -109,7 +109,7 @@ extension DecisionWorker {
             evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused))
         decision.quota = evaluation.state(
             evaluation.quotaStep, isRefused: evaluation.quotaRefused)
-        if explain { add(program, evaluation) }
+        if explain { add(program, &evaluation) }
     }
 
     /// The rows of a principal; `nil` at a ceiling, or when memory is short. Without `create`,

@@ -79,7 +79,7 @@ extension DecisionWorker {
         if !dryRun { evaluation.charge(program) }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
         decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
-        if explain { add(program, evaluation, isRecorded: !dryRun) }
+        if explain { add(program, &evaluation, isRecorded: !dryRun) }
     }
 
     private func principal(_ request: SubjectRequest, plan: Int) -> Principal {
@@ -130,14 +130,14 @@ extension DecisionWorker {
                     $0, nil, in: &shard.table.pointee, create: false, binding)
             })
         else { return principal.plan }
-        let evaluation = Evaluation(
+        var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared)
         let all = binding.policy.compiledPlans[principal.plan].all
         for index in Int(all.start)..<Int(all.end) {
             let scope = binding.policy.steps[index].scope
             guard scope != .user || principal.user.count > 0 else { continue }
-            add(StepRange(start: Int32(index), end: Int32(index + 1)), evaluation)
+            add(StepRange(start: Int32(index), end: Int32(index + 1)), &evaluation)
         }
         return principal.plan
     }

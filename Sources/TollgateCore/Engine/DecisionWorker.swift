@@ -21,6 +21,8 @@ package final class DecisionWorker {
     /// Meters that the request names: index and units, as far as `meterCount`.
     let meters: UnsafeMutablePointer<RequestedMeter>
     var meterCount = 0
+    /// What the CHECK at hand comes to.
+    private let decision: UnsafeMutablePointer<Decision>
     let explanation: UnsafeMutableRawBufferPointer
     var explanationBytes = 0
     /// Set by `beginTurn`, which comes before any request.
@@ -47,6 +49,8 @@ package final class DecisionWorker {
         meters.initialize(
             repeating: RequestedMeter(meter: 0, units: 0), count: WireLimits.metersMax)
         explanation = .allocate(byteCount: Self.replyBytesMax, alignment: 8)
+        decision = .allocate(capacity: 1)
+        decision.initialize(to: Decision())
         scratch = .allocate(capacity: 1)
         let nobody = UnsafeRawBufferPointer(start: nil, count: 0)
         scratch.initialize(
@@ -60,6 +64,7 @@ package final class DecisionWorker {
         meters.deallocate()
         explanation.deallocate()
         scratch.deallocate()
+        decision.deallocate()
     }
 
     /// Sets the moment and the policy that all requests up to the next call are decided by.
@@ -92,31 +97,31 @@ package final class DecisionWorker {
         _ binding: PolicyBinding
     ) -> Outcome {
         explanationBytes = 0
+        // In place throughout: copying it cost as much as verifying its token's digest.
+        decision.pointee = Decision()
         do {
             let request = try CheckRequest(decoding: body)
-            let decision = try decide(request, body, binding)
-            counters.add(decision.reason)
-            let shown = conceal(decision, binding.policy)
-            return Outcome(
-                status: .ok,
-                bytes: shown.write(
-                    to: reply, binding.policy,
-                    explanation: UnsafeRawBufferPointer(
-                        rebasing: explanation[..<explanationBytes])))
+            try decide(request, body, binding, &decision.pointee)
         } catch {
             return Self.refuse(error, into: reply)
         }
+        counters.add(decision.pointee.reason)
+        conceal(&decision.pointee, binding.policy)
+        return Outcome(
+            status: .ok,
+            bytes: decision.pointee.write(
+                to: reply, binding.policy,
+                explanation: UnsafeRawBufferPointer(rebasing: explanation[..<explanationBytes])))
     }
 
     /// Every refused credential looks alike, unless the policy says otherwise.
-    private func conceal(_ decision: Decision, _ policy: PolicyImage) -> Decision {
+    @inline(__always)
+    private func conceal(_ decision: inout Decision, _ policy: PolicyImage) {
         let number = decision.reason.rawValue
         guard number >= Reason.credentialMalformed.rawValue,
             number <= Reason.credentialKindUnsupported.rawValue, !policy.revealsCredentialFailures
-        else { return decision }
-        var shown = decision
-        shown.reason = .credentialInvalid
-        return shown
+        else { return }
+        decision.reason = .credentialInvalid
     }
 
     /// Writes a status' detail.
@@ -131,12 +136,13 @@ package final class DecisionWorker {
     }
 
     /// The order of checks is that of the reasons' numbers: Protocol.md, "Reasons".
+    @inline(__always)
     private func decide(
-        _ request: CheckRequest, _ body: UnsafeRawBufferPointer, _ binding: PolicyBinding
-    ) throws(Refusal) -> Decision {
+        _ request: CheckRequest, _ body: UnsafeRawBufferPointer, _ binding: PolicyBinding,
+        _ decision: inout Decision
+    ) throws(Refusal) {
         let policy = binding.policy
         try readMeters(body, at: request.metersOffset, count: request.meterCount, policy)
-        var decision = Decision()
         if request.flags & RequestFlags.dryRun != 0 { decision.flags = DecisionFlags.dryRun }
         switch match(request, policy) {
         case .operation(let index):
@@ -144,34 +150,32 @@ package final class DecisionWorker {
             try setUnits(policy.compiledOperations[index], policy)
         case .notCanonical:
             decision.reason = .pathNotCanonical
-            return decision
+            return
         case .none: break
         }
         let address = AddressKey(request, engine.hash)
-        guard let principal = authenticate(request, address, binding, &decision) else {
-            return decision
-        }
+        guard let principal = authenticate(request, address, binding, &decision) else { return }
         decision.user = principal.pointee.user
         decision.organization = principal.pointee.organization
         if principal.pointee.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
         decision.plan = principal.pointee.plan
         guard decision.plan >= 0 else {
             decision.reason = .planUnknown
-            return decision
+            return
         }
         guard decision.operation >= 0 else {
             decision.reason = .operationUnknown
-            return decision
+            return
         }
         let operation = policy.compiledOperations[decision.operation]
-        if operation.permission >= 0,
-            !principal.pointee.permissions.contains(Int(operation.permission))
-        {
+        guard
+            operation.permission < 0
+                || principal.pointee.permissions.contains(Int(operation.permission))
+        else {
             decision.reason = .permissionDenied
-            return decision
+            return
         }
         charge(principal, operation, address, request.flags, binding, &decision)
-        return decision
     }
 
     @inline(__always)

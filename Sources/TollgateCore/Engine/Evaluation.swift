@@ -10,10 +10,13 @@ struct RowView: BitwiseCopyable {
 }
 
 /// Evaluates the steps of one stage under its shard's lock: looks at every limit, and then, when
-/// all admit, charges every limit. Made per request on the stack.
+/// all admit, charges every limit. Made per request on the stack. All its functions are mutating,
+/// also those that change nothing of it: the compiler copies the whole before a call of another.
 struct Evaluation {
-    /// The worker keeps it alive for as long as any evaluation.
-    unowned(unsafe) let binding: PolicyBinding
+    // Of the worker's binding and its policy, which outlive any evaluation; no reference is counted.
+    private let steps: UnsafeMutableBufferPointer<ChargeStep>
+    private let turnShapes: UnsafeMutablePointer<PolicyBinding.TurnShape>
+    private let intervals: UnsafeMutablePointer<PeriodInterval>
     let units: UnsafeMutablePointer<UInt64>
     let now: Moment
     let turn: UInt64
@@ -37,7 +40,9 @@ struct Evaluation {
         _ binding: PolicyBinding, units: UnsafeMutablePointer<UInt64>, now: Moment, turn: UInt64,
         period: WallTime, user: RowView, shared: RowView
     ) {
-        self.binding = binding
+        steps = binding.policy.steps
+        turnShapes = binding.turnShapes
+        intervals = binding.intervals
         self.units = units
         self.now = now
         self.turn = turn
@@ -53,16 +58,17 @@ struct Evaluation {
 
     /// Units used now, the window advanced or the period rolled.
     @inline(__always)
-    func used(_ step: ChargeStep) -> UInt64 {
+    mutating func used(_ step: ChargeStep) -> UInt64 {
         let view = view(step)
         guard let row = view.row, let offsets = view.offsets else { return 0 }
         let place = offsets[Int(step.slot)]
         if step.isQuota {
             let cell = row.quota(Int(place.head))
-            cell.pointee.roll(to: binding.intervals[Int(step.form)])
+            cell.pointee.roll(to: intervals[Int(step.form)])
             return cell.pointee.used
         }
-        let shape = binding.turnShape(Int(step.form), turn: turn, now: now.boot)
+        let shape = PolicyBinding.at(
+            turn, now.boot, turnShapes + Int(step.form))
         let head = row.head(Int(place.head))
         let ring = row.counters + Int(place.ring)
         Window.advance(head, ring, shape.shape, index: shape.index)
@@ -72,7 +78,6 @@ struct Evaluation {
     /// Looks at every step. Charges nothing.
     @inline(__always)
     mutating func look(_ range: StepRange) {
-        let steps = binding.policy.steps
         var index = Int(range.start)
         while index < Int(range.end) {
             let step = steps[index]
@@ -108,7 +113,7 @@ struct Evaluation {
         }
     }
 
-    private func retryMilliseconds(_ step: ChargeStep, _ wanted: UInt64) -> UInt32 {
+    private mutating func retryMilliseconds(_ step: ChargeStep, _ wanted: UInt64) -> UInt32 {
         guard wanted <= step.limit else { return WireLimits.retryNever }
         if step.isQuota {
             return UInt32(clamping: min(periodLeft(step), UInt64(WireLimits.retryNever - 1)))
@@ -118,13 +123,13 @@ struct Evaluation {
         let place = offsets[Int(step.slot)]
         return Window.retryMilliseconds(
             row.head(Int(place.head)), row.counters + Int(place.ring),
-            binding.turnShapes[Int(step.form)].shape, now: now.boot, units: wanted,
+            turnShapes[Int(step.form)].shape, now: now.boot, units: wanted,
             limit: step.limit)
     }
 
     /// Milliseconds until the quota's period ends.
-    private func periodLeft(_ step: ChargeStep) -> UInt64 {
-        let end = binding.intervals[Int(step.form)].end
+    private mutating func periodLeft(_ step: ChargeStep) -> UInt64 {
+        let end = intervals[Int(step.form)].end
         guard end < Int64.max / 1_000 else { return WireLimits.resetNever }
         return UInt64(max(0, end &* 1_000 &- period.milliseconds))
     }
@@ -132,8 +137,7 @@ struct Evaluation {
     /// Charges every step, after `look` found that all admit (or, for CONSUME, whatever it
     /// found). Nothing wraps: windows and quotas saturate.
     @inline(__always)
-    func charge(_ range: StepRange) {
-        let steps = binding.policy.steps
+    mutating func charge(_ range: StepRange) {
         var index = Int(range.start)
         while index < Int(range.end) {
             let step = steps[index]
@@ -148,7 +152,7 @@ struct Evaluation {
                 cell.pointee.used = overflow ? .max : sum
                 continue
             }
-            let shape = binding.turnShapes[Int(step.form)]
+            let shape = turnShapes[Int(step.form)]
             let head = row.head(Int(place.head))
             let ring = row.counters + Int(place.ring)
             if head.pointee.newest == shape.index {
@@ -162,9 +166,9 @@ struct Evaluation {
 
     /// What a reply says of a step's limit, after the charge if there was one.
     @inline(__always)
-    func state(_ index: Int, isRefused: Bool) -> LimitState {
+    mutating func state(_ index: Int, isRefused: Bool) -> LimitState {
         guard index >= 0 else { return LimitState() }
-        let step = binding.policy.steps[index]
+        let step = steps[index]
         let used = used(step)
         let remaining = step.limit > used ? step.limit &- used : 0
         return LimitState(
@@ -173,22 +177,22 @@ struct Evaluation {
             isRefused: isRefused)
     }
 
-    func reset(_ step: ChargeStep) -> UInt64 {
+    mutating func reset(_ step: ChargeStep) -> UInt64 {
         if step.isQuota { return periodLeft(step) }
         let view = view(step)
         guard let row = view.row, let offsets = view.offsets else { return 0 }
         let place = offsets[Int(step.slot)]
         return Window.resetMilliseconds(
             row.head(Int(place.head)), row.counters + Int(place.ring),
-            binding.turnShapes[Int(step.form)].shape, now: now.boot)
+            turnShapes[Int(step.form)].shape, now: now.boot)
     }
 
     /// Milliseconds that the window or the period lasts.
-    func lengthMilliseconds(_ step: ChargeStep) -> UInt64 {
+    mutating func lengthMilliseconds(_ step: ChargeStep, _ policy: PolicyImage) -> UInt64 {
         guard step.isQuota else {
-            return binding.policy.limits[Int(step.limitIndex)].windowMilliseconds
+            return policy.limits[Int(step.limitIndex)].windowMilliseconds
         }
-        let interval = binding.intervals[Int(step.form)]
+        let interval = intervals[Int(step.form)]
         let (seconds, overflow) = interval.end.subtractingReportingOverflow(interval.start)
         guard !overflow, seconds >= 0, seconds < Int64.max / 1_000 else { return .max }
         return UInt64(seconds) * 1_000

@@ -71,8 +71,9 @@ final class PolicyBinding {
 
     /// The shape with its newest sub-bucket, computed once per turn.
     @inline(__always)
-    func turnShape(_ index: Int, turn: UInt64, now: BootTime) -> TurnShape {
-        let shape = turnShapes + index
+    static func at(
+        _ turn: UInt64, _ now: BootTime, _ shape: UnsafeMutablePointer<TurnShape>
+    ) -> TurnShape {
         if shape.pointee.turn != turn {
             shape.pointee.turn = turn
             shape.pointee.index = now.nanoseconds / shape.pointee.shape.bucketNanoseconds
