@@ -1,6 +1,7 @@
 """A real daemon for every test that asks for one, in a directory of its own."""
 
 import base64
+import json
 import os
 import pathlib
 import shutil
@@ -43,26 +44,37 @@ issuers:
 
 
 class Daemon:
-    """tollgated as it is built, its sockets and its key."""
+    """tollgated as it is built, its sockets and its key.
 
-    def __init__(self) -> None:
+    `settings` is the policy's daemon block; `prefix` is a command that runs the daemon."""
+
+    def __init__(self, *, settings=None, policy=POLICY, threads=2, environment=None,
+                 prefix=()) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tg", dir="/tmp"))
         self.secret = os.urandom(32)
         self.policy = self.directory / "policy.yaml"
-        self.policy.write_text(POLICY)
+        # JSON is YAML.
+        block = f"daemon: {json.dumps(settings)}\n" if settings else ""
+        self.policy.write_text(policy + block)
         key = self.directory / "main.key"
         key.write_bytes(base64.urlsafe_b64encode(self.secret).rstrip(b"="))
         key.chmod(0o600)
         self.data = str(self.directory / "d.sock")
         self.admin = str(self.directory / "a.sock")
+        self.threads, self.prefix, self.pass_fds = threads, list(prefix), []
+        self.environment = dict(os.environ) | (environment or {})
         self.process = self.start()
 
-    def start(self) -> "subprocess.Popen[bytes]":
+    def command(self) -> "list[str]":
         binary = os.environ.get("TOLLGATED", str(ROOT / ".build/debug/tollgated"))
+        return self.prefix + [
+            binary, "-c", str(self.policy), "--data-socket", self.data, "--admin-socket",
+            self.admin, "--threads", str(self.threads)]
+
+    def start(self) -> "subprocess.Popen[bytes]":
         self.log = open(self.directory / "log", "ab")
         self.process = subprocess.Popen(
-            [binary, "-c", str(self.policy), "--data-socket", self.data, "--admin-socket",
-             self.admin, "--threads", "2"], stderr=self.log)
+            self.command(), stderr=self.log, env=self.environment, pass_fds=self.pass_fds)
         deadline = time.monotonic() + 20
         while True:
             try:
@@ -70,9 +82,18 @@ class Daemon:
                     client.ping()
                 return self.process
             except TollgateError:
-                assert self.process.poll() is None, (self.directory / "log").read_text()
+                assert self.process.poll() is None, self.logged()
                 assert time.monotonic() < deadline, "the daemon did not start"
                 time.sleep(0.02)
+
+    def logged(self) -> str:
+        return (self.directory / "log").read_text()
+
+    def wait_for_log(self, words: str, count: int = 1) -> None:
+        deadline = time.monotonic() + 20
+        while self.logged().count(words) < count:
+            assert time.monotonic() < deadline, f"{words!r} not logged: {self.logged()}"
+            time.sleep(0.02)
 
     def resident_kib(self) -> int:
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
@@ -95,6 +116,23 @@ class Daemon:
 def daemon():
     made = Daemon()
     yield made
-    assert made.process.poll() is None, "the daemon died: " + (made.directory / "log").read_text()
+    assert made.process.poll() is None, "the daemon died: " + made.logged()
     assert made.stop() == 0
     made.remove()
+
+
+@pytest.fixture
+def start_daemon():
+    """Starts daemons as asked; each that the test has not stopped must end well."""
+    made: "list[Daemon]" = []
+
+    def start(**options) -> Daemon:
+        made.append(Daemon(**options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.process.returncode is None:
+            assert one.process.poll() is None, "the daemon died: " + one.logged()
+            assert one.stop() == 0
+        one.remove()
