@@ -26,6 +26,15 @@ int tg_peer_credentials(int fd, tg_peer *peer) {
     return 0;
 }
 
+int tg_peer_in_group(int fd, uint32_t group) {
+    gid_t groups[256];
+    socklen_t size = sizeof groups;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) != 0) return 0;
+    for (size_t i = 0; i < size / sizeof groups[0]; i++)
+        if (groups[i] == group) return 1;
+    return 0;
+}
+
 uint64_t tg_boottime(void) {
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);

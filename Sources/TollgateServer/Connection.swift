@@ -32,6 +32,9 @@ struct Connection: BitwiseCopyable {
     /// Boottime of the last progress of a write that is waiting.
     var writeSince: UInt64 = 0
 
+    /// What it costs in buffers; `pendingStart` bytes of what was kept are written already.
+    var bufferedBytes: Int { heldBytes &+ pendingStart &+ pendingBytes }
+
     /// Replaces what is held by a copy of `bytes`.
     mutating func hold(_ bytes: UnsafeRawBufferPointer) {
         let old = held

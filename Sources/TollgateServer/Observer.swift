@@ -35,6 +35,9 @@ package struct Observer {
             "connections closed at a deadline: a frame was not whole in time, or replies were not"
                 + " read")
         watch(
+            "tollgate_buffer_closes_total", .warning,
+            "connections closed: they hold too much, sending without reading or within frames")
+        watch(
             "tollgate_capacity_refusals_total", .error,
             "requests refused because a table is at its ceiling; raise organizations_max or"
                 + " users_max")

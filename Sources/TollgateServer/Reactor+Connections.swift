@@ -15,11 +15,11 @@ extension Reactor {
             let listener = listeners[isAdmin ? 1 : 0]
             let made = tg_accept(listener.descriptor)
             if made == -EINTR || made == -ECONNABORTED { continue }
-            if made == -EMFILE || made == -ENFILE { return outOfDescriptors(isAdmin) }
-            guard made >= 0 else { return }
+            if made == -EAGAIN { return }
+            guard made >= 0 else { return cannotAccept(isAdmin) }
             var peer = tg_peer()
             let known = tg_peer_credentials(made, &peer) == 0
-            guard known, shared.admit(uid: peer.uid) else {
+            guard known, shared.admit(uid: peer.uid, isAdmin: isAdmin) else {
                 refuse(made)
                 continue
             }
@@ -28,7 +28,7 @@ extension Reactor {
             connection.pointee.descriptor = made
             connection.pointee.uid = peer.uid
             connection.pointee.isAdmin = isAdmin
-            connection.pointee.mayAdminister = isAdmin && (peer.uid == 0 || peer.uid == geteuid())
+            connection.pointee.mayAdminister = isAdmin && shared.mayAdminister(made, peer)
             let added = tg_epoll_set(epoll, 1, made, EPOLLIN.rawValue, registration(slot))
             ReactorCounters.add(counters.accepted)
             if added != 0 { closeConnection(slot) }
@@ -49,8 +49,9 @@ extension Reactor {
         let connection = connections + slot
         guard connection.pointee.descriptor >= 0 else { return }
         close(connection.pointee.descriptor)
+        bufferedBytes &-= connection.pointee.bufferedBytes
         connection.pointee.releaseBuffers()
-        shared.leave(uid: connection.pointee.uid)
+        shared.leave(uid: connection.pointee.uid, isAdmin: connection.pointee.isAdmin)
         let generation = connection.pointee.generation &+ 1
         connection.pointee = Connection()
         connection.pointee.generation = generation == 0 ? 1 : generation
@@ -71,9 +72,9 @@ extension Reactor {
         close(descriptor)
     }
 
-    /// No descriptor is left: gives up the spare one to turn one peer away, and listens again
-    /// after the next tick, so that a full table costs no processor time.
-    private func outOfDescriptors(_ isAdmin: Bool) {
+    /// No descriptor is left, or no memory: gives up the spare descriptor to turn one peer away,
+    /// and listens again after the next tick, so that a full table costs no processor time.
+    private func cannotAccept(_ isAdmin: Bool) {
         if reserve >= 0 {
             close(reserve)
             let made = tg_accept(listeners[isAdmin ? 1 : 0].descriptor)

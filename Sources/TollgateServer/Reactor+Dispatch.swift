@@ -105,7 +105,7 @@ extension Reactor {
         guard connections[slot].mayAdminister else {
             return refuse(
                 header, .forbidden,
-                "only on the admin socket, and only for root or the daemon's own user")
+                "only on the admin socket, for root, the daemon's own user or the socket's group")
         }
         let needed = header.opcode == Opcode.shutdown.rawValue ? 4 : 0
         guard body.count == needed else {

@@ -20,9 +20,11 @@ extension Reactor {
         return UnsafeRawBufferPointer(start: place, count: got)
     }
 
-    /// Reads as much as is there, and answers every whole frame of it.
+    /// Reads as much as is there, and answers every whole frame of it. The bytes that were read:
+    /// fewer than `readBytesMax` when there were no more.
     @inline(__always)
-    func readAndAnswer(_ slot: Int) {
+    @discardableResult
+    func readAndAnswer(_ slot: Int) -> Int {
         let connection = connections + slot
         let held = connection.pointee.heldBytes
         if held > 0, let bytes = connection.pointee.held {
@@ -30,12 +32,13 @@ extension Reactor {
         }
         let got = tg_read(connection.pointee.descriptor, input + held, Self.readBytesMax)
         if got <= 0 {
-            if got == -Int(EAGAIN) || got == -Int(EINTR) { return }
-            return closeConnection(slot)
+            if got != -Int(EAGAIN), got != -Int(EINTR) { closeConnection(slot) }
+            return 0
         }
         counters.bytesIn.store(
             counters.bytesIn.load(ordering: .relaxed) &+ UInt64(got), ordering: .relaxed)
         answer(slot, UnsafeRawBufferPointer(start: input, count: held &+ got))
+        return got
     }
 
     /// Answers the whole frames at the front of `bytes`, holds the rest, writes the replies.
@@ -131,6 +134,11 @@ extension Reactor {
         let rest = bytes.count &- offset
         if rest == 0 && connection.pointee.heldBytes == 0 { return }
         if connection.pointee.isClosing { return }
+        guard makeRoom(rest &- connection.pointee.heldBytes) else {
+            // What was answered is written; the rest of it would not fit.
+            connection.pointee.isClosing = true
+            return
+        }
         connection.pointee.hold(bytes.slice(at: offset, length: rest))
         let isWhole = rest > 0 && wholeFrameWaits(connection.pointee)
         // The clock runs from the first byte of the frame that is not whole.
@@ -144,6 +152,17 @@ extension Reactor {
             connection.pointee.isQueued = true
             queue.append(registration(slot))
         }
+    }
+
+    /// Counts bytes that a connection is to hold; false where they are too many, and then nobody
+    /// who needs more is kept: it sends without reading, or stops within frames.
+    func makeRoom(_ bytes: Int) -> Bool {
+        if bytes > 0, bufferedBytes &+ bytes > bufferBytesMax {
+            ReactorCounters.add(counters.bufferCloses)
+            return false
+        }
+        bufferedBytes &+= bytes
+        return true
     }
 
     private func wholeFrameWaits(_ connection: Connection) -> Bool {

@@ -35,7 +35,6 @@ extension Reactor {
 
     func beginDrain() {
         draining = true
-        drainEnd = now &+ shared.settings.drainNanoseconds
         for listener in listeners where !listener.isPaused {
             _ = tg_epoll_set(epoll, 2, listener.descriptor, 0, 0)
         }
@@ -47,12 +46,12 @@ extension Reactor {
         for slot in 0..<slotsUsed where connections[slot].descriptor >= 0 {
             if connections[slot].isWriting || connections[slot].isQueued { continue }
             let generation = connections[slot].generation
-            readAndAnswer(slot)
+            let isEmpty = readAndAnswer(slot) < Self.readBytesMax
             let connection = connections[slot]
             guard connection.generation == generation, connection.descriptor >= 0 else { continue }
-            if !connection.isWriting, !connection.isQueued { closeConnection(slot) }
+            if isEmpty, !connection.isWriting, !connection.isQueued { closeConnection(slot) }
         }
-        if now > drainEnd {
+        if now >= shared.drainEnd.load(ordering: .relaxed) {
             for slot in 0..<slotsUsed { closeConnection(slot) }
         }
         return openCount == 0

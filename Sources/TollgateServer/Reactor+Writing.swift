@@ -23,6 +23,7 @@ extension Reactor {
         }
         let from = replies.lowerBound + max(0, sent)
         let rest = UnsafeRawBufferPointer(rebasing: output[from..<replies.upperBound])
+        guard makeRoom(rest.count) else { return closeConnection(slot) }
         connection.pointee.keepPending(rest, now: now)
         _ = tg_epoll_set(
             epoll, 3, connection.pointee.descriptor, EPOLLOUT.rawValue, registration(slot))
@@ -43,6 +44,8 @@ extension Reactor {
         if connection.pointee.isClosing { return closeConnection(slot) }
         pending.deallocate()
         connection.pointee.pending = nil
+        bufferedBytes &-= connection.pointee.pendingStart
+        connection.pointee.pendingStart = 0
         _ = tg_epoll_set(
             epoll, 3, connection.pointee.descriptor, EPOLLIN.rawValue, registration(slot))
         answerHeld(slot)
@@ -61,7 +64,9 @@ extension Reactor {
                 let waiting = UnsafeRawBufferPointer(
                     start: pending + connection.pointee.pendingStart,
                     count: connection.pointee.pendingBytes)
-                guard waiting.count + frame.count <= output.count else { return }
+                guard waiting.count + frame.count <= output.count,
+                    makeRoom(frame.count &- connection.pointee.pendingStart)
+                else { return closeConnection(slot) }
                 output.copy(waiting, to: 0)
                 output.copy(frame, to: waiting.count)
                 let all = UnsafeRawBufferPointer(rebasing: output[..<(waiting.count + frame.count)])

@@ -60,7 +60,9 @@ final class Reactor {
     var listeners: [(descriptor: Int32, id: UInt64, isPaused: Bool)]
     var reserve: Int32 = -1
     var draining = false
-    var drainEnd: UInt64 = 0
+    /// Bytes that connections hold, of requests and of replies; at most `bufferBytesMax`.
+    var bufferedBytes = 0
+    let bufferBytesMax: Int
 
     init(
         index: Int, shared: SharedState, data: Listener, admin: Listener,
@@ -72,7 +74,8 @@ final class Reactor {
         self.mailbox = mailbox
         worker = decisions
         policy = shared.policy
-        capacity = shared.settings.connectionsMax + 1
+        capacity = shared.settings.connectionsMax + SharedState.adminConnectionsMax
+        bufferBytesMax = shared.settings.bufferBytesMax / max(1, shared.settings.threads)
         connections = .allocate(capacity: capacity)
         input = .allocate(byteCount: Self.readBytesMax * 2, alignment: 64)
         output = .allocate(byteCount: Self.outBytesMax, alignment: 64)

@@ -9,6 +9,7 @@ final class ReactorCounters: Sendable {
     let bytesIn = Atomic<UInt64>(0)
     let bytesOut = Atomic<UInt64>(0)
     let deadlineCloses = Atomic<UInt64>(0)
+    let bufferCloses = Atomic<UInt64>(0)
     let turns = Atomic<UInt64>(0)
     // Set once; the atomics behind it are made for sharing. By status.
     nonisolated(unsafe) let statuses: UnsafeMutablePointer<Atomic<UInt64>>

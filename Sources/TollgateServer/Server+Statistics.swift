@@ -28,6 +28,7 @@ extension Server {
         add("tollgate_connections_accepted_total", sum { $0.accepted.load(ordering: .relaxed) })
         add("tollgate_connections_refused_total", sum { $0.refused.load(ordering: .relaxed) })
         add("tollgate_deadline_closes_total", sum { $0.deadlineCloses.load(ordering: .relaxed) })
+        add("tollgate_buffer_closes_total", sum { $0.bufferCloses.load(ordering: .relaxed) })
         let open = counters.reduce(0) { $0 + $1.open.load(ordering: .relaxed) }
         add("tollgate_connections", UInt64(max(0, open)), gauge: true)
         let gauges = shared.engine.gauges

@@ -24,7 +24,9 @@ package struct ServerSettings: Sendable {
     package var headerDeadlineNanoseconds: UInt64 = 2_000_000_000
     package var frameDeadlineNanoseconds: UInt64 = 5_000_000_000
     /// A peer for whom replies wait must read some of them within this time.
-    package var writeDeadlineNanoseconds: UInt64 = 30_000_000_000
+    package var writeDeadlineNanoseconds: UInt64 = 10_000_000_000
+    /// Of requests and replies that wait, over all connections.
+    package var bufferBytesMax = 128 << 20
     /// How long a drain may take.
     package var drainNanoseconds: UInt64 = 5_000_000_000
 

@@ -1,10 +1,13 @@
 import CLinux
+import Glibc
 import Synchronization
 import TollgateCore
 
 /// What all threads of a server share: the policy in force, the engine, ceilings, and whether it
 /// is draining.
 package final class SharedState: Sendable {
+    /// On the admin socket beyond `connectionsMax`, so that a flood does not lock operators out.
+    static let adminConnectionsMax = 32
     let settings: ServerSettings
     package let engine: Engine
     let startedAt: UInt64
@@ -58,12 +61,21 @@ package final class SharedState: Sendable {
         isDraining.store(true, ordering: .releasing)
     }
 
+    /// Root, the daemon's own user, and the members of the group that the admin socket is given to.
+    func mayAdminister(_ descriptor: Int32, _ peer: tg_peer) -> Bool {
+        if peer.uid == 0 || peer.uid == geteuid() { return true }
+        guard let group = settings.admin.group else { return false }
+        return peer.gid == group || tg_peer_in_group(descriptor, group) == 1
+    }
+
     /// Takes a place for a connection; false at a ceiling.
-    func admit(uid: UInt32) -> Bool {
-        if connections.wrappingAdd(1, ordering: .relaxed).newValue > settings.connectionsMax {
+    func admit(uid: UInt32, isAdmin: Bool) -> Bool {
+        let most = settings.connectionsMax &+ (isAdmin ? Self.adminConnectionsMax : 0)
+        if connections.wrappingAdd(1, ordering: .relaxed).newValue > most {
             connections.wrappingSubtract(1, ordering: .relaxed)
             return false
         }
+        if isAdmin { return true }
         guard let most = settings.connectionsPerUserMax else { return true }
         lock.lock()
         let count = byUser[uid, default: 0]
@@ -73,9 +85,9 @@ package final class SharedState: Sendable {
         return count < most
     }
 
-    func leave(uid: UInt32) {
+    func leave(uid: UInt32, isAdmin: Bool) {
         connections.wrappingSubtract(1, ordering: .relaxed)
-        guard settings.connectionsPerUserMax != nil else { return }
+        guard settings.connectionsPerUserMax != nil, !isAdmin else { return }
         lock.lock()
         let count = byUser[uid, default: 1] - 1
         byUser[uid] = count > 0 ? count : nil

@@ -10,7 +10,7 @@ import TollgateServer
 struct Daemon {
     static let version = "0.1.0"
     /// Descriptors beside connections: sockets, locks, policy files, signals, admin connections.
-    private static let spareDescriptors = 64
+    private static let spareDescriptors = 128
     private static let descriptorsPerReactor = 3
 
     let options: Options

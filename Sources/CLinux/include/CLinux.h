@@ -12,6 +12,9 @@ typedef struct { int32_t pid; uint32_t uid; uint32_t gid; } tg_peer;
 /// The credentials of the peer at the time it connected; 0 on success, else -1 and errno.
 int tg_peer_credentials(int fd, tg_peer *peer);
 
+/// 1 when the group is among the peer's supplementary groups, which are 256 at most.
+int tg_peer_in_group(int fd, uint32_t group);
+
 /// Nanoseconds of CLOCK_BOOTTIME.
 uint64_t tg_boottime(void);
 
