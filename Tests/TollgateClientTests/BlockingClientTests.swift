@@ -124,6 +124,8 @@ import TollgateWire
                 #expect(!client.isAllowed(question, failMode: .allow))
                 #expect(await !pipelined.isAllowed(question, failMode: .allow))
             }
+            // Without its method a path would go as the name of an operation.
+            #expect(client.checkFailure(questions[2]) == .invalidRequest("the method is empty"))
         }
     }
 
