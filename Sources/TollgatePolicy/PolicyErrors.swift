@@ -14,11 +14,23 @@ package struct PolicyError: Error, Sendable, Equatable, CustomStringConvertible 
 /// Everything that is wrong with a policy file, as far as it was read; never empty.
 package struct PolicyErrors: Error, Sendable, Equatable, CustomStringConvertible {
     package static let errorsMax = 20
+    static let messageCharactersMax = 600
     package var errors: [PolicyError]
 
     package var description: String {
         errors.map(\.description).joined(separator: "\n")
     }
+}
+
+/// A text of the file or about it, fit to stand in a message: on one line, without control
+/// characters, at most `charactersMax` long.
+func onOneLine(_ text: String, charactersMax: Int) -> String {
+    var line = ""
+    for scalar in text.unicodeScalars.prefix(charactersMax) {
+        let isControl = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
+        line.unicodeScalars.append(isControl ? "\u{fffd}" : scalar)
+    }
+    return text.unicodeScalars.count > charactersMax ? line + "…" : line
 }
 
 /// The word of `known` that `word` was probably meant to be: at most two edits away.

@@ -21,7 +21,8 @@ final class SchemaReader {
         guard found.count < PolicyErrors.errorsMax,
             !found.contains(where: { $0.line == line && $0.column == column })
         else { return }
-        found.append(PolicyError(file: file, line: line, column: column, message: message))
+        let plain = onOneLine(message, charactersMax: PolicyErrors.messageCharactersMax)
+        found.append(PolicyError(file: file, line: line, column: column, message: plain))
     }
 
     /// The entries of a mapping, whose keys are all in `known`.

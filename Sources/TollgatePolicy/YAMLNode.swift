@@ -38,13 +38,7 @@ struct YAMLNode {
         case .mapping: return "a mapping"
         case .scalar(let text, _):
             if isNothing { return "nothing" }
-            let isLong = text.unicodeScalars.count > Self.shownMax
-            var plain = ""
-            for scalar in text.unicodeScalars.prefix(Self.shownMax) {
-                let isControl = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
-                plain.unicodeScalars.append(isControl ? "\u{fffd}" : scalar)
-            }
-            return "\"\(plain)\(isLong ? "…" : "")\""
+            return "\"" + onOneLine(text, charactersMax: Self.shownMax) + "\""
         }
     }
 

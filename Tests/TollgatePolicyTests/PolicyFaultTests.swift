@@ -292,4 +292,29 @@ import Testing
             smallPolicy((0..<500).map { "key\($0): 1" }.joined(separator: "\n")))
         #expect(faults.count == PolicyErrors.errorsMax)
     }
+
+    /// Found by fuzzing: what a file says is shown on one line, without control characters, and cut
+    /// where it is long, so that it cannot forge lines of a log or fill it.
+    @Test func textsOfTheFileCannotBreakTheLine() throws {
+        let directory = try PolicyDirectory()
+        let route = #"operations: {a: {routes: ["GET /a\tb\n2026 ERROR\u001b[0m c"]}}"#
+        let text = "version: 1\nplans: {}\n"
+        #expect(
+            directory.faults(text + route) == [
+                "p.yaml:3:27: a route is a method, a space and a path: POST /v1/files/{id}"
+            ])
+        let plan = #"issuers: {"x\ny": {issuer: i, default_plan: "a\r\nb\u0085", keys: [{}]}}"#
+        for fault in directory.faults(text + plan)
+            + directory.faults(
+                text + "meters: [\"" + String(repeating: "\\n", count: 5_000) + "\"]\n"
+                    + "operations: {a: {routes: [\"GET /" + String(repeating: "\\t", count: 5_000)
+                    + "\"]}}")
+        {
+            #expect(fault.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x85 })
+            #expect(fault.unicodeScalars.count < 700, "\(fault)")
+        }
+        let cut = directory.faults(
+            text + "operations: {a: {routes: [\"GET /a\\tb\"]}}")
+        #expect(cut.count == 1 && cut[0].contains("route \"GET /a\u{fffd}b\""), "\(cut)")
+    }
 }

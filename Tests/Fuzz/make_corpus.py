@@ -1,0 +1,104 @@
+"""Makes the seeds in Tests/Fuzz/corpus from the vectors and the reference policy.
+
+    python Tests/Fuzz/make_corpus.py
+
+Run it when the protocol, the policy or a target's input changes; the seeds are checked in."""
+
+import base64
+import json
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CORPUS = ROOT / "Tests/Fuzz/corpus"
+
+
+def write(target, name, data):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def unbase64(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def frames():
+    """Byte 0, then frames: each request of the vectors alone, and all good ones in a row."""
+    vectors = json.loads((ROOT / "Tests/Vectors/frames.json").read_text())["requests"]
+    decided = [v for v in vectors if v["opcode"] in ("CHECK", "CONSUME", "USAGE")]
+    for index, vector in enumerate(decided):
+        data = bytes.fromhex(vector["hex"])
+        if len(data) < 3_000:
+            write("frame", vector["name"], bytes([index % 256]) + data)
+    row = b"".join(bytes.fromhex(v["hex"]) for v in decided if v["status"] == 0)
+    write("frame", "row", b"\x0b" + row[:8_000])
+
+
+def tokens():
+    """F2: even byte 0 and a token; odd byte 0 and length of the header, header, payload."""
+    vectors = json.loads((ROOT / "Tests/Vectors/tokens.json").read_text())["tokens"]
+    for index, vector in enumerate(vectors):
+        header, payload, _ = vector["token"].split(".")
+        write("jwt", f"token-{index}", b"\x00" + vector["token"].encode())
+        header, payload = unbase64(header), unbase64(payload)
+        bits = {"HS256": 1, "HS384": 3, "HS512": 5}[vector["algorithm"]]
+        kid = json.loads(header)["kid"].encode()
+        header = header.replace(kid, vector["algorithm"].encode())
+        payload = payload.replace(b"https://issuer.example", b"i")
+        payload = payload.replace(b"https://api.example", b"a")
+        write("jwt", f"signed-{index}", bytes([bits, len(header)]) + header + payload)
+        write("json", f"payload-{index}", payload)
+
+
+def policies():
+    reference = (ROOT / "Deploy/tollgate.yaml").read_text()
+    lines = [line for line in reference.split("\n") if not line.strip().startswith("#")]
+    write("config", "reference", "\n".join(lines).encode()[:8_900])
+    write("config", "vectors", (ROOT / "Tests/Vectors/policy.yaml").read_bytes())
+    small = {
+        "small": "version: 1\nplans: {p: {}}\n",
+        "anchors": "version: 1\nplans: {p: &a {permissions: [x]}, q: *a, r: !!map {}}\n",
+        "routes": "version: 1\nplans: {}\n"
+        'operations: {a: {routes: ["GET /{x}/b", "* /a/{y...}"]}}\n',
+        "limits": "version: 1\nmeters: [calls, t]\noperations: {o: {class: c, charges: {t: "
+        "{units: 1, weight: 2}}}}\nplans: {p: {rate_limits: {l: {scope: user, meter: t, limit: 5, "
+        "window: 90s, mode: smooth, sub_buckets: 7, classes: [c]}}, quotas: {q: {scope: "
+        "organization, meter: t, limit: 9, period: month, time_zone: Europe/Berlin}}}}\n",
+        "issuers": "version: 1\nplans: {p: {}}\nissuers: {i: {issuer: x, audiences: [a], leeway: "
+        "5s, lifetime_max: 1h, types: [JWT], default_plan: p, keys: [{id: k, algorithm: HS256, "
+        "file: f, format: base64url, organization: o}], claims: {user: u, organization: ~, roles: "
+        "r, plans_by_role: {a: p}, permissions: s, permission_mode: grant}}}\n",
+    }
+    for name, text in small.items():
+        write("config", name, text.encode())
+
+
+def routes():
+    table = ("* /{rest...}\nGET /v1/files/{id}\nGET /v1/files/search\n"
+             "POST /v1/{kind}/x/{r...}\nGET /")
+    for index, path in enumerate([
+        "/", "/v1/files/a", "/v1/files/search?q=1", "/v1/a/x/y/z", "/v1/files/%C3%A9", "/v1//x",
+        "/v1/../x", "/%2e%2e/x", "/a%2fb", "/a;b", "/a%", "/x#y",
+    ]):
+        write("route", f"path-{index}", table.encode() + b"\0" + path.encode())
+    write("route", "crossing", b"GET /{x}/b\nGET /a/{y}\0/a/b")
+
+
+def others():
+    for index, text in enumerate([
+        '{"a":[1.5e3,{"b":"\\ud83d\\ude00\u00e9\\n"}],"kkkkkkkkkk":true,"n":null,"f":false}',
+        '{"a":{"b":{"c":[[[]]]}},"\\u0061b":"","exp":1800000000.5,"aud":["x","\\/"]}',
+        '{"abcdefgh":1,"abcdefgi":2,"abcdefgh1":3,"abcdefgh2":4}',
+    ]):
+        write("json", f"text-{index}", text.encode())
+    for length in (0, 1, 2, 3, 4, 31, 32, 33, 48, 64, 200):
+        text = base64.urlsafe_b64encode(bytes(range(3, 3 + length))).rstrip(b"=")
+        write("base64url", f"bytes-{length}", text)
+    for index, key in enumerate(["k1", "k2", "0123456789", "../key", "\u00e9", "k\\u0031", ""]):
+        write("kid", f"kid-{index}", key.encode())
+
+
+if __name__ == "__main__":
+    for make in (frames, tokens, policies, routes, others):
+        make()
+    print(sum(1 for path in CORPUS.rglob("*") if path.is_file()), "seeds")
