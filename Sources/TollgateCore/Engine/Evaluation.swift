@@ -13,7 +13,8 @@ struct RowView: BitwiseCopyable {
 /// all admit, charges every limit. Made per request on the stack. All its functions are mutating,
 /// also those that change nothing of it: the compiler copies the whole before a call of another.
 struct Evaluation {
-    // Of the worker's binding and its policy, which outlive any evaluation; no reference is counted.
+    // Of the worker's binding and its policy, which outlive any evaluation; no reference is
+    // counted.
     private let steps: UnsafeMutableBufferPointer<ChargeStep>
     private let turnShapes: UnsafeMutablePointer<PolicyBinding.TurnShape>
     private let intervals: UnsafeMutablePointer<PeriodInterval>
