@@ -48,11 +48,12 @@ final class EngineHarness {
 
     static func token(
         user: String = "ada", organization: String? = "acme", plan: String? = "pro_tier",
-        expires: Int64 = startSeconds + 86_000, permissions: [String]? = nil
+        issued: Int64 = startSeconds - 10, expires: Int64 = startSeconds + 86_000,
+        permissions: [String]? = nil
     ) -> String {
         var claims: [(name: String, value: ClaimValue)] = [
             ("iss", .string("https://issuer")), ("sub", .string(user)),
-            ("exp", .integer(expires)), ("iat", .integer(startSeconds - 10)),
+            ("exp", .integer(expires)), ("iat", .integer(issued)),
         ]
         if let organization { claims.append(("org", .string(organization))) }
         if let plan { claims.append(("plan", .string(plan))) }

@@ -65,7 +65,7 @@ struct Evaluation {
         let place = offsets[Int(step.slot)]
         if step.isQuota {
             let cell = row.quota(Int(place.head))
-            cell.pointee.roll(to: intervals[Int(step.form)])
+            cell.pointee.roll(to: intervals[Int(step.form)], now: period)
             return cell.pointee.used
         }
         let shape = PolicyBinding.at(
@@ -130,7 +130,12 @@ struct Evaluation {
 
     /// Milliseconds until the quota's period ends.
     private mutating func periodLeft(_ step: ChargeStep) -> UInt64 {
-        let end = intervals[Int(step.form)].end
+        var end = intervals[Int(step.form)].end
+        let view = view(step)
+        if let row = view.row, let offsets = view.offsets {
+            // Rolled, as it was looked at: the period that is counted, whose end this is.
+            end = row.quota(Int(offsets[Int(step.slot)].head)).pointee.endSeconds
+        }
         guard end < Int64.max / 1_000 else { return WireLimits.resetNever }
         return UInt64(max(0, end &* 1_000 &- period.milliseconds))
     }

@@ -140,8 +140,15 @@ final class PolicyBinding {
         }
     }
 
+    /// The turn of another worker may have begun this much earlier, and what is over by the clock of
+    /// this one may not be by that one's.
+    static let turnsApartSeconds: Int64 = 10
+
     /// Whether nothing would be forgotten with the row.
-    func isIdle(_ row: Row, boot: BootTime, wall: WallTime) -> Bool {
+    func isIdle(_ row: Row, boot now: BootTime, wall period: WallTime) -> Bool {
+        let apart = UInt64(Self.turnsApartSeconds) * 1_000_000_000
+        let boot = BootTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, apart))
+        let wall = WallTime(milliseconds: period.milliseconds - Self.turnsApartSeconds * 1_000)
         for slot in registry.layout(row.layout).slots {
             if let shape = slot.shape {
                 if !Window.isIdle(row.head(slot.headOffset), shape, now: boot) { return false }
