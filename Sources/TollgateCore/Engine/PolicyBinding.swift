@@ -140,8 +140,8 @@ final class PolicyBinding {
         }
     }
 
-    /// The turn of another worker may have begun this much earlier, and what is over by the clock of
-    /// this one may not be by that one's.
+    /// The turn of another worker may have begun this much earlier, and what is over by the clock
+    /// of this one may not be by that one's.
     static let turnsApartSeconds: Int64 = 10
 
     /// Whether nothing would be forgotten with the row.

@@ -106,8 +106,8 @@ struct QuotaCell: BitwiseCopyable {
     /// The period's end, wall clock; never decreases, so a closed period never reopens.
     var endSeconds: Int64
 
-    /// Opens the period `interval`, in which `now` lies, when the one that was counted is over. That
-    /// is said by its own end: a zone that was edited may begin its next period before it.
+    /// Opens the period `interval`, in which `now` lies, when the one that was counted is over.
+    /// That is said by its own end: a zone that was edited may begin its next period before it.
     @inline(__always)
     mutating func roll(to interval: PeriodInterval, now: WallTime) {
         // Ends are within year 9999 (`BillingClock`).
