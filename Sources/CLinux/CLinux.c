@@ -109,7 +109,7 @@ uint32_t tg_event_mask(const struct epoll_event *events, int index) {
 }
 
 long tg_read(int fd, void *bytes, size_t count) {
-    long got = read(fd, bytes, count);
+    long got = recv(fd, bytes, count, 0);
     return got >= 0 ? got : -errno;
 }
 long tg_send(int fd, const void *bytes, size_t count) {

@@ -50,7 +50,8 @@ int tg_epoll_wait(int epoll, struct epoll_event *events, int max, int millisecon
 uint64_t tg_event_id(const struct epoll_event *events, int index);
 uint32_t tg_event_mask(const struct epoll_event *events, int index);
 
-/// read, and send without SIGPIPE: bytes, or -errno.
+/// recv from, and send without SIGPIPE to, a connected socket: bytes, or -errno. recv takes a
+/// shorter way through the kernel than read; descriptors that a peer sends along are dropped.
 long tg_read(int fd, void *bytes, size_t count);
 long tg_send(int fd, const void *bytes, size_t count);
 

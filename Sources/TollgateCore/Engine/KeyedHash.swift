@@ -14,12 +14,19 @@ package struct KeyedHash: Sendable, BitwiseCopyable {
     /// The hash of `bytes` in the name space of `tweak` (an owner's hash, or a kind).
     @inline(__always)
     func hash(_ bytes: UnsafeRawBufferPointer, tweak: UInt64) -> UInt64 {
-        wideHash(bytes, tweak: tweak).hash
+        hash(bytes, tweak: tweak, isWide: false).hash
     }
 
     /// The hash, and 32 bits more, made as SipHash's 128-bit form makes its second half.
     func wideHash(
         _ bytes: UnsafeRawBufferPointer, tweak: UInt64
+    ) -> (hash: UInt64, fingerprint: UInt32) {
+        hash(bytes, tweak: tweak, isWide: true)
+    }
+
+    @inline(__always)
+    private func hash(
+        _ bytes: UnsafeRawBufferPointer, tweak: UInt64, isWide: Bool
     ) -> (hash: UInt64, fingerprint: UInt32) {
         var v0 = key0 ^ 0x736f_6d65_7073_6575
         var v1 = key1 ^ 0x646f_7261_6e64_6f6d
@@ -63,6 +70,7 @@ package struct KeyedHash: Sendable, BitwiseCopyable {
         round()
         round()
         let first = v0 ^ v1 ^ v2 ^ v3
+        guard isWide else { return (first, 0) }
         v1 ^= 0xdd
         round()
         round()
