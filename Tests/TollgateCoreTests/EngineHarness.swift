@@ -6,6 +6,8 @@ import TollgateWire
 final class EngineHarness {
     static let secret = SecretBytes(copying: (0..<32).map { UInt8($0 &* 7 &+ 3) })
     static let startSeconds: Int64 = 1_700_000_000
+    static let startMoment = Moment(
+        boot: BootTime(nanoseconds: 1_000_000_000_000), wall: WallTime(seconds: startSeconds))
 
     let engine: Engine
     let worker: DecisionWorker
@@ -103,10 +105,10 @@ final class EngineHarness {
         return Answer(outcome, UnsafeRawBufferPointer(reply))
     }
 
-    func consume(
+    static func consumeBody(
         organization: String, user: String, plan: String, operation: String,
         meters: [(String, UInt64)], flags: UInt16 = 0
-    ) -> Answer {
+    ) -> [UInt8] {
         var body: [UInt8] = [
             UInt8(organization.utf8.count), UInt8(user.utf8.count), UInt8(plan.utf8.count),
             UInt8(meters.count), UInt8(flags & 255), UInt8(flags >> 8), UInt8(operation.utf8.count),
@@ -116,10 +118,18 @@ final class EngineHarness {
         for (name, units) in meters {
             body.append(UInt8(name.utf8.count))
             body += Array(name.utf8)
-            for index in 0..<8 {
-                body.append(UInt8(truncatingIfNeeded: units >> (8 * UInt64(index))))
-            }
+            withUnsafeBytes(of: units.littleEndian) { body += $0 }
         }
+        return body
+    }
+
+    func consume(
+        organization: String, user: String, plan: String, operation: String,
+        meters: [(String, UInt64)], flags: UInt16 = 0
+    ) -> Answer {
+        let body = Self.consumeBody(
+            organization: organization, user: user, plan: plan, operation: operation,
+            meters: meters, flags: flags)
         let outcome = body.withUnsafeBytes { worker.consume($0, into: reply) }
         return Answer(outcome, UnsafeRawBufferPointer(reply))
     }

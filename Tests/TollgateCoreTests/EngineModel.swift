@@ -95,6 +95,13 @@ struct EngineModel {
         answer.merge(stage)
         if stage.isRefused, answer.reason == .none {
             answer.reason = stage.rateRefused ? .rateLimited : .quotaExhausted
+            if let address = call.address, !call.dryRun {
+                // The attempt counts for the address, so the next one has to wait for that too.
+                let limits = policy.addressLimits.map { Self.limit($0) }
+                let steps = self.steps(limits, operation, call)
+                let again = decide(steps, call, { _ in "a/\(address)" }, dryRun: true)
+                answer.retry = max(answer.retry, again.retry)
+            }
         }
         return answer
     }

@@ -38,7 +38,7 @@ import TollgateWire
 
     /// Three plans whose limits have some names in common, so that changing the plan or the policy
     /// carries counters over, widens them, narrows them and drops them.
-    private static func policy(
+    static func policy(
         _ random: inout SeededRandom, oneZone: Bool = false
     ) -> PolicyDefinition {
         func pick<T>(_ list: [T]) -> T { list[Int.random(in: list.indices, using: &random)] }

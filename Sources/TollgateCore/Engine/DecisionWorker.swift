@@ -205,8 +205,24 @@ package final class DecisionWorker {
         let program = binding.policy.program(
             plan: decision.plan, operation: decision.operation)
         // After a refusal by address the tenant is only looked at, so that retry-after is true.
+        let isOnlyLook = dryRun || decision.reason != .none
         tenantStage(
-            principal, program, dryRun: dryRun || decision.reason != .none, explain: explain,
-            binding, &decision)
+            principal, program, dryRun: isOnlyLook, explain: explain, binding, &decision)
+        if decision.reason != .none, !isOnlyLook, let address {
+            waitForAddress(address, operation.addressSteps, binding, &decision)
+        }
+    }
+
+    /// What the tenant refuses has counted for the address already: whoever comes again with the
+    /// same must find room there as well.
+    @inline(never)
+    private func waitForAddress(
+        _ address: AddressKey, _ program: StepRange, _ binding: PolicyBinding,
+        _ decision: inout Decision
+    ) {
+        guard !program.isEmpty, decision.reason != .capacityExhausted else { return }
+        var again = Decision()
+        addressStage(address, program, dryRun: true, explain: false, binding, &again)
+        decision.retryMilliseconds = max(decision.retryMilliseconds, again.retryMilliseconds)
     }
 }
