@@ -21,13 +21,18 @@ let package = Package(
         // 0: formats; C
         .target(name: "CLinux"),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("crypto")]),
+        .target(name: "CSQLite", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
         .target(name: "TollgateWire", swiftSettings: strict),
         // 1: the decision, no I/O
         .target(
             name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"],
             swiftSettings: strict),
-        // 2: configuration
+        // 2: durable state; configuration
+        .target(
+            name: "TollgateStorage",
+            dependencies: ["TollgateCore", "TollgateWire", "CLinux", "CSQLite"],
+            swiftSettings: strict),
         .target(
             name: "TollgatePolicy",
             dependencies: ["TollgateCore", "TollgateWire", "CYAML", "COpenSSL"],
@@ -70,6 +75,9 @@ let package = Package(
         .testTarget(
             name: "TollgatePolicyTests", dependencies: ["TollgatePolicy", "TollgateCore"],
             swiftSettings: strict),
+        .testTarget(
+            name: "TollgateStorageTests",
+            dependencies: ["TollgateStorage", "TollgateCore", "CSQLite"], swiftSettings: strict),
         .testTarget(
             name: "TollgateServerTests",
             dependencies: ["TollgateServer", "TollgateCore", "TollgateWire", "CLinux"],

@@ -40,11 +40,8 @@ import Testing
             _ parent: [UInt8], _ salt: [UInt8], _ pepper: APIKeyPepper
         ) throws -> ([UInt8], RefreshTokenHash) {
             try parent.withUnsafeBytes { parent in
-                try salt.withUnsafeBytes { salt in
-                    let made = try RefreshToken.successor(
-                        of: parent, salt: salt, pepper: pepper)
-                    return (made.text.withBytes(Array.init), made.hash)
-                }
+                let made = try RefreshToken.successor(of: parent, salt: salt, pepper: pepper)
+                return (made.text.withBytes(Array.init), made.hash)
             }
         }
         let (text, hash) = try successor(parent, salt, pepper)

@@ -85,6 +85,25 @@ def imports(files: dict[str, str]) -> list[str]:
     return found
 
 
+_QUERY = re.compile(r"\b(?:Statement|Database)\b|\bsqlite3_\w+")
+
+
+def queries(files: dict[str, str]) -> list[str]:
+    """Tenants are kept apart by one folder: nothing outside of it can write a query."""
+    found = []
+    for file, text in files.items():
+        if not file.startswith("Sources/") or not file.endswith(".swift"):
+            continue
+        if file.startswith("Sources/TollgateStorage/Directory/"):
+            continue
+        code = source.blanked(text)
+        names = ["import CSQLite"] if "CSQLite" in _IMPORT.findall(code) else []
+        if module(file) == "TollgateStorage":
+            names += [match.group() for match in _QUERY.finditer(code)]
+        found += [f"{file}: {name}: queries stand in TollgateStorage/Directory" for name in names]
+    return found
+
+
 def package_targets(text: str) -> dict[str, set[str]]:
     """Target → names of its dependencies, out of Package.swift."""
     targets = {}

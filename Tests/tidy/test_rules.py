@@ -20,6 +20,9 @@ PLANTED = [
     (rules.imports, {"Sources/tollgated/A.swift": "import struct Dispatch.DispatchTime\n"},
      "may not import Dispatch"),
     (rules.imports, {"Sources/Other/A.swift": ""}, "no module Other"),
+    (rules.queries, {CORE: "import CSQLite\n"}, "import CSQLite: queries stand in"),
+    (rules.queries, {"Sources/TollgateStorage/Journal/A.swift": "func f(_ rows: Statement) {}\n"},
+     "Statement: queries stand in"),
     (rules.sizes, {CORE: "\n" * 401}, "401 lines"),
     (rules.sizes, {"Deploy/run": "#" * 101}, "101 columns"),
     (rules.sizes, {"Tests/ATests/A.swift": "a(" + "b" * 100 + ", \"c\")\n"}, "108 columns"),
@@ -59,6 +62,8 @@ def test_a_planted_fault_is_found(rule, files, found) -> None:
 
 @pytest.mark.parametrize("rule, files", [
     (rules.imports, {CORE: "import TollgateWire\n// import Foundation\nlet a = \"import NIO\"\n"}),
+    (rules.queries, {"Sources/TollgateStorage/Directory/A.swift": "import CSQLite\n",
+                     "Sources/TollgateServer/A.swift": "struct Statement {}\n"}),
     (rules.sizes, {CORE: "func f() {\n" + "a()\n" * 58 + "}\n" + "\n" * 340}),
     (rules.sizes, {"Tests/ATests/A.swift": "    #\"" + "a" * 100 + "\"#,\n"}),
     (rules.words, {CORE: "struct Commonwealth {}\n// Sendable: never changes\n"

@@ -37,8 +37,8 @@ PROTOCOL = FILES["Protocol.md"]
 
 
 @pytest.mark.parametrize("rule", [
-    rules.imports, rules.package, rules.sizes, rules.words, rules.core, rules.documented,
-    rules.places], ids=lambda rule: rule.__name__)
+    rules.imports, rules.queries, rules.package, rules.sizes, rules.words, rules.core,
+    rules.documented, rules.places], ids=lambda rule: rule.__name__)
 def test_sources_keep(rule) -> None:
     assert rule(FILES) == []
 

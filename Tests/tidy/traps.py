@@ -19,6 +19,7 @@ FILES = [
     "Sources/TollgateCore/Engine/CheckRequest*.swift",
     "Sources/TollgateCore/Engine/SubjectRequest*.swift",
     "Sources/TollgatePolicy/*.swift",
+    "Sources/TollgateStorage/*/*.swift",
     "Sources/TollgateServer/Connection*.swift",
     "Sources/TollgateServer/Reactor+*.swift",
     "Sources/TollgateClient/*.swift",

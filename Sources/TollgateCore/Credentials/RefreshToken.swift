@@ -75,13 +75,13 @@ package enum RefreshToken {
     /// reply that was lost can be given again though only hashes are kept. Who has the directory
     /// with its salts and an old token still needs the pepper.
     package static func successor(
-        of parent: UnsafeRawBufferPointer, salt: UnsafeRawBufferPointer, pepper: APIKeyPepper
+        of parent: UnsafeRawBufferPointer, salt: [UInt8], pepper: APIKeyPepper
     ) throws(APIKeyError) -> (text: SecretBytes, hash: RefreshTokenHash) {
         precondition(parent.count == bytes && salt.count == saltBytes)
         let label = Array("tollgate refresh successor 0".utf8)
         let input = ScratchBytes(count: label.count + saltBytes + parent.count)
         input.bytes.copyBytes(from: label)
-        input.bytes.copy(salt, to: label.count)
+        salt.withUnsafeBytes { input.bytes.copy($0, to: label.count) }
         input.bytes.copy(parent, to: label.count + saltBytes)
         let drawn = ScratchBytes(count: 96)
         for block in 0..<3 {

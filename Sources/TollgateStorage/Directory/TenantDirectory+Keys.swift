@@ -1,0 +1,238 @@
+import TollgateCore
+
+/// What may be changed of a key, and is inherited when its secret is.
+package struct KeyScope: Sendable, Equatable {
+    package var name: String
+    package var permissions: [String]?
+    package var addresses: [String]?
+    package var rate: KeyRate?
+    package var expires: WallTime?
+
+    package init(
+        name: String, permissions: [String]? = nil, addresses: [String]? = nil,
+        rate: KeyRate? = nil, expires: WallTime? = nil
+    ) {
+        self.name = name
+        self.permissions = permissions
+        self.addresses = addresses
+        self.rate = rate
+        self.expires = expires
+    }
+
+    package static let listMax = 64
+
+    func check() throws(DirectoryError) {
+        try UserID.check(name, field: "name")
+        for (list, field) in [(permissions, "permission"), (addresses, "address")] {
+            guard let list else { continue }
+            guard list.count <= Self.listMax else {
+                throw .invalid(field: field, why: "stands at most \(Self.listMax) times")
+            }
+            for text in list { try UserID.check(text, field: field) }
+        }
+        guard let rate else { return }
+        guard rate.units > 0, rate.seconds > 0, Int64(exactly: rate.units) != nil else {
+            throw .invalid(field: "rate", why: "has 1 unit and 1 second at least")
+        }
+    }
+}
+
+extension TenantDirectory {
+    /// Keeps a key whose text was made by `APIKey.make`, which is shown once and not kept.
+    /// `exists` says that another key, perhaps of another tenant, has the id: ids are made at
+    /// random and never taken from a caller.
+    package func createKey(
+        _ id: APIKeyID, user: UserID, environment: String, digest: KeptDigest, scope: KeyScope,
+        creator: String, by change: Change
+    ) throws(DirectoryError) -> APIKeyRecord {
+        try scope.check()
+        try UserID.check(creator, field: "creator")
+        let made = APIKeyRecord(
+            organization: organization, id: id, user: user, name: scope.name,
+            environment: environment, current: digest, previous: nil, previousUntil: nil,
+            permissions: scope.permissions, addresses: scope.addresses, rate: scope.rate,
+            created: change.at, creator: creator, expires: scope.expires, revoked: nil,
+            lastUsed: nil)
+        return try store.change(change, "key.create", of: organization, id.description) {
+            () throws(DirectoryError) in
+            // Asked first: a tenant that is not there is told before an id that is taken.
+            _ = try self.user(user)
+            try store.run(
+                """
+                INSERT INTO api_keys(organization, id, user, name, environment, digest, pepper,
+                  permissions, addresses, rate_units, rate_seconds, created, creator, expires)
+                VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+                [
+                    tenant, .text(id.description), .text(user.text), .text(made.name),
+                    .text(environment), .bytes(digest.digest.withBytes(Array.init)),
+                    .integer(Int64(digest.pepper)), .lines(made.permissions),
+                    .lines(made.addresses), .rateUnits(made.rate), .rateSeconds(made.rate),
+                    .integer(change.at.milliseconds), .text(creator), .optional(made.expires),
+                ])
+            return Changed(result: made, before: nil, after: made.logText)
+        }
+    }
+
+    package func key(_ id: APIKeyID) throws(DirectoryError) -> APIKeyRecord {
+        try found(
+            store.row(
+                APIKeyRecord.select + " WHERE organization = ? AND id = ?",
+                [tenant, .text(id.description)], APIKeyRecord.read))
+    }
+
+    /// Of all users, or of one; by id.
+    package func keys(
+        of user: UserID? = nil, after: String? = nil, limit: Int = 100
+    ) throws(DirectoryError) -> Page<APIKeyRecord> {
+        let start = SQLiteValue.text(after ?? "")
+        if let user {
+            _ = try self.user(user)
+            return try store.page(
+                APIKeyRecord.select
+                    + " WHERE organization = ? AND user = ? AND id > ? ORDER BY id LIMIT ?",
+                [tenant, .text(user.text), start], limit: limit, cursor: { $0.id.description },
+                APIKeyRecord.read)
+        }
+        _ = try record()
+        return try store.page(
+            APIKeyRecord.select + " WHERE organization = ? AND id > ? ORDER BY id LIMIT ?",
+            [tenant, start], limit: limit, cursor: { $0.id.description }, APIKeyRecord.read)
+    }
+
+    /// Another secret for the same key. The one before is good strictly before the earlier of the
+    /// key's expiry and now + `overlapMilliseconds`; the one before that ends now.
+    package func rotateKey(
+        _ id: APIKeyID, to digest: KeptDigest, overlapMilliseconds: Int64, by change: Change
+    ) throws(DirectoryError) -> APIKeyRecord {
+        guard (0...Self.overlapMillisecondsMax).contains(overlapMilliseconds) else {
+            throw .invalid(field: "overlap", why: "is 0 to 30 days")
+        }
+        return try editKey(id, "key.rotate", by: change) { key throws(DirectoryError) in
+            guard key.revoked == nil else { throw .conflict("the key is revoked") }
+            let end = change.at.milliseconds + overlapMilliseconds
+            let until = min(end, key.expires?.milliseconds ?? end)
+            guard until >= change.at.milliseconds else { throw .conflict("the key has expired") }
+            let overlaps = until > change.at.milliseconds
+            key.previous = overlaps ? key.current : nil
+            key.previousUntil = overlaps ? WallTime(milliseconds: until) : nil
+            key.current = digest
+        }
+    }
+
+    package static var overlapMillisecondsMax: Int64 { 30 * 86_400_000 }
+
+    package func setKeyScope(
+        _ id: APIKeyID, _ scope: KeyScope, by change: Change
+    ) throws(DirectoryError) -> APIKeyRecord {
+        try scope.check()
+        return try editKey(id, "key.scope", by: change) { key throws(DirectoryError) in
+            key.name = scope.name
+            key.permissions = scope.permissions
+            key.addresses = scope.addresses
+            key.rate = scope.rate
+            key.expires = scope.expires
+            if let expires = scope.expires, let until = key.previousUntil {
+                key.previousUntil = min(expires, until)
+            }
+        }
+    }
+
+    /// Both secrets end. Revoked twice, it was revoked the first time.
+    package func revokeKey(
+        _ id: APIKeyID, by change: Change
+    ) throws(DirectoryError) -> APIKeyRecord {
+        try editKey(id, "key.revoke", by: change) { key throws(DirectoryError) in
+            key.revoked = key.revoked ?? change.at
+            key.previous = nil
+            key.previousUntil = nil
+        }
+    }
+
+    private func editKey(
+        _ id: APIKeyID, _ action: String, by change: Change,
+        _ edit: (inout APIKeyRecord) throws(DirectoryError) -> Void
+    ) throws(DirectoryError) -> APIKeyRecord {
+        try store.change(change, action, of: organization, id.description) {
+            () throws(DirectoryError) in
+            let before = try key(id)
+            var after = before
+            try edit(&after)
+            try store.run(
+                """
+                UPDATE api_keys SET name = ?3, digest = ?4, pepper = ?5, previous_digest = ?6,
+                  previous_pepper = ?7, previous_until = ?8, permissions = ?9, addresses = ?10,
+                  rate_units = ?11, rate_seconds = ?12, expires = ?13, revoked = ?14
+                WHERE organization = ?1 AND id = ?2
+                """,
+                [
+                    tenant, .text(id.description), .text(after.name),
+                    .bytes(after.current.digest.withBytes(Array.init)),
+                    .integer(Int64(after.current.pepper)),
+                    after.previous.map { .bytes($0.digest.withBytes(Array.init)) } ?? .null,
+                    after.previous.map { .integer(Int64($0.pepper)) } ?? .null,
+                    .optional(after.previousUntil), .lines(after.permissions),
+                    .lines(after.addresses), .rateUnits(after.rate), .rateSeconds(after.rate),
+                    .optional(after.expires), .optional(after.revoked),
+                ])
+            return Changed(result: after, before: before.logText, after: after.logText)
+        }
+    }
+}
+
+extension SQLiteValue {
+    /// A list as lines: no name has a line feed. The empty list is not the absent one.
+    fileprivate static func lines(_ list: [String]?) -> SQLiteValue {
+        .optional(list?.joined(separator: "\n"))
+    }
+    fileprivate static func rateUnits(_ rate: KeyRate?) -> SQLiteValue {
+        rate.map { .integer(Int64(clamping: $0.units)) } ?? .null
+    }
+    fileprivate static func rateSeconds(_ rate: KeyRate?) -> SQLiteValue {
+        rate.map { .integer(Int64($0.seconds)) } ?? .null
+    }
+}
+
+extension APIKeyRecord {
+    static let select = """
+        SELECT organization, id, user, name, environment, digest, pepper, previous_digest,
+          previous_pepper, previous_until, permissions, addresses, rate_units, rate_seconds,
+          created, creator, expires, revoked, last_used FROM api_keys
+        """
+
+    static func read(_ row: Statement) throws(StorageFault) -> Self {
+        guard let id = row.withBytes(1, { APIKeyID($0) }) else { throw row.damaged("a key's id") }
+        var previous: KeptDigest?
+        if !row.isNull(7) { previous = try digest(row, 7) }
+        return Self(
+            organization: OrganizationID(unchecked: row.text(0)), id: id,
+            user: UserID(unchecked: row.text(2)), name: row.text(3), environment: row.text(4),
+            current: try digest(row, 5), previous: previous, previousUntil: row.optionalTime(9),
+            permissions: lines(row, 10), addresses: lines(row, 11), rate: try rate(row),
+            created: row.time(14), creator: row.text(15), expires: row.optionalTime(16),
+            revoked: row.optionalTime(17), lastUsed: row.optionalTime(18))
+    }
+
+    private static func digest(
+        _ row: Statement, _ column: Int32
+    ) throws(StorageFault) -> KeptDigest {
+        guard let digest = row.withBytes(column, { APIKeyDigest($0) }),
+            let pepper = UInt32(exactly: row.integer(column + 1))
+        else { throw row.damaged("a key's digest") }
+        return KeptDigest(digest: digest, pepper: pepper)
+    }
+
+    private static func lines(_ row: Statement, _ column: Int32) -> [String]? {
+        row.optionalText(column).map { text in
+            text.isEmpty ? [] : text.split(separator: "\n").map(String.init)
+        }
+    }
+
+    private static func rate(_ row: Statement) throws(StorageFault) -> KeyRate? {
+        if row.isNull(12) { return nil }
+        guard let units = UInt64(exactly: row.integer(12)),
+            let seconds = UInt32(exactly: row.integer(13))
+        else { throw row.damaged("a key's rate") }
+        return KeyRate(units: units, seconds: seconds)
+    }
+}

@@ -1,0 +1,136 @@
+import Foundation
+import Testing
+import TollgateCore
+
+@testable import TollgateStorage
+
+/// How much larger than in `Deploy/test` the randomised tests are: TOLLGATE_TEST_SCALE.
+let testScale = ProcessInfo.processInfo.environment["TOLLGATE_TEST_SCALE"].flatMap { Int($0) } ?? 1
+
+/// SplitMix64 (Steele, Lea, Flood, 2014): the same numbers for the same seed.
+struct SeededRandom: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    /// A generator whose seed is printed; TOLLGATE_TEST_SEED repeats a run.
+    static func printed(_ what: String) -> SeededRandom {
+        let seed =
+            ProcessInfo.processInfo.environment["TOLLGATE_TEST_SEED"].flatMap { UInt64($0) }
+            ?? UInt64.random(in: 0...UInt64.max)
+        print("\(what): seed \(seed)")
+        return SeededRandom(seed: seed)
+    }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+
+    mutating func bytes(_ count: Int) -> [UInt8] {
+        (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) }
+    }
+
+    /// A source for what asks for one.
+    mutating func source() -> RandomSource {
+        var own = SeededRandom(seed: next())
+        return { bytes in
+            for index in bytes.indices { bytes[index] = UInt8.random(in: 0...255, using: &own) }
+            return true
+        }
+    }
+}
+
+/// A folder of its own, gone at the end.
+final class TestFolder {
+    let path: String
+
+    init() {
+        path = NSTemporaryDirectory() + "tollgate-storage-" + UUID().uuidString
+        mkdir(path, 0o700)
+    }
+
+    deinit {
+        // Left to the system's cleaning when it fails.
+        try? FileManager.default.removeItem(atPath: path)
+    }
+
+    var file: String { path + "/" + DirectoryPlace.fileName }
+
+    /// What a process that is killed now leaves behind: the files as the kernel has them.
+    func copied() throws -> TestFolder {
+        let copy = TestFolder()
+        for name in try FileManager.default.contentsOfDirectory(atPath: path) {
+            let bytes = try Data(contentsOf: URL(fileURLWithPath: path + "/" + name))
+            let made = open(copy.path + "/" + name, O_WRONLY | O_CREAT, 0o600)
+            #expect(bytes.withUnsafeBytes { write(made, $0.baseAddress, $0.count) } == bytes.count)
+            close(made)
+        }
+        return copy
+    }
+
+    func store() throws -> DirectoryStore { try DirectoryStore(folder: path) }
+}
+
+enum Sample {
+    static let pepperBytes = Array("pepper-canary-0123456789-abcdefg".utf8)
+
+    static func pepper(generation: UInt32 = 3) throws -> APIKeyPepper {
+        try APIKeyPepper(SecretBytes(copying: pepperBytes), generation: generation)
+    }
+
+    static func time(_ milliseconds: Int64) -> WallTime {
+        WallTime(milliseconds: 1_800_000_000_000 + milliseconds)
+    }
+
+    static func change(_ milliseconds: Int64 = 0) -> Change {
+        Change(uid: 1_000, pid: 42, at: time(milliseconds))
+    }
+
+    static func organization(_ text: String = "acme") throws -> OrganizationID {
+        try OrganizationID(text)
+    }
+
+    static func key(_ random: inout SeededRandom, pepper: APIKeyPepper) throws -> (
+        id: APIKeyID, text: [UInt8], digest: KeptDigest
+    ) {
+        let made = try APIKey.make(environment: "live", random: random.source())
+        let text = made.text.withBytes(Array.init)
+        let digest = try #require(text.withUnsafeBytes { APIKey($0).map { pepper.digest(of: $0) } })
+        return (made.id, text, KeptDigest(digest: digest, pepper: pepper.generation))
+    }
+
+    static func session(_ random: inout SeededRandom) throws -> SessionID {
+        try SessionID(String(decoding: Base64URL.encode(random.bytes(16)), as: UTF8.self))
+    }
+}
+
+/// What an error was, without its paths.
+func refusal(_ body: () throws -> Void) -> DirectoryError? {
+    do {
+        try body()
+        return nil
+    } catch let error as DirectoryError {
+        return error
+    } catch {
+        Issue.record("not an error of the directory: \(error)")
+        return nil
+    }
+}
+
+func fault(_ body: () throws -> Void) -> StorageFault? {
+    do {
+        try body()
+        return nil
+    } catch let fault as StorageFault {
+        return fault
+    } catch DirectoryError.storage(let fault) {
+        return fault
+    } catch {
+        Issue.record("not a failure of storage: \(error)")
+        return nil
+    }
+}

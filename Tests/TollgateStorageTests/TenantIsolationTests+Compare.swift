@@ -1,0 +1,78 @@
+import Testing
+import TollgateCore
+
+@testable import TollgateStorage
+
+extension TenantIsolationTests {
+    /// Every page of a list, put together.
+    static func all<T>(_ limit: Int, _ page: (String?) throws -> Page<T>) throws -> [T] {
+        var items: [T] = []
+        var cursor: String?
+        repeat {
+            let part = try page(cursor)
+            #expect(part.items.count <= limit)
+            #expect(part.next == nil || part.items.count == limit)
+            items += part.items
+            cursor = part.next
+        } while cursor != nil
+        return items
+    }
+
+    /// Everything that each tenant can list is its own, and all of it.
+    static func compare(_ bench: Bench) throws {
+        for name in tenants {
+            let tenant = bench.store.acting(for: try OrganizationID(name))
+            guard let model = bench.model[name] else {
+                #expect(refusal { _ = try tenant.record() } == .notFound)
+                #expect(refusal { _ = try tenant.users() } == .notFound)
+                #expect(refusal { _ = try tenant.keys() } == .notFound)
+                #expect(refusal { _ = try tenant.overrides() } == .notFound)
+                #expect(refusal { _ = try tenant.subscription() } == .notFound)
+                continue
+            }
+            #expect(try tenant.record() == model.record)
+            #expect(
+                try all(2) { try tenant.users(after: $0, limit: 2) }
+                    == model.users.values.sorted { $0.id.text < $1.id.text })
+            #expect(
+                try all(3) { try tenant.keys(after: $0, limit: 3) }
+                    == model.keys.values.sorted { $0.id.description < $1.id.description })
+            #expect(
+                try all(1) { try tenant.overrides(after: $0, limit: 1) }
+                    == model.overrides.values.sorted {
+                        ($0.user?.text ?? "", $0.limit.text) < ($1.user?.text ?? "", $1.limit.text)
+                    })
+            for user in users {
+                guard let record = model.users[user] else {
+                    #expect(refusal { _ = try tenant.user(UserID(user)) } == .notFound)
+                    #expect(refusal { _ = try tenant.keys(of: UserID(user)) } == .notFound)
+                    #expect(refusal { _ = try tenant.sessions(of: UserID(user)) } == .notFound)
+                    continue
+                }
+                #expect(try tenant.user(UserID(user)) == record)
+                #expect(
+                    try all(2) { try tenant.keys(of: UserID(user), after: $0, limit: 2) }
+                        == model.keys.values.filter { $0.user == record.id }.sorted {
+                            $0.id.description < $1.id.description
+                        })
+                #expect(
+                    try all(2) { try tenant.sessions(of: UserID(user), after: $0, limit: 2) }
+                        == model.sessions.values.filter { $0.user == record.id }.sorted {
+                            $0.session.text < $1.session.text
+                        })
+            }
+            if let subscription = model.subscription {
+                #expect(try tenant.subscription() == subscription)
+            } else {
+                #expect(refusal { _ = try tenant.subscription() } == .notFound)
+            }
+            for entry in try all(500, { try tenant.adminLog(before: $0, limit: 500) }) {
+                if entry.organization != tenant.organization { Issue.record("\(entry)") }
+                let text = entry.subject + (entry.before ?? "") + (entry.after ?? "")
+                for other in tenants where other != name && text.contains(other) {
+                    Issue.record("\(name)'s log: \(text)")
+                }
+            }
+        }
+    }
+}
