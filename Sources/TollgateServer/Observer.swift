@@ -43,7 +43,11 @@ package struct Observer {
                 + " users_max")
         watch(
             "tollgate_address_overflows_total", .warning,
-            "requests from addresses beyond addresses_max, which share one set of limits")
+            "requests from addresses beyond addresses_max, which share 64 sets of limits")
+        watch(
+            "tollgate_clock_held_forward", .error,
+            "jump of the wall clock by more than 21 hours is not believed, and quotas go on by the"
+                + " old clock; if it is right now, say so with tollgate reload")
         watch(
             .forbidden, .warning,
             "requests refused: an operator's opcode on the data socket, or from another user")

@@ -172,7 +172,15 @@ package final class Server: Sendable {
             do {
                 let generation = shared.generation.load(ordering: .acquiring) + 1
                 let image = try PolicyImage(compiling: definition, generation: generation)
+                guard shared.engine.accept(image) else {
+                    return .failure(
+                        PolicyCompileError(messages: [
+                            "too many different sets of limits since start; restart the daemon"
+                        ]))
+                }
                 shared.publish(image)
+                // Whoever has a policy read says that the clock it begins by is right.
+                shared.engine.confirmClock()
                 return .success(generation)
             } catch { return .failure(error) }
         }

@@ -63,12 +63,19 @@ struct EngineModel {
     var now = Moment(boot: BootTime(nanoseconds: 0), wall: WallTime(milliseconds: 0))
     /// By subject, then identity.
     private var rows: [String: [String: Counter]] = [:]
+    /// What stood before a look gave a subject another plan's counters.
+    private var looked: [(row: String, held: [String: Counter])] = []
 
     init(_ policy: PolicyDefinition) { self.policy = policy }
 
     // MARK: decisions
 
     mutating func answer(_ call: Call) -> Answer {
+        defer { forgetLooks() }
+        return decided(call)
+    }
+
+    private mutating func decided(_ call: Call) -> Answer {
         var answer = Answer()
         let operation = policy.operations.first { $0.name == call.operation }
         guard let operation else { return answer }
@@ -108,6 +115,7 @@ struct EngineModel {
 
     /// Used units by limit of the plan.
     mutating func usage(_ call: Call) -> [String: UInt64] {
+        defer { forgetLooks() }
         prepareTenant(call, create: false)
         var used: [String: UInt64] = [:]
         for limit in limits(of: call.plan) {
@@ -225,22 +233,25 @@ struct EngineModel {
     }
 
     /// Gives a subject the counters that are needed. When it lacks one, or has it in another
-    /// shape, all are carried over: those needed, and those that some limit still stands for.
+    /// shape, it gets every counter of its scope, and all that have a name still are carried over.
+    /// A look does so for as long as it lasts.
     private mutating func prepare(_ row: String, _ needed: [Limit], create: Bool) {
+        let all = union(of: row)
+        let wanted = needed.map { all[$0.identity] ?? $0 }
         guard let held = rows[row] else {
             if create {
                 rows[row] = Dictionary(
-                    uniqueKeysWithValues: needed.map { ($0.identity, Counter(window: $0.window)) })
+                    uniqueKeysWithValues: wanted.map { ($0.identity, Counter(window: $0.window)) })
             }
             return
         }
-        let isSame = needed.allSatisfy { limit in
+        let isSame = wanted.allSatisfy { limit in
             held[limit.identity].map { Self.isSameShape($0.window, limit.window) } ?? false
         }
         if isSame { return }
-        let kept = allIdentities
-        var carried = held.filter { kept.contains($0.key) }
-        for limit in needed {
+        if !create { looked.append((row, held)) }
+        var carried: [String: Counter] = [:]
+        for limit in create ? Array(all.values) : wanted {
             var counter = held[limit.identity] ?? Counter()
             counter.charges = counter.window.map { recorded(counter.charges, $0) } ?? []
             counter.window = limit.window
@@ -249,9 +260,20 @@ struct EngineModel {
         rows[row] = carried
     }
 
-    private var allIdentities: Set<String> {
-        let plans = policy.plans.flatMap { limits(of: $0.name) }
-        return Set((plans + policy.addressLimits.map { Self.limit($0) }).map(\.identity))
+    private mutating func forgetLooks() {
+        for (row, held) in looked.reversed() { rows[row] = held }
+        looked = []
+    }
+
+    /// Every counter of a row's scope, in cells as wide as the widest limit of its name needs.
+    private func union(of row: String) -> [String: Limit] {
+        let scope: LimitScope =
+            row.hasPrefix("u/") ? .user : row.hasPrefix("o/") ? .organization : .address
+        let limits =
+            scope == .address
+            ? policy.addressLimits.map { Self.limit($0) }
+            : policy.plans.flatMap { self.limits(of: $0.name) }.filter { $0.scope == scope }
+        return Dictionary(limits.map { ($0.identity, $0) }) { $0.limit >= $1.limit ? $0 : $1 }
     }
 
     private static func isSameShape(_ a: RateLimitDefinition?, _ b: RateLimitDefinition?) -> Bool {

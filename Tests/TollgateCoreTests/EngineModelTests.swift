@@ -46,13 +46,32 @@ import TollgateWire
         policy.invalidCredentialLimit = nil
         let zones: [ZoneRules?] = oneZone ? [nil] : [nil, .utc, shifted]
         policy.timeZone = pick(zones) ?? shifted
+        // A name is one counter in all plans: only its limit and its classes may differ.
+        var windowsByName: [String: RateLimitDefinition] = [:]
+        var quotasByName: [String: QuotaDefinition] = [:]
         func window(_ name: String, _ scope: LimitScope) -> RateLimitDefinition {
-            RateLimitDefinition(
-                name: name, scope: scope, meter: pick(["calls", "tokens"]),
-                limit: pick([0, 1, 2, 5, 20, 40_000]),
-                windowNanoseconds: pick([second, 1_500_000_001, 10 * second, 60 * second]),
-                mode: pick([.strict, .smooth]), subBuckets: pick([1, 4, 23]),
-                classes: pick([[], [], ["slow"]]))
+            let key = "\(scope) \(name)"
+            var window =
+                windowsByName[key]
+                ?? RateLimitDefinition(
+                    name: name, scope: scope, meter: pick(["calls", "tokens"]), limit: 0,
+                    windowNanoseconds: pick([second, 1_500_000_001, 10 * second, 60 * second]),
+                    mode: pick([.strict, .smooth]), subBuckets: pick([1, 4, 23]))
+            windowsByName[key] = window
+            window.limit = pick([0, 1, 2, 5, 20, 40_000])
+            window.classes = pick([[], [], ["slow"]])
+            return window
+        }
+        func quota(_ name: String, _ scope: LimitScope) -> QuotaDefinition {
+            let key = "\(scope) \(name)"
+            var quota =
+                quotasByName[key]
+                ?? QuotaDefinition(
+                    name: name, scope: scope, meter: pick(["calls", "tokens"]), limit: 0,
+                    period: pick([.day, .month]), timeZone: pick(zones))
+            quotasByName[key] = quota
+            quota.limit = pick([0, 1, 5, 30, 1_000])
+            return quota
         }
         for index in policy.plans.indices {
             var windows: [RateLimitDefinition] = []
@@ -61,11 +80,7 @@ import TollgateWire
             }
             var quotas: [QuotaDefinition] = []
             for name in ["q1", "q2", "q3"] where Int.random(in: 0..<3, using: &random) > 0 {
-                quotas.append(
-                    QuotaDefinition(
-                        name: name, scope: pick([.user, .organization]),
-                        meter: pick(["calls", "tokens"]), limit: pick([0, 1, 5, 30, 1_000]),
-                        period: pick([.day, .month]), timeZone: pick(zones)))
+                quotas.append(quota(name, pick([.user, .organization])))
             }
             policy.plans[index].rateLimits = windows
             policy.plans[index].quotas = quotas

@@ -146,7 +146,7 @@ import TollgateWire
         let harness = try EngineHarness()
         for _ in 0..<4 { #expect(harness.check(meters: [("tokens", 1)]).isAllowed) }
         var changed = PolicyDefinition.small(userPerSecond: 6)
-        changed.plans[1].rateLimits[0].windowNanoseconds = 2_000_000_000
+        for plan in 0...1 { changed.plans[plan].rateLimits[0].windowNanoseconds = 2_000_000_000 }
         changed.plans[1].quotas.insert(
             QuotaDefinition(name: "extra", scope: .user, limit: 9, period: .day), at: 0)
         try harness.reload(changed)

@@ -113,6 +113,8 @@ def consume(body):
     if 16 + sum(lengths) > len(body):
         return faults | {BODY}
     names, rest = texts(body[16:], lengths)
+    if not all(map(is_name, names)):
+        faults.add(BODY)
     if 1 <= plan <= 128 and names[2] not in PLANS:
         faults.add(PLAN)
     if 1 <= operation <= 128 and names[3] not in CHARGES:
@@ -131,9 +133,19 @@ def usage(body):
     if 8 + sum(lengths) > len(body):
         return faults | {BODY}
     names, rest = texts(body[8:], lengths)
+    if not all(map(is_name, names)):
+        faults.add(BODY)
     if 1 <= len(names[2]) <= 128 and names[2] not in PLANS:
         faults.add(PLAN)
     return faults | extensions(rest)
+
+
+def is_name(data):
+    """UTF-8 without control characters: what a token can say too."""
+    try:
+        return all(ord(c) >= 0x20 and not 0x7F <= ord(c) < 0xA0 for c in data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def texts(data, lengths):

@@ -166,11 +166,32 @@ struct SubjectRequest: BitwiseCopyable {
         guard let organization = reader.take(lengths.0), let user = reader.take(lengths.1),
             let plan = reader.take(lengths.2), let operation = reader.take(lengths.3)
         else { throw Refusal(.malformedBody, "the strings run past the end of the frame") }
+        // What no token can say names nobody.
+        guard Self.isName(organization), Self.isName(user), Self.isName(plan),
+            Self.isName(operation)
+        else {
+            throw Refusal(.malformedBody, "an identifier has a control character or is not UTF-8")
+        }
         self.organization = organization
         self.user = user
         self.plan = plan
         self.operation = operation
         meterCount = meters
         metersOffset = reader.offset
+    }
+
+    private static func isName(_ text: UnsafeRawBufferPointer) -> Bool {
+        if text.count == 0 { return true }
+        guard TokenVerifier.isIdentifier(text) else { return false }
+        if text.allSatisfy({ $0 < 0x80 }) { return true }
+        var parser = Unicode.UTF8.ForwardParser()
+        var bytes = text.makeIterator()
+        while true {
+            switch parser.parseScalar(from: &bytes) {
+            case .valid: continue
+            case .emptyInput: return true
+            case .error: return false
+            }
+        }
     }
 }

@@ -12,12 +12,13 @@ extension DecisionWorker {
             decision.reason = .credentialMissing
             return nil
         }
-        if let address, isInvalidCredentialLimited(address, binding, &decision) { return nil }
+        // First what is known to be good: who shares an address with a guesser is not locked out.
         if request.credentialKind == .accessToken,
             let known = cache.find(request.credential, clock, now.wall)
         {
             return known
         }
+        if let address, isInvalidCredentialLimited(address, binding, &decision) { return nil }
         let reason = verify(request, binding.policy)
         guard reason == .none else {
             decision.reason = reason

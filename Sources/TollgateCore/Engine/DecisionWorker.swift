@@ -23,6 +23,9 @@ package final class DecisionWorker {
     var meterCount = 0
     /// What the CHECK at hand comes to.
     private let decision: UnsafeMutablePointer<Decision>
+    /// Where rows are copied that are looked at with another plan's counters.
+    let lookCopies: UnsafeMutableRawPointer
+    static let lookCopyBytes = RowArena.rowUnitsMax * RowArena.unitBytes
     let explanation: UnsafeMutableRawBufferPointer
     var explanationBytes = 0
     /// Set by `beginTurn`, which comes before any request.
@@ -51,6 +54,7 @@ package final class DecisionWorker {
         explanation = .allocate(byteCount: Self.replyBytesMax, alignment: 8)
         decision = .allocate(capacity: 1)
         decision.initialize(to: Decision())
+        lookCopies = .allocate(byteCount: 2 * Self.lookCopyBytes, alignment: 16)
         scratch = .allocate(capacity: 1)
         let nobody = UnsafeRawBufferPointer(start: nil, count: 0)
         scratch.initialize(
@@ -64,6 +68,7 @@ package final class DecisionWorker {
         meters.deallocate()
         explanation.deallocate()
         scratch.deallocate()
+        lookCopies.deallocate()
         decision.deallocate()
     }
 

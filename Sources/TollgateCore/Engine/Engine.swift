@@ -78,6 +78,12 @@ package final class Engine: Sendable {
 
     package func makeWorker() -> DecisionWorker { DecisionWorker(self) }
 
+    /// Makes the policy's layouts of rows known; false, and the policy must not be decided by, when
+    /// there were too many different ones since start.
+    package func accept(_ policy: PolicyImage) -> Bool {
+        policy.layouts.allSatisfy { layouts.number(of: $0) != nil }
+    }
+
     /// The upper bits: the table inside uses the lower ones.
     @inline(__always)
     func tenantShard(_ hash: UInt64) -> Shard { shard(Int(truncatingIfNeeded: hash &>> 58)) }

@@ -22,18 +22,21 @@ final class LayoutRegistry: Sendable {
         layouts.deallocate()
     }
 
-    /// The number of a layout, given on first sight.
-    func number(of layout: RowLayout) -> UInt32 {
+    /// The number of a layout, given on first sight; `nil` when there are too many.
+    func number(of layout: RowLayout) -> UInt32? {
         lock.lock()
         defer { lock.unlock() }
         if let known = numbers[layout] { return known }
         let next = count.load(ordering: .relaxed)
-        precondition(next < Self.layoutsMax, "more distinct row layouts than a daemon's life holds")
+        guard next < Self.layoutsMax else { return nil }
         (layouts + next).initialize(to: layout)
         numbers[layout] = UInt32(next)
         count.store(next + 1, ordering: .releasing)
         return UInt32(next)
     }
+
+    /// How many there are.
+    var total: Int { count.load(ordering: .acquiring) }
 
     func layout(_ number: UInt32) -> RowLayout {
         precondition(Int(number) < count.load(ordering: .acquiring))

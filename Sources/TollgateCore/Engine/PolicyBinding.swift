@@ -30,7 +30,10 @@ final class PolicyBinding {
         ownOffsets = .allocate(capacity: policy.layouts.count)
         layoutBytes = .allocate(capacity: policy.layouts.count)
         for (index, layout) in policy.layouts.enumerated() {
-            numbers[index] = registry.number(of: layout)
+            guard let number = registry.number(of: layout) else {
+                preconditionFailure("a policy that the engine did not accept")
+            }
+            numbers[index] = number
             layoutBytes[index] = layout.bytes
             ownOffsets[index] = .allocate(capacity: layout.slots.count)
             for (slot, counter) in layout.slots.enumerated() {
@@ -114,19 +117,9 @@ final class PolicyBinding {
         return table
     }
 
-    /// The layout that a row gets when its own lacks counters of `layout`.
-    func extendedLayout(of row: Row, for layout: Int) -> (number: UInt32, layout: RowLayout) {
-        let extended = registry.layout(row.layout).extended(
-            to: policy.layouts[layout], keep: policy.identities)
-        // A row that would grow too large keeps what the plan needs.
-        let fits = extended.bytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
-        let chosen = fits ? extended : policy.layouts[layout]
-        return (registry.number(of: chosen), chosen)
-    }
-
-    /// Copies what both layouts count from one row to another.
-    func migrate(from: Row, to: Row, _ layout: RowLayout, now: BootTime) {
-        for new in layout.slots {
+    /// Copies what both count from one row to another, which has the policy's layout `layout`.
+    func migrate(from: Row, to: Row, _ layout: Int, now: BootTime) {
+        for new in policy.layouts[layout].slots {
             guard let old = registry.layout(from.layout).slot(new.identity) else { continue }
             switch (old.shape, new.shape) {
             case (nil, nil):

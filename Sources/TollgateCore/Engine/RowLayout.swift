@@ -20,15 +20,17 @@ struct CounterSlot: Sendable, Equatable, Hashable {
         var limitCeiling: UInt64
     }
 
+    // Names have no spaces, so no two identities are spelled alike.
+
     init(_ limit: RateLimitDefinition) {
-        identity = "w/\(limit.name)/\(limit.meter)"
+        identity = "w \(limit.name) \(limit.meter)"
         window = WindowKey(
             windowNanoseconds: limit.windowNanoseconds, subBuckets: limit.subBuckets,
             mode: limit.mode, limitCeiling: Self.ceiling(limit.limit))
     }
 
     init(_ quota: QuotaDefinition) {
-        identity = "q/\(quota.name)/\(quota.meter)/\(quota.period.rawValue)"
+        identity = "q \(quota.name) \(quota.meter) \(quota.period.rawValue)"
         window = nil
     }
 
@@ -43,6 +45,14 @@ struct CounterSlot: Sendable, Equatable, Hashable {
     /// Whether the same counter stands there, wherever in the row.
     func isSameCounter(as other: CounterSlot) -> Bool {
         identity == other.identity && window == other.window
+    }
+
+    /// The same counter with cells as wide as the wider of the two: of limits of one name, each
+    /// counts in the same cells.
+    mutating func widen(to other: CounterSlot) {
+        guard let ceiling = other.window?.limitCeiling else { return }
+        let own = window?.limitCeiling ?? 0
+        window?.limitCeiling = max(own, ceiling)
     }
 
     private static func ceiling(_ limit: UInt64) -> UInt64 {
@@ -74,21 +84,6 @@ struct RowLayout: Sendable, Equatable, Hashable {
         }
         self.slots = slots
         bytes = end
-    }
-
-    init(rateLimits: [RateLimitDefinition], quotas: [QuotaDefinition]) {
-        self.init(rateLimits.map { CounterSlot($0) } + quotas.map { CounterSlot($0) })
-    }
-
-    /// What a row of this layout becomes when `needed` is asked of it: all of `needed`, and what
-    /// else it has and `keep` wants, so that someone who goes back and forth between two plans
-    /// finds both plans' counters as they were.
-    func extended(to needed: RowLayout, keep: Set<String>) -> RowLayout {
-        let rest = slots.filter { slot in
-            keep.contains(slot.identity)
-                && !needed.slots.contains { $0.identity == slot.identity }
-        }
-        return RowLayout(needed.slots + rest)
     }
 
     func slot(_ identity: String) -> CounterSlot? { slots.first { $0.identity == identity } }

@@ -105,6 +105,57 @@ extension PolicyCompiler {
         }
     }
 
+    // MARK: names across plans
+
+    /// What a counter counts by, beside its limit: the same wherever its name stands.
+    private struct Counting: Equatable {
+        var words: String
+        var window: UInt64 = 0
+        var subBuckets = 0
+        var mode: WindowMode?
+        var zone: ZoneRules?
+    }
+
+    /// A name is one counter: were it cut another way in another plan, a caller with two plans
+    /// could have more of it than either grants.
+    private mutating func checkNamesAcrossPlans() {
+        var first: [String: (plan: String, counting: Counting)] = [:]
+        for plan in definition.plans {
+            for limit in plan.rateLimits {
+                let milliseconds = limit.windowNanoseconds / 1_000_000
+                let counting = Counting(
+                    words: "a rate limit of \(limit.meter) in \(milliseconds) ms, \(limit.mode),"
+                        + " \(limit.subBuckets) sub-buckets",
+                    window: limit.windowNanoseconds, subBuckets: limit.subBuckets, mode: limit.mode)
+                check(counting, limit.scope, limit.name, plan.name, "rate_limits", &first)
+            }
+            for quota in plan.quotas {
+                let zone = quota.timeZone ?? definition.timeZone
+                let counting = Counting(
+                    words: "a quota of \(quota.meter) by \(quota.period)", zone: zone)
+                check(counting, quota.scope, quota.name, plan.name, "quotas", &first)
+            }
+        }
+    }
+
+    private mutating func check(
+        _ counting: Counting, _ scope: LimitScope, _ name: String, _ plan: String,
+        _ section: PolicyFault.Step, _ first: inout [String: (plan: String, counting: Counting)]
+    ) {
+        let key = "\(scope) \(name)"
+        guard let known = first[key] else {
+            first[key] = (plan, counting)
+            return
+        }
+        guard known.counting != counting else { return }
+        let inZone = known.counting.words == counting.words ? " in another time zone" : ""
+        fault(
+            ["plans", .key(plan), section, .key(name)],
+            "plan \(plan), limit \(name): it is \(counting.words) here, but"
+                + " \(known.counting.words)\(inZone) in plan \(known.plan): a name is one counter"
+                + " in all plans, so give one of them another name")
+    }
+
     // MARK: references
 
     private mutating func checkReferences() {
@@ -115,6 +166,7 @@ extension PolicyCompiler {
                 plan.rateLimits, quotas: plan.quotas, in: "plan \(plan.name)",
                 ["plans", .key(plan.name)], meters, classes)
         }
+        checkNamesAcrossPlans()
         check(
             definition.addressLimits, quotas: [], in: "address limits", ["address_limits"], meters,
             classes)

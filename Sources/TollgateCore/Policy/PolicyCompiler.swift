@@ -30,7 +30,9 @@ struct PolicyCompiler {
     var limits: [LimitInfo] = []
     var calendars: [QuotaCalendar] = []
     var layouts: [RowLayout] = []
-    var identities: Set<String> = []
+    var userUnion = CounterUnion()
+    var organizationUnion = CounterUnion()
+    var addressUnion = CounterUnion()
     var addressLayout = 0
     var invalidCredentialStep: ChargeStep?
     var defaultPlans: [Int] = []
@@ -44,6 +46,30 @@ struct PolicyCompiler {
         var permissions: NameTable
         var routes: RouteTable
         var issuers: IssuerTable
+    }
+
+    /// Every counter of a scope, whatever the plan, once.
+    struct CounterUnion {
+        private(set) var slots: [CounterSlot] = []
+        private var positions: [String: Int] = [:]
+        /// Its place among `layouts`, when it is placed.
+        var index = 0
+
+        mutating func add(_ slot: CounterSlot) {
+            guard let position = positions[slot.identity] else {
+                positions[slot.identity] = slots.count
+                slots.append(slot)
+                return
+            }
+            slots[position].widen(to: slot)
+        }
+
+        /// The counter as every plan has it: in the same cells.
+        func counter(_ slot: CounterSlot) -> CounterSlot {
+            positions[slot.identity].map { slots[$0] } ?? slot
+        }
+
+        func layout(_ slots: [CounterSlot]) -> RowLayout { RowLayout(slots.map(counter)) }
     }
 
     /// A step without its operation: it becomes one for every operation that charges the meter.
@@ -60,6 +86,7 @@ struct PolicyCompiler {
         guard faults.isEmpty, let parts else { throw PolicyCompileError(faults: faults) }
         compileOperations()
         compileAddressLimits()
+        uniteCounters()
         for plan in definition.plans { compile(plan) }
         compileDefaultPlans()
         guard faults.isEmpty else { throw PolicyCompileError(faults: faults) }
@@ -88,8 +115,8 @@ struct PolicyCompiler {
     private mutating func compileAddressLimits() {
         var all = definition.addressLimits
         if let invalid = definition.invalidCredentialLimit { all.append(invalid) }
-        let layout = RowLayout(rateLimits: all, quotas: [])
-        addressLayout = place(layout, ["address_limits"])
+        for limit in all { addressUnion.add(CounterSlot(limit)) }
+        addressLayout = place(addressUnion.layout(all.map { CounterSlot($0) }), ["address_limits"])
         let templates = all.enumerated().map { template($1, slot: $0) }
         let limits = templates.prefix(definition.addressLimits.count)
         if limits.count < templates.count { invalidCredentialStep = templates.last?.step }
@@ -98,13 +125,32 @@ struct PolicyCompiler {
         }
     }
 
+    /// All plans' counters together, so that a row can hold them all: someone who goes back and
+    /// forth between plans finds each plan's counters as they were.
+    private mutating func uniteCounters() {
+        for plan in definition.plans {
+            for limit in plan.rateLimits {
+                if limit.scope == .user { userUnion.add(CounterSlot(limit)) }
+                if limit.scope == .organization { organizationUnion.add(CounterSlot(limit)) }
+            }
+            for quota in plan.quotas {
+                if quota.scope == .user { userUnion.add(CounterSlot(quota)) }
+                if quota.scope == .organization { organizationUnion.add(CounterSlot(quota)) }
+            }
+        }
+        userUnion.index = place(RowLayout(userUnion.slots), ["plans"])
+        organizationUnion.index = place(RowLayout(organizationUnion.slots), ["plans"])
+    }
+
     private mutating func compile(_ plan: PlanDefinition) {
         let userWindows = plan.rateLimits.filter { $0.scope == .user }
         let userQuotas = plan.quotas.filter { $0.scope == .user }
         let sharedWindows = plan.rateLimits.filter { $0.scope == .organization }
         let sharedQuotas = plan.quotas.filter { $0.scope == .organization }
-        let user = RowLayout(rateLimits: userWindows, quotas: userQuotas)
-        let shared = RowLayout(rateLimits: sharedWindows, quotas: sharedQuotas)
+        let user = userUnion.layout(
+            userWindows.map { CounterSlot($0) } + userQuotas.map { CounterSlot($0) })
+        let shared = organizationUnion.layout(
+            sharedWindows.map { CounterSlot($0) } + sharedQuotas.map { CounterSlot($0) })
         var templates: [Template] = []
         for (slot, limit) in userWindows.enumerated() {
             templates.append(template(limit, slot: slot))
@@ -167,7 +213,7 @@ struct PolicyCompiler {
     }
 
     private mutating func template(_ limit: RateLimitDefinition, slot: Int) -> Template {
-        let form = intern(CounterSlot(limit).shape, limit)
+        let form = intern(union(limit.scope).counter(CounterSlot(limit)).shape, limit)
         limits.append(
             LimitInfo(
                 name: Array(limit.name.utf8), meter: Array(limit.meter.utf8),
@@ -202,6 +248,14 @@ struct PolicyCompiler {
             form: UInt16(form))
     }
 
+    private func union(_ scope: LimitScope) -> CounterUnion {
+        switch scope {
+        case .user: userUnion
+        case .organization: organizationUnion
+        case .address, .credential: addressUnion
+        }
+    }
+
     /// Shapes are shared by windows that are cut alike.
     private mutating func intern(_ shape: WindowShape?, _ limit: RateLimitDefinition) -> Int {
         let shape =
@@ -215,11 +269,12 @@ struct PolicyCompiler {
     }
 
     private mutating func place(_ layout: RowLayout, _ path: [PolicyFault.Step]) -> Int {
-        identities.formUnion(layout.slots.map(\.identity))
         if layout.bytes > RowArena.rowUnitsMax / 2 * RowArena.unitBytes {
             fault(
                 path,
-                "the limits of one scope take \(layout.bytes) bytes a row: use fewer sub-buckets")
+                "the limits of one scope take \(layout.bytes) bytes a row, all plans together, and"
+                    + " at most \(RowArena.rowUnitsMax / 2 * RowArena.unitBytes) fit: use fewer"
+                    + " sub-buckets, or the same limits' names in several plans")
         }
         if let known = layouts.firstIndex(of: layout) { return known }
         layouts.append(layout)

@@ -116,8 +116,10 @@ package final class PolicyImage: Sendable {
     let limits: [LimitInfo]
     let calendars: [QuotaCalendar]
     let layouts: [RowLayout]
-    /// Identities of all counters, by which rows of former plans are judged.
-    let identities: Set<String>
+    /// Indices into `layouts` of every counter that any plan has in a scope: what a row gets when
+    /// it is asked for another plan's.
+    let userUnion: Int
+    let organizationUnion: Int
     /// Of rows of addresses: the address limits, then the window of invalid credentials.
     let addressLayout: Int
     let invalidCredentialStep: ChargeStep?
@@ -148,7 +150,8 @@ package final class PolicyImage: Sendable {
         limits = compiler.limits
         calendars = compiler.calendars
         layouts = compiler.layouts
-        identities = compiler.identities
+        userUnion = compiler.userUnion.index
+        organizationUnion = compiler.organizationUnion.index
         addressLayout = compiler.addressLayout
         invalidCredentialStep = compiler.invalidCredentialStep
         defaultPlans = compiler.defaultPlans
