@@ -50,4 +50,46 @@ import Testing
         withKey(1) { #expect(hint.row($0) == nil) }
         withKey(2) { #expect(hint.row($0) != nil) }
     }
+
+    /// How many slots a look-up passes on average, of so many ids with these hashes.
+    private func passed(_ ids: [UInt64], _ hash: (UnsafeRawBufferPointer) -> UInt64) -> Double {
+        var table = RowTable()
+        for id in ids {
+            withUnsafeBytes(of: id) { bytes in
+                let key = RowKey(kind: .user, owner: 0, id: bytes, hash: hash(bytes))
+                #expect(table.insert(key, layout: 0, layoutBytes: 8) != .none)
+            }
+        }
+        return Double(table.checkInvariants()) / Double(ids.count)
+    }
+
+    /// M2: ids that all fall into one slot under a hash that anybody can compute. In probes, not
+    /// in time.
+    @Test func idsThatCollideWithoutTheKeyAreFoundAsSoonAsRandomOnes() {
+        var random = SeededRandom.printed("colliding ids")
+        let count = 50_000 * testScale
+        let colliding = (1...UInt64(count)).map { $0 << 40 }
+        let keyed: (UnsafeRawBufferPointer) -> UInt64 = { Self.hash.hash($0, tweak: 1) }
+        let ordinary = passed((0..<count).map { _ in random.next() }, keyed)
+        #expect(passed(colliding, keyed) <= 3 * ordinary)
+        // What the key is for: their low bits alone put them in one slot.
+        let few = Array(colliding.prefix(500))
+        #expect(passed(few) { $0.load(as: UInt64.self) } > 100 * passed(few, keyed))
+    }
+
+    @Test func memoryOfRowsThatWentIsUsedAgain() {
+        var table = RowTable()
+        var taken: [Int] = []
+        for round in 0..<6 as Range<UInt64> {
+            var handles: [RowHandle] = []
+            for id in 0..<3_000 as Range<UInt64> {
+                withKey(round << 32 | id) { key in
+                    handles.append(table.insert(key, layout: 0, layoutBytes: 200))
+                }
+            }
+            for handle in handles { table.remove(handle) }
+            taken.append(table.bytesTaken)
+        }
+        #expect(table.count == 0 && Set(taken).count == 1 && (taken.first ?? 0) > 600_000)
+    }
 }

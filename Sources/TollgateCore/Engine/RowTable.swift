@@ -108,9 +108,12 @@ struct RowTable: ~Copyable {
         return removed
     }
 
-    /// Traps when the structure contradicts itself. Linear; for tests.
-    func checkInvariants() {
+    /// Traps when the structure contradicts itself. Returns how many slots all look-ups together
+    /// pass before they find their row. Linear; for tests.
+    @discardableResult
+    func checkInvariants() -> Int {
         var seen = 0
+        var passed = 0
         for slot in 0...mask where slots[slot] != 0 {
             seen += 1
             let row = self.row(RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot])))
@@ -119,9 +122,11 @@ struct RowTable: ~Copyable {
             while probe != slot {
                 precondition(slots[probe] != 0, "a hole before an entry")
                 probe = (probe + 1) & mask
+                passed += 1
             }
         }
         precondition(seen == count && count * 4 <= (mask + 1) * 3)
+        return passed
     }
 
     private mutating func makeRow(_ key: RowKey, layout: UInt32, layoutBytes: Int) -> RowHandle {
