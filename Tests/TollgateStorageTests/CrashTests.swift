@@ -275,6 +275,26 @@ import TollgateCore
         }
     }
 
+    @Test(arguments: [SQLITE_IOERR | 4 << 8, SQLITE_IOERR | 5 << 8])
+    func afterAFailedSyncNothingIsWrittenUntilAStart(_ code: Int32) throws {
+        let fixture = try Fixture()
+        let folder = TestFolder()
+        try fixture.make(folder)
+        let failed: StorageFault
+        do {
+            let store = try folder.store()
+            failed = store.database.fault(code)
+            #expect(failed.exitCode == 74 && failed.words.contains("started again"))
+            let before = try Self.content(store)
+            for work in try Self.works() {
+                #expect(fault { try work.run(store, fixture) } == failed, "\(work.name)")
+            }
+            #expect(try Self.content(store) == before)
+        }
+        let store = try folder.store()
+        _ = try store.createOrganization(OrganizationID("b"), name: "B", by: Sample.change())
+    }
+
     @Test func aFolderThatCannotBeWrittenIsAClearError() throws {
         let fixture = try Fixture()
         let folder = TestFolder()

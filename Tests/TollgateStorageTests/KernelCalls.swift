@@ -25,7 +25,8 @@ enum KernelCalls {
     }
 
     private static func isRefused() -> Bool {
-        guard let watch, pthread_equal(thread, pthread_self()) != 0 else { return false }
+        // The thread first: others may not touch a closure that is being changed.
+        guard pthread_equal(thread, pthread_self()) != 0, let watch else { return false }
         do {
             let number = try watch()
             errno = number

@@ -12,6 +12,9 @@ final class Database {
 
     let path: String
     private let handle: OpaquePointer
+    /// Set once a sync has failed: what the kernel then forgot is not known, so nothing is written
+    /// any more until a start has read the file anew.
+    private var failedSync: StorageFault?
     /// By their text, which is one of a fixed set in this folder.
     private var prepared: [String: Statement] = [:]
 
@@ -125,6 +128,7 @@ final class Database {
     func transaction<T>(
         _ body: () throws(DirectoryError) -> T
     ) throws(DirectoryError) -> T {
+        if let failedSync { throw .storage(failedSync) }
         let outermost = sqlite3_get_autocommit(handle) != 0
         try begin(outermost ? "BEGIN IMMEDIATE" : "SAVEPOINT part")
         do throws(DirectoryError) {
@@ -178,7 +182,14 @@ final class Database {
     }
 
     func fault(_ code: Int32) -> StorageFault {
-        Self.fault(code, path: path, words: String(cString: sqlite3_errmsg(handle)))
+        var fault = Self.fault(code, path: path, words: String(cString: sqlite3_errmsg(handle)))
+        // SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC: never tried again on what is open
+        // (RELIABILITY, "Facts"; D7).
+        if code == 1_034 || code == 1_290 {
+            fault.words += "; no change is made until the daemon is started again"
+            failedSync = fault
+        }
+        return fault
     }
 
     static func fault(_ code: Int32, path: String, words: String) -> StorageFault {
