@@ -30,16 +30,39 @@ package enum PolicyLoader {
             zones: TimeZones())
         let loaded = reader.policy(root)
         guard schema.errors.isEmpty else { throw PolicyErrors(errors: schema.errors) }
+        var faults = misspelledPermissions(loaded.definition)
         do throws(PolicyCompileError) {
             _ = try PolicyImage(compiling: loaded.definition, generation: 1)
-        } catch {
-            for fault in error.faults {
-                let place = root.place(of: fault.path)
-                schema.fail(place.line, place.column, fault.message)
-            }
-            throw PolicyErrors(errors: schema.errors)
+        } catch { faults += error.faults }
+        for fault in faults {
+            let place = root.place(of: fault.path)
+            schema.fail(place.line, place.column, fault.message)
         }
+        guard faults.isEmpty else { throw PolicyErrors(errors: schema.errors) }
         return loaded
+    }
+
+    /// Permissions are declared nowhere, so one that a plan grants and no operation needs is right
+    /// (a service may ask for it by itself), unless it is nearly one that some operation needs and
+    /// no plan grants: then nobody would have that.
+    private static func misspelledPermissions(_ policy: PolicyDefinition) -> [PolicyFault] {
+        let granted = Set(policy.plans.flatMap(\.permissions))
+        var seen: Set<String> = []
+        let missing = policy.operations.compactMap(\.permission).filter {
+            !granted.contains($0) && seen.insert($0).inserted
+        }
+        let needed = Set(policy.operations.compactMap(\.permission))
+        return policy.plans.flatMap { plan in
+            plan.permissions.enumerated().compactMap { position, name in
+                guard !needed.contains(name), let meant = likelyMeant(name, missing) else {
+                    return nil
+                }
+                return PolicyFault(
+                    ["plans", .key(plan.name), "permissions", .position(position)],
+                    "plan \(plan.name): no operation needs the permission \"\(name)\" (did you"
+                        + " mean \(meant)?)")
+            }
+        }
     }
 
     private static func read(_ path: String) throws(PolicyErrors) -> [UInt8] {

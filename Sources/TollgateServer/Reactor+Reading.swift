@@ -55,7 +55,7 @@ extension Reactor {
         var offset = 0
         var frames = 0
         while !connection.pointee.isClosing, bytes.count &- offset >= WireLimits.headerBytes {
-            guard frames < Self.framesPerTurnMax, outputBytes &- start < Self.outSoftMax else {
+            guard frames < framesEach, outputBytes &- start < Self.outSoftMax else {
                 break
             }
             let header = FrameHeader(reading: bytes, at: offset)
@@ -134,7 +134,7 @@ extension Reactor {
         let rest = bytes.count &- offset
         if rest == 0 && connection.pointee.heldBytes == 0 { return }
         if connection.pointee.isClosing { return }
-        guard makeRoom(rest &- connection.pointee.heldBytes) else {
+        guard makeRoom(rest &- connection.pointee.heldBytes, for: slot) else {
             // What was answered is written; the rest of it would not fit.
             connection.pointee.isClosing = true
             return
@@ -154,15 +154,30 @@ extension Reactor {
         }
     }
 
-    /// Counts bytes that a connection is to hold; false where they are too many, and then nobody
-    /// who needs more is kept: it sends without reading, or stops within frames.
-    func makeRoom(_ bytes: Int) -> Bool {
-        if bytes > 0, bufferedBytes &+ bytes > bufferBytesMax {
-            ReactorCounters.add(counters.bufferCloses)
-            return false
+    /// Counts bytes more that a connection is to hold; false where they are too many. A little is
+    /// everybody's own; beyond it, whoever holds most gives way: those who hold much, stopping
+    /// within frames or sending without reading, do not close the others' connections.
+    func makeRoom(_ bytes: Int, for slot: Int) -> Bool {
+        let wanted = connections[slot].bufferedBytes &+ bytes
+        if bytes > 0, wanted > Self.ownBytes {
+            while bufferedBytes &+ bytes > bufferBytesMax {
+                ReactorCounters.add(counters.bufferCloses)
+                guard let largest = largestHolder(above: wanted) else { return false }
+                closeConnection(largest)
+            }
         }
         bufferedBytes &+= bytes
         return true
+    }
+
+    private func largestHolder(above bytes: Int) -> Int? {
+        var largest: Int?
+        var most = bytes
+        for slot in 0..<slotsUsed where connections[slot].bufferedBytes > most {
+            most = connections[slot].bufferedBytes
+            largest = slot
+        }
+        return largest
     }
 
     private func wholeFrameWaits(_ connection: Connection) -> Bool {

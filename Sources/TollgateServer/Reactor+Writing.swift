@@ -23,7 +23,7 @@ extension Reactor {
         }
         let from = replies.lowerBound + max(0, sent)
         let rest = UnsafeRawBufferPointer(rebasing: output[from..<replies.upperBound])
-        guard makeRoom(rest.count) else { return closeConnection(slot) }
+        guard makeRoom(rest.count, for: slot) else { return closeConnection(slot) }
         connection.pointee.keepPending(rest, now: now)
         _ = tg_epoll_set(
             epoll, 3, connection.pointee.descriptor, EPOLLOUT.rawValue, registration(slot))
@@ -65,7 +65,7 @@ extension Reactor {
                     start: pending + connection.pointee.pendingStart,
                     count: connection.pointee.pendingBytes)
                 guard waiting.count + frame.count <= output.count,
-                    makeRoom(frame.count &- connection.pointee.pendingStart)
+                    makeRoom(frame.count &- connection.pointee.pendingStart, for: slot)
                 else { return closeConnection(slot) }
                 output.copy(waiting, to: 0)
                 output.copy(frame, to: waiting.count)

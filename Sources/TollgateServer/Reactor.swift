@@ -14,8 +14,12 @@ final class Reactor {
     static let outSoftMax = 192 * 1_024
     /// Replies of a batch are written when there are so many bytes of them.
     private static let writeBytes = 4_096
-    /// Frames of one connection in one turn; then the others have theirs.
-    static let framesPerTurnMax = 256
+    /// Frames of one connection in one turn, and about how many of all; then the others have theirs.
+    static let framesEachMax = 256
+    static let framesEachMin = 8
+    static let framesPerTurn = 4_096
+    /// What a connection may hold of requests and replies, however much others hold.
+    static let ownBytes = 4_096
     static let eventsMax = 256
     static let tickNanoseconds: UInt64 = 100_000_000
 
@@ -56,6 +60,8 @@ final class Reactor {
     var queue: [UInt64] = []
     private var policy: PolicyImage
     var now: UInt64 = 0
+    /// Frames that each connection may have answered in this turn.
+    var framesEach = Reactor.framesEachMax
     var lastTick: UInt64 = 0
     var listeners: [(descriptor: Int32, id: UInt64, isPaused: Bool)]
     var reserve: Int32 = -1
@@ -127,6 +133,8 @@ final class Reactor {
                 let wait: Int32 = queue.isEmpty ? (draining ? 10 : 100) : 0
                 let count = tg_epoll_wait(epoll, events, Int32(Self.eventsMax), wait)
                 beginTurn()
+                let share = Self.framesPerTurn / max(1, Int(max(0, count)) &+ queue.count)
+                framesEach = min(Self.framesEachMax, max(Self.framesEachMin, share))
                 var event: Int32 = 0
                 while event < count {
                     let end = min(count, event &+ Int32(Self.batchMax))

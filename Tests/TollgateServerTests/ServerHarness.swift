@@ -141,6 +141,8 @@ final class Peer {
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while buffer.count < count {
             let got = tg_read(descriptor, &chunk, chunk.count)
+            // A server that says nothing has not ended the connection.
+            if got == -Int(EAGAIN) { Issue.record("no answer within ten seconds") }
             guard got > 0 else { return false }
             buffer += chunk[..<got]
         }
