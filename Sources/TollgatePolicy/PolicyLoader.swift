@@ -33,7 +33,7 @@ package enum PolicyLoader {
         var faults = misspelledPermissions(loaded.definition)
         do throws(PolicyCompileError) {
             _ = try PolicyImage(compiling: loaded.definition, generation: 1)
-        } catch { faults += error.faults }
+        } catch { faults.append(contentsOf: error.faults) }
         for fault in faults {
             let place = root.place(of: fault.path)
             schema.fail(place.line, place.column, fault.message)

@@ -14,7 +14,7 @@ final class Reactor {
     static let outSoftMax = 192 * 1_024
     /// Replies of a batch are written when there are so many bytes of them.
     private static let writeBytes = 4_096
-    /// Frames of one connection in one turn, and about how many of all; then the others have theirs.
+    /// Frames of one connection in one turn, and about how many of all; then others have theirs.
     static let framesEachMax = 256
     static let framesEachMin = 8
     static let framesPerTurn = 4_096

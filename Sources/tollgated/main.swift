@@ -5,6 +5,17 @@ import TollgateServer
 /// Options and wiring; the daemon's life is in `Daemon`.
 func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
+/// Begins again with Swift's backtraces off, unless somebody chose: on a crash they write memory,
+/// so secrets, to standard error. Their switch is read before any of our code runs. Where the
+/// program cannot be started again it goes on as it is.
+func silenceBacktraces() {
+    guard getenv("SWIFT_BACKTRACE") == nil else { return }
+    setenv("SWIFT_BACKTRACE", "enable=no", 1)
+    var path = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+    guard readlink("/proc/self/exe", &path, Int(PATH_MAX)) > 0 else { return }
+    execv(path, CommandLine.unsafeArgv)
+}
+
 do throws(OptionError) {
     let options = try Options(Array(CommandLine.arguments.dropFirst()), environment: environment)
     switch options.action {
@@ -24,7 +35,9 @@ do throws(OptionError) {
             printError("\(error)\npolicy file \(options.config): test failed\n")
             exit(78)
         }
-    case .run: exit(Daemon(options: options).run())
+    case .run:
+        silenceBacktraces()
+        exit(Daemon(options: options).run())
     }
 } catch {
     printError("tollgated: \(error.message)\n")

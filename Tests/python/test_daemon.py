@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import socket
 import struct
 import threading
@@ -12,6 +13,7 @@ import time
 
 import jwt
 import pytest
+from conftest import Daemon
 from jwcrypto import jwk
 from jwcrypto import jwt as jose
 from tollgate import AsyncClient, Client, Refused, TollgateError, Unreachable, wire
@@ -227,3 +229,18 @@ def test_secrets_stay_out_of_the_log(daemon):
     for secret in (token.encode(), daemon.secret, wire_b64(daemon.secret).encode()):
         assert secret not in log
     assert json.dumps(log.decode())
+
+
+def test_a_crash_writes_no_memory_to_the_log():
+    made = Daemon()
+    try:
+        with Client(made.data) as client:
+            client.check(pyjwt_token(made), operation="chat")
+        made.process.send_signal(signal.SIGILL)
+        assert made.process.wait(20) == -signal.SIGILL
+        log = (made.directory / "log").read_text()
+        assert "ready" in log
+        for part in ("Crash", "Backtrace", "Registers", "Thread 0"):
+            assert part not in log
+    finally:
+        made.remove()
