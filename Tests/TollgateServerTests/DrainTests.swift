@@ -37,7 +37,10 @@ import TollgateWire
     }
 
     @Test func aDrainWaitsForPeersThatDoNotReadAsLongAsItIsToldAndNoLonger() throws {
-        let harness = try ServerHarness(change: { $0.drainNanoseconds = 3_600_000_000_000 })
+        let harness = try ServerHarness(change: {
+            $0.drainNanoseconds = 3_600_000_000_000
+            $0.writeDeadlineNanoseconds = 3_600_000_000_000
+        })
         let silent = try silentPeer(harness)
         harness.server.drain()
         usleep(300_000)
@@ -50,30 +53,44 @@ import TollgateWire
     }
 
     @Test func aLongerGraceDoesNotUndoAShorterOne() throws {
-        let harness = try ServerHarness()
+        let harness = try ServerHarness(change: {
+            $0.drainNanoseconds = 3_600_000_000_000
+            $0.writeDeadlineNanoseconds = 3_600_000_000_000
+        })
         let silent = try silentPeer(harness)
-        harness.server.drain(graceMilliseconds: 1)
+        harness.server.drain(graceMilliseconds: 200)
         harness.server.drain(graceMilliseconds: .max)
-        harness.stop()
+        let deadline = tg_boottime() + 10_000_000_000
+        while !harness.server.hasEnded, tg_boottime() < deadline { usleep(10_000) }
         #expect(harness.server.hasEnded)
+        harness.server.drain(graceMilliseconds: 0)
+        harness.stop()
         withExtendedLifetime(silent) {}
     }
 
-    @Test func aDrainAnswersAllThatArrivedHoweverMuchItIs() async throws {
-        let harness = try ServerHarness(change: { $0.threads = 1 })
-        // The only reactor is busy while the requests arrive: with a peer's long pipeline.
-        let busy = try harness.peer()
+    @Test func aDrainAnswersAllThatArrivedHoweverMuchItIs() throws {
+        // SHUTDOWN holds the only reactor until all has arrived: more than it reads at once.
+        let gate = Lock()
+        gate.lock()
+        let harness = try ServerHarness(
+            onShutdown: { _ in
+                gate.lock()
+                gate.unlock()
+            }, change: { $0.threads = 1 })
         let peer = try harness.peer()
-        let count = 2_000
+        peer.send(ServerHarness.frame(.ping))
+        #expect(peer.reply()?.status == 0)
+        let admin = try harness.peer(admin: true)
+        admin.send(ServerHarness.frame(.shutdown, [0, 0, 0, 0]))
         var size: Int32 = 8 << 20
         setsockopt(
             peer.descriptor, SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<Int32>.size))
-        let pings = (0..<count).flatMap {
-            ServerHarness.frame(.ping, [UInt8](repeating: 9, count: 64), id: UInt64($0))
-        }
-        busy.send(Array(pings[..<(pings.count / 2)]))
-        peer.send(pings)
+        let largest = [UInt8](repeating: 9, count: 4_000)
+        let count = Reactor.readBytesMax / largest.count * 2
+        // Each is refused with a few words, so that the answers fit where nobody reads yet.
+        peer.send((0..<count).flatMap { ServerHarness.frame(.ping, largest, id: UInt64($0)) })
         harness.server.drain()
+        gate.unlock()
         var answered = 0
         while peer.reply() != nil { answered += 1 }
         harness.stop()

@@ -15,7 +15,8 @@ final class ServerHarness: Sendable {
 
     init(
         definition: PolicyDefinition = ServerHarness.policy(),
-        loader: Server.Loader? = nil, change: (inout ServerSettings) -> Void = { _ in }
+        loader: Server.Loader? = nil, onShutdown: @escaping @Sendable (UInt32) -> Void = { _ in },
+        change: (inout ServerSettings) -> Void = { _ in }
     ) throws {
         directory = try Self.freshDirectory()
         var settings = ServerSettings(
@@ -28,7 +29,7 @@ final class ServerHarness: Sendable {
         let image = try PolicyImage(compiling: definition, generation: 1)
         server = try Server(
             settings, policy: image, engine: engine, version: "test",
-            loader: loader ?? { .success(definition) }, onShutdown: { _ in })
+            loader: loader ?? { .success(definition) }, onShutdown: onShutdown)
     }
 
     func stop() {

@@ -306,8 +306,9 @@ def test_a_daemon_tells_the_service_manager_what_it_does(start_daemon):
         environment={"NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": "900000"})
 
     def heard(word):
+        deadline = time.monotonic() + 20
         while word not in (said := manager.recv(4_096).decode()).split("\n"):
-            pass
+            assert time.monotonic() < deadline, f"{word} was not said"
         return said
 
     heard("READY=1")
