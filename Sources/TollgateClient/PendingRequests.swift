@@ -22,7 +22,6 @@ struct PendingRequests {
     /// Of those abandoned: because their deadline passed.
     private var overdue = 0
 
-    var hasRequests: Bool { !requests.isEmpty }
     var canSend: Bool { queued > 0 && inFlight < WireLimits.inFlightMax }
     /// The daemon let a deadline pass, and nobody is left who waits on this connection: it is given
     /// up, so that a daemon that hangs is not waited for again.

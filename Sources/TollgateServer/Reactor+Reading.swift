@@ -60,8 +60,10 @@ extension Reactor {
             }
             let header = FrameHeader(reading: bytes, at: offset)
             if let fault = fault(of: header) {
-                putRefusal(
-                    fault, "the header breaks the grid", opcode: header.opcode, header.requestID)
+                let detail: StaticString =
+                    fault == .frameTooLarge
+                    ? "the length is above the daemon's ceiling" : "the header breaks the grid"
+                putRefusal(fault, detail, opcode: header.opcode, header.requestID)
                 connection.pointee.isClosing = true
                 break
             }

@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import Testing
 
 @testable import TollgateCore
@@ -17,6 +17,39 @@ import Testing
         #expect(policy.issuers[0].keys[0].keyID == "main-1" && policy.issuers[0].leewaySeconds == 5)
         #expect(policy.invalidCredentialLimit?.limit == 20)
         #expect(loaded.daemon == DaemonSettings())
+    }
+
+    @Test func zonesModesAndSubBucketsArriveAsTheyAreWritten() throws {
+        let directory = try PolicyDirectory()
+        var text = String(decoding: directory.reference, as: UTF8.self)
+        text = text.replacingOccurrences(
+            of: "time_zone: UTC\n\n", with: "time_zone: Asia/Tokyo\n\n")
+        let policy = try directory.load(Array(text.utf8)).definition
+        #expect(policy.timeZone.name == "Asia/Tokyo")
+        let pro = policy.plans[1].rateLimits
+        #expect(pro.first { $0.name == "organization_tokens_per_minute" }?.mode == .smooth)
+        #expect(pro.first { $0.name == "per_minute" }?.mode == .strict)
+        #expect(pro.allSatisfy { $0.subBuckets == RateLimitDefinition.subBucketsDefault })
+        let image = try PolicyImage(compiling: policy, generation: 1)
+        #expect(image.calendars.allSatisfy { $0.zone.name == "Asia/Tokyo" })
+        #expect(image.shapes.contains { $0.mode == .smooth })
+    }
+
+    @Test func aPermissionNearlyOneThatIsNeededIsRefusedWithItsPlace() throws {
+        let directory = try PolicyDirectory()
+        let text = String(decoding: directory.reference, as: UTF8.self)
+            .replacingOccurrences(of: "[can_use_gpt4o, can_ac", with: "[can_ac")
+            .replacingOccurrences(of: "[can_use_gpt4o]", with: "[can_use_gtp4o]")
+        do throws(PolicyErrors) {
+            _ = try directory.load(Array(text.utf8))
+            Issue.record("loaded")
+        } catch {
+            #expect(error.errors.count == 1 && (error.errors.first?.line ?? 0) > 50)
+            #expect(
+                error.errors.first?.message.hasSuffix(
+                    "no operation needs the permission \"can_use_gtp4o\" (did you mean"
+                        + " can_use_gpt4o?)") == true)
+        }
     }
 
     @Test(arguments: 1...4) func mutantsOfTheReferenceNeverTrapAndNeverLoadSilentlyWrong(
