@@ -34,7 +34,8 @@ import TollgateWire
                         name: "\(scope)_\(mode)",
                         rateLimits: [
                             RateLimitDefinition(
-                                name: "w", scope: scope, limit: 1, windowNanoseconds: hour,
+                                name: "w_\(mode)", scope: scope, limit: 1,
+                                windowNanoseconds: hour,
                                 mode: mode)
                         ]))
             }
