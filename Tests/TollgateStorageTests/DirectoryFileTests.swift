@@ -72,10 +72,10 @@ import TollgateCore
         ] {
             let copy = try folder.copied()
             try Self.alter(copy.file, "PRAGMA \(pragma)")
-            let before = try Data(contentsOf: URL(fileURLWithPath: copy.file))
+            let before = try Data(fileBytes(copy.file))
             let refused = try #require(fault { _ = try copy.store() })
             #expect(refused.kind == .unfit && refused.words.contains(words))
-            #expect(try Data(contentsOf: URL(fileURLWithPath: copy.file)) == before)
+            #expect(try Data(fileBytes(copy.file)) == before)
         }
     }
 
@@ -96,7 +96,7 @@ import TollgateCore
                     OrganizationID("tenant-\(index)"), name: "n", by: Sample.change())
             }
         }
-        let whole = try Data(contentsOf: URL(fileURLWithPath: folder.file))
+        let whole = try Data(fileBytes(folder.file))
         let pages = whole.count / 4_096
         #expect(pages > 10)
         var damages: [(String, Data)] = [("cut short", whole.prefix(whole.count / 2 + 100))]
@@ -114,7 +114,7 @@ import TollgateCore
             chmod(copy.file, 0o600)
             let refused = fault { _ = try copy.store() }
             #expect(refused?.kind == .damaged && refused?.exitCode == 74, "\(what)")
-            #expect(try Data(contentsOf: URL(fileURLWithPath: copy.file)) == bytes, "\(what)")
+            #expect(try Data(fileBytes(copy.file)) == bytes, "\(what)")
         }
     }
 

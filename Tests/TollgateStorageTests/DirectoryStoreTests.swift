@@ -251,7 +251,7 @@ import TollgateCore
         for folder in [bench.folder, refresh.folder] {
             var found = 0
             for name in try FileManager.default.contentsOfDirectory(atPath: folder.path) {
-                let bytes = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/" + name))
+                let bytes = try Data(fileBytes(folder.path + "/" + name))
                 for secret in secrets where bytes.range(of: Data(secret)) != nil {
                     Issue.record("a secret stands in \(name)")
                 }
