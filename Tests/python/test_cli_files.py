@@ -187,6 +187,7 @@ def test_names_of_others_cannot_steer_a_terminal(cli):
         headers={"kid": "main-1"})
     assert "x\\u{9b}2Jy\\u{202e}" in cli("token", "inspect", stdin=token).stdout
     assert cli.json("token", "inspect", stdin=token)["claims"] == claims
-    said = cli("usage", "evil\x1b[2J").stdout
-    assert "\x1b" not in said and "evil\\u{1b}[2J" in said
+    said = cli("usage", "evil\u202e").stdout
+    assert "\u202e" not in said and "evil\\u{202e}" in said
+    assert "\x1b" not in cli("usage", "evil\x1b[2J", code=USAGE).stderr
     assert "\x1b" not in cli("check", "-o", "\x1b[2J", code=DENIED).stdout
