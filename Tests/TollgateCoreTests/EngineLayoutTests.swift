@@ -106,4 +106,52 @@ import TollgateWire
         #expect(harness.check(free, operation: "models").reason == .rateLimited)
         #expect(harness.usage(organization: "acme", user: "ada")["per_second"] == 2)
     }
+
+    /// The number of the layout that ada's row has.
+    private static func layout(_ harness: EngineHarness) -> UInt32 {
+        Array("acme".utf8).withUnsafeBytes { acme in
+            Array("ada".utf8).withUnsafeBytes { ada in
+                let principal = Principal(
+                    user: ada, organization: acme, isPersonal: false, plan: 1,
+                    permissions: PermissionSet(), hash: harness.engine.hash)
+                let table = harness.engine.tenantShard(principal.organizationHash).table
+                return table.pointee.row(table.pointee.find(principal.userKey)).layout
+            }
+        }
+    }
+
+    @Test func aLookAtAnotherPlanLeavesTheRowAsItIs() throws {
+        let harness = try EngineHarness()
+        #expect(harness.check(operation: "models").isAllowed)
+        let before = Self.layout(harness)
+        var policy = PolicyDefinition.small()
+        policy.plans[0].rateLimits.append(
+            RateLimitDefinition(
+                name: "more", scope: .user, limit: 9, windowNanoseconds: 1_000_000_000))
+        try harness.reload(policy)
+        let free = EngineHarness.token(plan: "free_tier")
+        _ = harness.usage(organization: "acme", user: "ada", plan: "free_tier")
+        #expect(
+            harness.check(free, operation: "models", flags: RequestFlags.dryRun).isAllowed)
+        #expect(Self.layout(harness) == before)
+        #expect(harness.check(free, operation: "models").isAllowed)
+        #expect(Self.layout(harness) != before)
+    }
+
+    @Test func plansWhoseCountersDoNotFitARowTogetherAreRefused() throws {
+        func wide(_ plan: Int) -> [RateLimitDefinition] {
+            (0..<20).map {
+                RateLimitDefinition(
+                    name: "wide\(plan)-\($0)", scope: .user, limit: 1 << 40,
+                    windowNanoseconds: 60_000_000_000, subBuckets: 120)
+            }
+        }
+        var policy = PolicyDefinition.small()
+        policy.plans[0].rateLimits = wide(0)
+        _ = try PolicyImage(compiling: policy, generation: 1)
+        policy.plans[1].rateLimits = wide(1)
+        #expect(throws: PolicyCompileError.self) {
+            _ = try PolicyImage(compiling: policy, generation: 1)
+        }
+    }
 }

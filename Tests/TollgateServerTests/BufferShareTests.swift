@@ -12,11 +12,11 @@ import TollgateWire
         withUnsafeBytes(of: UInt32(60_000).littleEndian) { Array($0) }
         + [Opcode.ping.rawValue, 0, 0, 0] + [UInt8](repeating: 0, count: 59_000)
 
-    private static func harness(frameDeadline: UInt64 = 60_000_000_000) throws -> ServerHarness {
+    private static func harness(bufferBytesMax: Int = 200_000) throws -> ServerHarness {
         try ServerHarness(change: {
             $0.threads = 1
-            $0.bufferBytesMax = 200_000
-            $0.frameDeadlineNanoseconds = frameDeadline
+            $0.bufferBytesMax = bufferBytesMax
+            $0.frameDeadlineNanoseconds = 60_000_000_000
         })
     }
 
@@ -33,7 +33,7 @@ import TollgateWire
     }
 
     @Test func requestsInTwoPiecesAreAnsweredBesideThoseWhoHoldAllThereIs() throws {
-        let harness = try Self.harness()
+        let harness = try Self.harness(bufferBytesMax: 3 * Self.most.count)
         defer { harness.stop() }
         let other = try harness.peer()
         let hoarders = try (0..<12).map { _ in try harness.peer() }
