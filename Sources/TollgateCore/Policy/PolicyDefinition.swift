@@ -9,6 +9,8 @@ package struct PolicyDefinition: Sendable {
     package var plans: [PlanDefinition] = []
     package var operations: [OperationDefinition] = []
     package var issuers: [IssuerDefinition] = []
+    /// Tokens that the daemon issues itself; `nil`: none.
+    package var tokens: TokenTerms?
     /// Per source address (IPv6 by /64); scope `.address`.
     package var addressLimits: [RateLimitDefinition] = []
     /// Invalid credentials per source address; scope `.address`, meter ignored.
@@ -61,11 +63,15 @@ package struct RateLimitDefinition: Sendable {
     package var subBuckets: Int
     /// Rate-limit classes of operations that it counts; empty means all.
     package var classes: [String]
+    /// The most that an organization's override may set; `nil` or less than `limit`: what the
+    /// cells that `limit` needs hold. A larger one has wider cells.
+    package var overrideMax: UInt64?
 
     package init(
         name: String, scope: LimitScope, meter: String = "calls", limit: UInt64,
         windowNanoseconds: UInt64, mode: WindowMode = .strict,
-        subBuckets: Int = RateLimitDefinition.subBucketsDefault, classes: [String] = []
+        subBuckets: Int = RateLimitDefinition.subBucketsDefault, classes: [String] = [],
+        overrideMax: UInt64? = nil
     ) {
         self.name = name
         self.scope = scope
@@ -75,6 +81,7 @@ package struct RateLimitDefinition: Sendable {
         self.mode = mode
         self.subBuckets = subBuckets
         self.classes = classes
+        self.overrideMax = overrideMax
     }
 
     /// Of an evenly paced load that equals the limit, `strict` gives away 1 / (k + 1), 4.2 % at 23;
@@ -231,12 +238,15 @@ package struct IssuerDefinition: Sendable {
     package var claims: ClaimsMapping
     /// The plan of tokens that name none; `nil` refuses them.
     package var defaultPlan: String?
+    package var planSource: PlanSource
+    package var unknownOrganizations: UnknownOrganizations
 
     package init(
         name: String, issuer: String, audiences: [String] = [], keys: [SigningKeyDefinition],
         leewaySeconds: Int64 = 0, lifetimeMaxSeconds: Int64 = 86_400,
         types: [String] = ["JWT", "at+jwt"], claims: ClaimsMapping = ClaimsMapping(),
-        defaultPlan: String? = nil
+        defaultPlan: String? = nil, planSource: PlanSource = .claims,
+        unknownOrganizations: UnknownOrganizations = .claims
     ) {
         self.name = name
         self.issuer = issuer
@@ -247,5 +257,7 @@ package struct IssuerDefinition: Sendable {
         self.types = types
         self.claims = claims
         self.defaultPlan = defaultPlan
+        self.planSource = planSource
+        self.unknownOrganizations = unknownOrganizations
     }
 }
