@@ -14,6 +14,7 @@ extension Reactor {
         case .ping: ping(header, body)
         case .hello: hello(header, body)
         case .stats, .reload, .shutdown: administer(header, body, slot)
+        case .call: call(header, slot)
         case nil:
             putRefusal(
                 .unknownOpcode, "not an opcode of version 1", opcode: header.opcode,
@@ -122,6 +123,13 @@ extension Reactor {
             shared.control?(
                 .shutdown(graceMilliseconds: body.loadLittle(at: 0, as: UInt32.self)))
         }
+    }
+
+    private func call(_ header: FrameHeader, _ slot: Int) {
+        guard connections[slot].mayAdminister else {
+            return refuse(header, .forbidden, "only on the admin socket, for its users")
+        }
+        refuse(header, .noDirectory, "the policy has no directory")
     }
 
     private func writeStats(_ reply: UnsafeMutableRawBufferPointer) -> Outcome {

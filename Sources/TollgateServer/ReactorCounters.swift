@@ -1,4 +1,5 @@
 import Synchronization
+import TollgateWire
 
 /// What one reactor counts. Written by its thread alone, read by any.
 final class ReactorCounters: Sendable {
@@ -13,7 +14,7 @@ final class ReactorCounters: Sendable {
     let turns = Atomic<UInt64>(0)
     // Set once; the atomics behind it are made for sharing. By status.
     nonisolated(unsafe) let statuses: UnsafeMutablePointer<Atomic<UInt64>>
-    static let statusCount = 16
+    static let statusCount = 1 + Int(Status.allCases.map(\.rawValue).max() ?? 0)
 
     init() {
         statuses = .allocate(capacity: Self.statusCount)

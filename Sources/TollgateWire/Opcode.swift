@@ -10,6 +10,8 @@ public enum Opcode: UInt8, Sendable, CaseIterable {
     case stats = 0x40
     case reload = 0x41
     case shutdown = 0x42
+    /// A call of the directory, as JSON: organizations, keys, tokens, revocation.
+    case call = 0x50
 
     /// Set in the opcode byte of every reply.
     public static let replyBit: UInt8 = 0x80
@@ -49,6 +51,21 @@ public enum Status: UInt16, Sendable, CaseIterable, BitwiseCopyable {
     case policyInvalid = 14
     /// A defect in the daemon; the connection is closed.
     case internalError = 15
+    /// CALL named something that is not there, or that another organization has.
+    case notFound = 16
+    case alreadyExists = 17
+    /// A value of CALL that is none; also a member or a call that is not known, or is missing.
+    case invalidValue = 18
+    /// What CALL asks for cannot be now. The detail says why, and what to do.
+    case conflict = 19
+    /// The disk did not take the change; nothing changed.
+    case storageFailed = 20
+    /// The policy has no directory.
+    case noDirectory = 21
+    /// Too many calls wait; ask again.
+    case busy = 22
+    /// What every refused refresh token looks like.
+    case refreshRefused = 23
 }
 
 /// Why a decision denies. `Reason.none` stands in every decision that allows.
@@ -75,6 +92,8 @@ public enum Reason: UInt16, Sendable, CaseIterable, BitwiseCopyable {
     case claimInvalid = 21
     case credentialRevoked = 22
     case credentialKindUnsupported = 23
+    /// The API key may not be used from that address, or the address was not given.
+    case addressNotAllowed = 24
 
     case subscriptionInactive = 30
     case planUnknown = 31

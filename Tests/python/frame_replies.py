@@ -10,15 +10,16 @@ REASONS = {
     "credentialMalformed": 12, "algorithmNotAllowed": 13, "issuerUnknown": 14, "keyUnknown": 15,
     "signatureInvalid": 16, "tokenExpired": 17, "tokenNotYetValid": 18,
     "tokenLifetimeTooLong": 19, "audienceMismatch": 20, "claimInvalid": 21,
-    "credentialRevoked": 22, "credentialKindUnsupported": 23, "subscriptionInactive": 30,
-    "planUnknown": 31, "operationUnknown": 40, "permissionDenied": 41,
+    "credentialRevoked": 22, "credentialKindUnsupported": 23, "addressNotAllowed": 24,
+    "subscriptionInactive": 30, "planUnknown": 31, "operationUnknown": 40, "permissionDenied": 41,
     "invalidCredentialLimited": 50, "rateLimited": 51, "concurrencyExceeded": 60,
     "quotaExhausted": 70, "capacityExhausted": 80,
 }
 STATUSES = (
     "malformedFrame frameTooLarge unknownOpcode malformedBody unsupportedVersion "
     "unsupportedField forbidden unknownMeter unitsOutOfRange unknownPlan unknownOperation "
-    "tooManyConnections unavailable policyInvalid internalError").split()
+    "tooManyConnections unavailable policyInvalid internalError notFound alreadyExists "
+    "invalidValue conflict storageFailed noDirectory busy refreshRefused").split()
 
 RATE = {"name": "per_minute", "limit": 600, "remaining": 599, "reset_ms": 60_123}
 QUOTA = {"name": "monthly_tokens", "limit": 50_000_000, "remaining": 49_987_654,

@@ -124,7 +124,7 @@ package final class DecisionWorker {
     private func conceal(_ decision: inout Decision, _ policy: PolicyImage) {
         let number = decision.reason.rawValue
         guard number >= Reason.credentialMalformed.rawValue,
-            number <= Reason.credentialKindUnsupported.rawValue, !policy.revealsCredentialFailures
+            number <= Reason.addressNotAllowed.rawValue, !policy.revealsCredentialFailures
         else { return }
         decision.reason = .credentialInvalid
     }

@@ -6,7 +6,8 @@ STATUSES = (
     "ok", "malformedFrame", "frameTooLarge", "unknownOpcode", "malformedBody",
     "unsupportedVersion", "unsupportedField", "forbidden", "unknownMeter", "unitsOutOfRange",
     "unknownPlan", "unknownOperation", "tooManyConnections", "unavailable", "policyInvalid",
-    "internalError",
+    "internalError", "notFound", "alreadyExists", "invalidValue", "conflict", "storageFailed",
+    "noDirectory", "busy", "refreshRefused",
 )
 TOO_MANY_CONNECTIONS, UNAVAILABLE, INTERNAL_ERROR = 12, 13, 15
 # The daemon closes the connection behind these.

@@ -22,8 +22,8 @@ REASONS = {
     12: "credentialMalformed", 13: "algorithmNotAllowed", 14: "issuerUnknown", 15: "keyUnknown",
     16: "signatureInvalid", 17: "tokenExpired", 18: "tokenNotYetValid",
     19: "tokenLifetimeTooLong", 20: "audienceMismatch", 21: "claimInvalid",
-    22: "credentialRevoked", 23: "credentialKindUnsupported", 30: "subscriptionInactive",
-    31: "planUnknown", 40: "operationUnknown", 41: "permissionDenied",
+    22: "credentialRevoked", 23: "credentialKindUnsupported", 24: "addressNotAllowed",
+    30: "subscriptionInactive", 31: "planUnknown", 40: "operationUnknown", 41: "permissionDenied",
     50: "invalidCredentialLimited", 51: "rateLimited", 60: "concurrencyExceeded",
     70: "quotaExhausted", 80: "capacityExhausted",
 }
