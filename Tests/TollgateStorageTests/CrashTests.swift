@@ -131,8 +131,8 @@ import TollgateCore
     static func content(_ store: DirectoryStore) throws -> String {
         var all = ""
         for table in [
-            "organizations", "users", "memberships", "subscriptions", "overrides", "api_keys",
-            "refresh_families", "refresh_tokens", "revocations", "signing_keys", "admin_log",
+            "organizations", "users", "subscriptions", "overrides", "api_keys", "refresh_families",
+            "refresh_tokens", "revocations", "signing_keys", "admin_log",
         ] {
             let columns = try store.database.rows(
                 "SELECT name FROM pragma_table_info('\(table)')", []

@@ -25,7 +25,7 @@ import TollgateCore
                 switch record {
                 case .organization: organizations += 1
                 case .user: users += 1
-                case .key(let key): keys.insert(key.id)
+                case .key(let key, _): keys.insert(key.id)
                 default: break
                 }
             }
@@ -33,6 +33,73 @@ import TollgateCore
         print("\(wanted) users and keys: opened in \(opened), loaded in \(took)")
         #expect(organizations == (wanted + 99) / 100)
         #expect(users == wanted && keys.count == wanted)
+    }
+
+    /// An image is made of what decisions need, and of nothing else.
+    @Test func tenantsComeBeforeWhatIsTheirs() throws {
+        let folder = TestFolder()
+        let store = try folder.store()
+        var random = SeededRandom(seed: 8)
+        let pepper = try Sample.pepper()
+        var expected: [DirectoryRecord] = []
+        // "a" and "a b" begin alike, and a user of one has the name of the other.
+        for (name, isPersonal) in [("a", true), ("a b", false), ("b", true)] {
+            let tenant = store.acting(for: try OrganizationID(name))
+            let record = try store.createOrganization(
+                tenant.organization, name: name, personal: isPersonal, by: Sample.change())
+            let plan =
+                name == "b"
+                ? nil
+                : try tenant.subscribe(
+                    to: PlanName("pro_tier"), status: .active, anchor: Sample.time(0), zone: "UTC",
+                    by: Sample.change())
+            let own = try ["rpm", "tokens"].map {
+                try tenant.setOverride(
+                    LimitName($0), user: nil, units: 5, expires: nil, by: Sample.change())
+            }
+            expected.append(.organization(record, plan, own))
+            for text in ["a", "a b", "c"] {
+                let user = try tenant.createUser(
+                    UserID(text), name: text, role: text == "c" ? nil : .admin,
+                    by: Sample.change())
+                let held = try tenant.setOverride(
+                    LimitName("rpm"), user: user.id, units: 7, expires: Sample.time(9),
+                    by: Sample.change())
+                expected.append(.user(user, isPersonal: isPersonal, [held]))
+                let keys = try (0..<2).map { _ in
+                    let made = try Sample.key(&random, pepper: pepper)
+                    return try tenant.createKey(
+                        made.id, user: user.id, environment: "live", digest: made.digest,
+                        scope: KeyScope(name: "k"), creator: "root", by: Sample.change())
+                }.sorted { $0.id.description < $1.id.description }
+                expected += keys.map { .key($0, isPersonal: isPersonal) }
+            }
+        }
+        let revoked = try store.acting(for: OrganizationID("x")).revokeAll(
+            tokensExpire: Sample.time(9), personal: true, by: Sample.change())
+        #expect(!revoked.isKnown && revoked.record.isPersonal)
+        expected.append(.revocation(revoked.record))
+        expected.append(
+            .signingKey(try store.addSigningKey(SigningKeyID("k"), by: Sample.change())))
+        var found: [DirectoryRecord] = []
+        try store.load { found.append($0) }
+        #expect(found == expected)
+    }
+
+    @Test(arguments: [
+        "INSERT INTO users VALUES('ghost', 'u', 'U', 'active', NULL, 0)",
+        "INSERT INTO overrides VALUES('acme', 'ghost', 'rpm', 1, NULL)",
+        "INSERT INTO subscriptions VALUES('z', 'p', 'active', 0, 'UTC', 0, NULL, NULL, NULL)",
+        "UPDATE api_keys SET user = 'ghost'",
+    ])
+    func aRowThatBelongsToNobodyIsDamage(_ sql: String) throws {
+        let bench = try DirectoryStoreTests.Bench()
+        _ = try bench.key()
+        try bench.store.load { _ in }
+        try bench.store.database.execute("PRAGMA foreign_keys=0")
+        try bench.store.database.execute(sql)
+        let failed = try #require(fault { try bench.store.load { _ in } })
+        #expect(failed.kind == .damaged && failed.exitCode == 74)
     }
 
     private static func fill(

@@ -22,12 +22,21 @@ extension TenantIsolationTests {
     static func compare(_ bench: Bench) throws {
         for name in tenants {
             let tenant = bench.store.acting(for: try OrganizationID(name))
+            let revoked = bench.revoked[name]?.values.sorted { $0.cursor < $1.cursor } ?? []
+            #expect(try all(2) { try tenant.revocations(after: $0, limit: 2) } == revoked)
+            #expect(
+                try all(1) { try tenant.revocations(personal: true, after: $0, limit: 1) }
+                    == revoked.filter(\.isPersonal))
+            #expect(
+                try all(3) { try tenant.revocations(kind: .user, after: $0, limit: 3) }
+                    == revoked.filter { $0.kind == .user })
             guard let model = bench.model[name] else {
                 #expect(refusal { _ = try tenant.record() } == .notFound)
                 #expect(refusal { _ = try tenant.users() } == .notFound)
                 #expect(refusal { _ = try tenant.keys() } == .notFound)
                 #expect(refusal { _ = try tenant.overrides() } == .notFound)
                 #expect(refusal { _ = try tenant.subscription() } == .notFound)
+                #expect(refusal { _ = try tenant.overrides(of: nil) } == .notFound)
                 continue
             }
             #expect(try tenant.record() == model.record)
@@ -42,25 +51,12 @@ extension TenantIsolationTests {
                     == model.overrides.values.sorted {
                         ($0.user?.text ?? "", $0.limit.text) < ($1.user?.text ?? "", $1.limit.text)
                     })
-            for user in users {
-                guard let record = model.users[user] else {
-                    #expect(refusal { _ = try tenant.user(UserID(user)) } == .notFound)
-                    #expect(refusal { _ = try tenant.keys(of: UserID(user)) } == .notFound)
-                    #expect(refusal { _ = try tenant.sessions(of: UserID(user)) } == .notFound)
-                    continue
-                }
-                #expect(try tenant.user(UserID(user)) == record)
-                #expect(
-                    try all(2) { try tenant.keys(of: UserID(user), after: $0, limit: 2) }
-                        == model.keys.values.filter { $0.user == record.id }.sorted {
-                            $0.id.description < $1.id.description
-                        })
-                #expect(
-                    try all(2) { try tenant.sessions(of: UserID(user), after: $0, limit: 2) }
-                        == model.sessions.values.filter { $0.user == record.id }.sorted {
-                            $0.session.text < $1.session.text
-                        })
-            }
+            #expect(
+                try tenant.overrides(of: nil)
+                    == model.overrides.values.filter { $0.user == nil }.sorted {
+                        $0.limit.text < $1.limit.text
+                    })
+            for user in users { try compare(user, model, tenant) }
             if let subscription = model.subscription {
                 #expect(try tenant.subscription() == subscription)
             } else {
@@ -74,5 +70,29 @@ extension TenantIsolationTests {
                 }
             }
         }
+    }
+
+    /// What the tenant is told of one user, who may be another tenant's too.
+    private static func compare(
+        _ user: String, _ model: Tenant, _ tenant: TenantDirectory
+    ) throws {
+        guard let record = model.users[user] else {
+            #expect(refusal { _ = try tenant.user(UserID(user)) } == .notFound)
+            #expect(refusal { _ = try tenant.keys(of: UserID(user)) } == .notFound)
+            #expect(refusal { _ = try tenant.sessions(of: UserID(user)) } == .notFound)
+            #expect(refusal { _ = try tenant.overrides(of: UserID(user)) } == .notFound)
+            return
+        }
+        #expect(try tenant.user(UserID(user)) == record)
+        #expect(
+            try all(2) { try tenant.keys(of: UserID(user), after: $0, limit: 2) }
+                == model.keys.values.filter { $0.user == record.id }.sorted {
+                    $0.id.description < $1.id.description
+                })
+        #expect(
+            try all(2) { try tenant.sessions(of: UserID(user), after: $0, limit: 2) }
+                == model.sessions.values.filter { $0.user == record.id }.sorted {
+                    $0.session.text < $1.session.text
+                })
     }
 }

@@ -14,9 +14,7 @@ import TollgateCore
         var keys: [String: APIKeyRecord] = [:]
         var overrides: [String: OverrideRecord] = [:]
         var subscription: SubscriptionRecord?
-        var revoked: [String: RevocationRecord] = [:]
         var sessions: [String: SessionRecord] = [:]
-        var changes = 0
     }
 
     final class Bench {
@@ -25,6 +23,8 @@ import TollgateCore
         var random: SeededRandom
         let pepper: APIKeyPepper
         var model: [String: Tenant] = [:]
+        /// Also of organizations that are not there, by tenant and cursor.
+        var revoked: [String: [String: RevocationRecord]] = [:]
         var now: Int64 = 0
         var reached: [String: Int] = [:]
 
@@ -33,6 +33,18 @@ import TollgateCore
             pepper = try Sample.pepper()
             store = try folder.store()
             try store.database.execute("PRAGMA synchronous=OFF")
+        }
+
+        /// What was revoked before stays so for as long.
+        func merged(_ record: RevocationRecord) -> RevocationRecord {
+            var record = record
+            let known = revoked[record.organization.text]?[record.cursor]
+            record.expires = max(record.expires, known?.expires ?? record.expires)
+            return record
+        }
+
+        func revoke(_ record: RevocationRecord) {
+            revoked[record.organization.text, default: [:]][record.cursor] = merged(record)
         }
 
         func pick(_ names: [String]) -> String {
@@ -81,20 +93,23 @@ import TollgateCore
             case 9: try Self.revokeKey(bench, name, tenant)
             case 10: try Self.setOverride(bench, name, tenant)
             case 11: try Self.subscribe(bench, name, tenant)
-            case 12: try Self.revokeToken(bench, name, tenant)
+            case 12: try Self.revokeTokens(bench, name, tenant)
             default: try Self.logIn(bench, name, tenant)
             }
             if round % 50 == 49 { try Self.compare(bench) }
             if round % 500 == 499, let gone = bench.model.keys.sorted().last {
                 let id = try OrganizationID(gone)
-                _ = try bench.store.acting(for: id).delete(
+                let revoked = try bench.store.acting(for: id).delete(
                     tokensExpire: Sample.time(1 << 40), by: Sample.change(bench.now))
+                #expect(revoked.isPersonal == bench.model[gone]?.record.isPersonal)
+                bench.revoke(revoked)
                 bench.model[gone] = nil
                 #expect(refusal { _ = try bench.store.acting(for: id).record() } == .notFound)
             }
         }
         for what in ["user", "user notFound", "user exists", "key", "key notFound", "revoke",
-            "revoke notFound", "log in", "log in notFound", "override notFound", "edit notFound"]
+            "revoke notFound", "log in", "log in notFound", "override notFound", "edit notFound",
+            "token", "revoke user"]
         {
             #expect((bench.reached[what] ?? 0) > 10, "\(what) was hardly reached")
         }
@@ -102,13 +117,15 @@ import TollgateCore
 
     static func createTenant(_ bench: Bench, _ name: String) throws {
         let record = OrganizationRecord(
-            id: try OrganizationID(name), name: "of \(name)", status: .active,
+            id: try OrganizationID(name), name: "of \(name)",
+            isPersonal: Bool.random(using: &bench.random), status: .active,
             created: Sample.time(bench.now))
         let expected: Result<OrganizationRecord, DirectoryError> =
             bench.model[name] == nil ? .success(record) : .failure(.exists)
         let made = bench.same("org", expected) {
             try bench.store.createOrganization(
-                record.id, name: record.name, by: Sample.change(bench.now))
+                record.id, name: record.name, personal: record.isPersonal,
+                by: Sample.change(bench.now))
         }
         if made != nil { bench.model[name] = Tenant(record: record) }
     }
@@ -145,15 +162,18 @@ import TollgateCore
 
     static func deleteUser(_ bench: Bench, _ name: String, _ tenant: TenantDirectory) throws {
         let id = bench.pick(users)
-        let record = RevocationRecord(
-            organization: tenant.organization, kind: .user, subject: id,
-            at: Sample.time(bench.now), expires: Sample.time(bench.now + 1))
+        let record = bench.merged(
+            RevocationRecord(
+                organization: tenant.organization,
+                isPersonal: bench.model[name]?.record.isPersonal ?? false, kind: .user, subject: id,
+                at: Sample.time(bench.now), expires: Sample.time(bench.now + 1)))
         let isKnown = bench.model[name]?.users[id] != nil
         let made = bench.same("delete", isKnown ? .success(record) : .failure(.notFound)) {
             try tenant.deleteUser(
-                UserID(id), tokensExpire: record.expires, by: Sample.change(bench.now))
+                UserID(id), tokensExpire: Sample.time(bench.now + 1), by: Sample.change(bench.now))
         }
         guard made != nil, var known = bench.model[name] else { return }
+        bench.revoke(record)
         known.users[id] = nil
         known.keys = known.keys.filter { $0.value.user.text != id }
         known.sessions = known.sessions.filter { $0.value.user.text != id }
@@ -248,17 +268,36 @@ import TollgateCore
         if made != nil { bench.model[name]?.subscription = record }
     }
 
-    static func revokeToken(_ bench: Bench, _ name: String, _ tenant: TenantDirectory) throws {
-        let jti = "jti-\(Int.random(in: 0..<9, using: &bench.random))"
-        let record = RevocationRecord(
-            organization: tenant.organization, kind: .jti, subject: jti,
-            at: Sample.time(bench.now), expires: Sample.time(bench.now + 5))
-        let isKnown = bench.model[name] != nil
-        let made = bench.same("token", isKnown ? .success(record) : .failure(.notFound)) {
-            try tenant.revokeToken(
-                jti: jti, expires: record.expires, by: Sample.change(bench.now))
+    /// Of a token or a user, known or not.
+    static func revokeTokens(_ bench: Bench, _ name: String, _ tenant: TenantDirectory) throws {
+        let isToken = Bool.random(using: &bench.random)
+        let subject = isToken ? bench.pick(["jti-1", "jti-2"]) : bench.pick(users)
+        let asked = Bool.random(using: &bench.random)
+        let known = bench.model[name]
+        let isKnown = isToken ? known != nil : known?.users[subject] != nil
+        let record = bench.merged(
+            RevocationRecord(
+                organization: tenant.organization, isPersonal: known?.record.isPersonal ?? asked,
+                kind: isToken ? .jti : .user, subject: subject, at: Sample.time(bench.now),
+                expires: Sample.time(bench.now + 5)))
+        bench.revoke(record)
+        _ = bench.same(
+            isToken ? "token" : "revoke user", .success(Revoked(record: record, isKnown: isKnown))
+        ) {
+            let expires = Sample.time(bench.now + 5)
+            let by = Sample.change(bench.now)
+            return isToken
+                ? try tenant.revokeToken(jti: subject, expires: expires, personal: asked, by: by)
+                : try tenant.revokeUser(
+                    UserID(subject), tokensExpire: expires, personal: asked, by: by)
         }
-        if made != nil { bench.model[name]?.revoked[jti] = record }
+        guard !isToken, var after = known else { return }
+        for (id, session) in after.sessions where session.user.text == subject {
+            guard session.revoked == nil else { continue }
+            after.sessions[id]?.revoked = Sample.time(bench.now)
+            after.sessions[id]?.reason = .asked
+        }
+        bench.model[name] = after
     }
 
     static func logIn(_ bench: Bench, _ name: String, _ tenant: TenantDirectory) throws {

@@ -78,6 +78,9 @@ package enum PlanChangeMode: String, Sendable, Equatable, CaseIterable {
 package struct OrganizationRecord: Sendable, Equatable {
     package var id: OrganizationID
     package var name: String
+    /// Of one user, whose id is the organization's: their tokens name no organization. For good;
+    /// ids are unique over both kinds.
+    package var isPersonal: Bool
     package var status: Standing
     package var created: WallTime
 }
@@ -185,10 +188,19 @@ package enum RevocationKind: String, Sendable, Equatable, CaseIterable {
 /// record. Bounded: an entry leaves when no token that it refuses can live any more.
 package struct RevocationRecord: Sendable, Equatable {
     package var organization: OrganizationID
+    /// Of the organization when it was known, else what was asked for.
+    package var isPersonal: Bool
     package var kind: RevocationKind
     package var subject: String
     package var at: WallTime
     package var expires: WallTime
+}
+
+/// What was revoked, and whether the directory knows its subject: tokens of issuers whose claims
+/// are believed may be of organizations and users that it does not.
+package struct Revoked: Sendable, Equatable {
+    package var record: RevocationRecord
+    package var isKnown: Bool
 }
 
 /// Who asks for a change, as the kernel said when they connected, and when.

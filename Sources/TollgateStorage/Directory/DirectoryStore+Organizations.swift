@@ -2,16 +2,21 @@ import TollgateCore
 
 /// What the operator does with tenants as such.
 extension DirectoryStore {
+    /// A personal one is made without its user: the caller makes both together.
     package func createOrganization(
-        _ id: OrganizationID, name: String, by change: Change
+        _ id: OrganizationID, name: String, personal: Bool = false, by change: Change
     ) throws(DirectoryError) -> OrganizationRecord {
         try OrganizationID.check(name, field: "name")
-        let made = OrganizationRecord(id: id, name: name, status: .active, created: change.at)
+        let made = OrganizationRecord(
+            id: id, name: name, isPersonal: personal, status: .active, created: change.at)
         return try self.change(change, "org.create", of: id, id.text) { () throws(DirectoryError) in
             try run(
-                "INSERT INTO organizations(id, name, status, created) VALUES(?, ?, ?, ?)",
+                """
+                INSERT INTO organizations(id, name, personal, status, created)
+                VALUES(?, ?, ?, ?, ?)
+                """,
                 [
-                    .text(id.text), .text(name), .text(made.status.rawValue),
+                    .text(id.text), .text(name), .flag(personal), .text(made.status.rawValue),
                     .integer(made.created.milliseconds),
                 ])
             return Changed(result: made, before: nil, after: made.logText)
@@ -79,12 +84,12 @@ package struct KeyUse: Sendable, Equatable {
 }
 
 extension OrganizationRecord {
-    static let select = "SELECT id, name, status, created FROM organizations"
+    static let select = "SELECT id, name, personal, status, created FROM organizations"
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         Self(
-            id: OrganizationID(unchecked: row.text(0)), name: row.text(1),
-            status: try row.word(2, Standing.self), created: row.time(3))
+            id: OrganizationID(unchecked: row.text(0)), name: row.text(1), isPersonal: row.flag(2),
+            status: try row.word(3, Standing.self), created: row.time(4))
     }
 }
 

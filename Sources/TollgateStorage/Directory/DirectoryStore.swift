@@ -134,6 +134,7 @@ struct Changed<T> {
 
 extension SQLiteValue {
     static func optional(_ text: String?) -> SQLiteValue { text.map { .text($0) } ?? .null }
+    static func flag(_ flag: Bool) -> SQLiteValue { .integer(flag ? 1 : 0) }
     static func optional(_ time: WallTime?) -> SQLiteValue {
         time.map { .integer($0.milliseconds) } ?? .null
     }
@@ -141,6 +142,7 @@ extension SQLiteValue {
 
 extension Statement {
     func time(_ column: Int32) -> WallTime { WallTime(milliseconds: integer(column)) }
+    func flag(_ column: Int32) -> Bool { integer(column) != 0 }
     func optionalTime(_ column: Int32) -> WallTime? { isNull(column) ? nil : time(column) }
     func optionalText(_ column: Int32) -> String? { isNull(column) ? nil : text(column) }
 

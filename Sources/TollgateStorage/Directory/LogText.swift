@@ -16,7 +16,10 @@ enum LogText {
 
 extension OrganizationRecord {
     var logText: String {
-        LogText.json([("name", .string(name)), ("status", .string(status.rawValue))])
+        LogText.json([
+            ("name", .string(name)), ("personal", isPersonal ? .boolean(true) : nil),
+            ("status", .string(status.rawValue)),
+        ])
     }
 }
 
@@ -77,7 +80,8 @@ extension SessionRecord {
 extension RevocationRecord {
     var logText: String {
         LogText.json([
-            ("kind", .string(kind.rawValue)), ("at", LogText.time(at)),
+            ("kind", .string(kind.rawValue)), ("personal", isPersonal ? .boolean(true) : nil),
+            ("at", LogText.time(at)),
             ("expires", LogText.time(expires)),
         ])
     }

@@ -15,6 +15,7 @@ enum Schema {
         CREATE TABLE organizations(
           id TEXT NOT NULL PRIMARY KEY CHECK(length(id) > 0),
           name TEXT NOT NULL,
+          personal INTEGER NOT NULL CHECK(personal IN(0,1)),
           status TEXT NOT NULL CHECK(status IN('active','suspended')),
           created INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
@@ -23,16 +24,9 @@ enum Schema {
           id TEXT NOT NULL CHECK(length(id) > 0),
           name TEXT NOT NULL,
           status TEXT NOT NULL CHECK(status IN('active','suspended')),
+          role TEXT CHECK(role IN('owner','admin','member')),
           created INTEGER NOT NULL,
           PRIMARY KEY(organization, id)
-        ) STRICT, WITHOUT ROWID;
-        CREATE TABLE memberships(
-          organization TEXT NOT NULL,
-          user TEXT NOT NULL,
-          role TEXT NOT NULL CHECK(role IN('owner','admin','member')),
-          since INTEGER NOT NULL,
-          PRIMARY KEY(organization, user),
-          FOREIGN KEY(organization, user) REFERENCES users(organization, id) ON DELETE CASCADE
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE subscriptions(
           organization TEXT NOT NULL PRIMARY KEY REFERENCES organizations(id) ON DELETE CASCADE,
@@ -60,6 +54,7 @@ enum Schema {
 
         """
 
+    /// In the order of their users, so that a start reads both side by side.
     private static let credentials = """
         CREATE TABLE api_keys(
           organization TEXT NOT NULL,
@@ -81,14 +76,14 @@ enum Schema {
           expires INTEGER,
           revoked INTEGER,
           last_used INTEGER,
-          PRIMARY KEY(organization, id),
+          PRIMARY KEY(organization, user, id),
           FOREIGN KEY(organization, user) REFERENCES users(organization, id) ON DELETE CASCADE,
           CHECK((previous_digest IS NULL) = (previous_until IS NULL)),
           CHECK((previous_digest IS NULL) = (previous_pepper IS NULL)),
           CHECK((rate_units IS NULL) = (rate_seconds IS NULL))
         ) STRICT, WITHOUT ROWID;
         CREATE UNIQUE INDEX api_keys_id ON api_keys(id);
-        CREATE INDEX api_keys_user ON api_keys(organization, user);
+        CREATE UNIQUE INDEX api_keys_organization ON api_keys(organization, id);
 
         """
 
@@ -133,11 +128,12 @@ enum Schema {
     private static let records = """
         CREATE TABLE revocations(
           organization TEXT NOT NULL,
+          personal INTEGER NOT NULL CHECK(personal IN(0,1)),
           kind TEXT NOT NULL CHECK(kind IN('jti','session','user','organization')),
           subject TEXT NOT NULL,
           at INTEGER NOT NULL,
           expires INTEGER NOT NULL,
-          PRIMARY KEY(organization, kind, subject)
+          PRIMARY KEY(organization, personal, kind, subject)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX revocations_expires ON revocations(expires);
         CREATE TABLE signing_keys(

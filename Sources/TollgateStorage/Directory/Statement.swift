@@ -79,6 +79,14 @@ final class Statement {
         return String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
     }
 
+    /// Whether the text of a column is this one, byte for byte.
+    func isText(_ column: Int32, _ text: String) -> Bool {
+        var text = text
+        return withBytes(column) { bytes in
+            text.withUTF8 { $0.count == bytes.count && $0.elementsEqual(bytes) }
+        }
+    }
+
     /// Lends the bytes of a column until the next step.
     func withBytes<R>(_ column: Int32, _ body: (UnsafeRawBufferPointer) -> R) -> R {
         let start = sqlite3_column_blob(handle, column)

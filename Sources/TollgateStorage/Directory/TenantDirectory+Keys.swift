@@ -195,18 +195,26 @@ extension SQLiteValue {
 
 extension APIKeyRecord {
     static let select = """
-        SELECT organization, id, user, name, environment, digest, pepper, previous_digest,
+        SELECT organization, user, id, name, environment, digest, pepper, previous_digest,
           previous_pepper, previous_until, permissions, addresses, rate_units, rate_seconds,
           created, creator, expires, revoked, last_used FROM api_keys
         """
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
-        guard let id = row.withBytes(1, { APIKeyID($0) }) else { throw row.damaged("a key's id") }
+        try read(
+            row, of: OrganizationID(unchecked: row.text(0)), user: UserID(unchecked: row.text(1)))
+    }
+
+    /// Of an organization and a user whose ids were read before.
+    static func read(
+        _ row: Statement, of organization: OrganizationID, user: UserID
+    ) throws(StorageFault) -> Self {
+        guard let id = row.withBytes(2, { APIKeyID($0) }) else { throw row.damaged("a key's id") }
         var previous: KeptDigest?
         if !row.isNull(7) { previous = try digest(row, 7) }
         return Self(
-            organization: OrganizationID(unchecked: row.text(0)), id: id,
-            user: UserID(unchecked: row.text(2)), name: row.text(3), environment: row.text(4),
+            organization: organization, id: id, user: user, name: row.text(3),
+            environment: row.text(4),
             current: try digest(row, 5), previous: previous, previousUntil: row.optionalTime(9),
             permissions: lines(row, 10), addresses: lines(row, 11), rate: try rate(row),
             created: row.time(14), creator: row.text(15), expires: row.optionalTime(16),

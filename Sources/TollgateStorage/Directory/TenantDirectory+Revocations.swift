@@ -1,97 +1,135 @@
 import TollgateCore
 
+/// An organization or a user that the directory does not know is revoked all the same, since tokens
+/// of theirs may be out; `personal` is asked for those. A known organization's own flag decides.
 extension TenantDirectory {
     /// Refuses one access token.
     package func revokeToken(
-        jti: String, expires: WallTime, by change: Change
-    ) throws(DirectoryError) -> RevocationRecord {
+        jti: String, expires: WallTime, personal: Bool = false, by change: Change
+    ) throws(DirectoryError) -> Revoked {
         try UserID.check(jti, field: "jti")
         return try logged("token.revoke", jti, by: change) { () throws(DirectoryError) in
-            _ = try record()
-            return try insertRevocation(.jti, jti, at: change.at, expires: expires)
+            let record = try insertRevocation(
+                .jti, jti, at: change.at, expires: expires, orPersonal: personal)
+            return Revoked(record: record, isKnown: try isKnown())
         }
     }
 
     /// Everything of a user that was issued until now: access tokens, and sessions with them. Keys
     /// are revoked one by one.
     package func revokeUser(
-        _ id: UserID, tokensExpire: WallTime, by change: Change
-    ) throws(DirectoryError) -> RevocationRecord {
+        _ id: UserID, tokensExpire: WallTime, personal: Bool = false, by change: Change
+    ) throws(DirectoryError) -> Revoked {
         try logged("user.revoke", id.text, by: change) { () throws(DirectoryError) in
-            _ = try user(id)
             try store.run(
                 """
                 UPDATE refresh_families SET revoked = ?3, reason = 'asked'
                 WHERE organization = ?1 AND user = ?2 AND revoked IS NULL
                 """, [tenant, .text(id.text), .integer(change.at.milliseconds)])
-            return try insertRevocation(.user, id.text, at: change.at, expires: tokensExpire)
+            let record = try insertRevocation(
+                .user, id.text, at: change.at, expires: tokensExpire, orPersonal: personal)
+            return Revoked(record: record, isKnown: try isKnown(id))
         }
     }
 
     /// The same of everybody in the organization.
     package func revokeAll(
-        tokensExpire: WallTime, by change: Change
-    ) throws(DirectoryError) -> RevocationRecord {
+        tokensExpire: WallTime, personal: Bool = false, by change: Change
+    ) throws(DirectoryError) -> Revoked {
         try logged("org.revoke", organization.text, by: change) { () throws(DirectoryError) in
-            _ = try record()
             try store.run(
                 """
                 UPDATE refresh_families SET revoked = ?2, reason = 'asked'
                 WHERE organization = ?1 AND revoked IS NULL
                 """, [tenant, .integer(change.at.milliseconds)])
-            return try insertRevocation(
-                .organization, organization.text, at: change.at, expires: tokensExpire)
+            let record = try insertRevocation(
+                .organization, organization.text, at: change.at, expires: tokensExpire,
+                orPersonal: personal)
+            return Revoked(record: record, isKnown: try isKnown())
         }
     }
 
-    /// By kind, then by subject.
+    /// In the order of organizations and personal ones, then by kind, then by subject; `nil`: of
+    /// both, of every kind. None of an organization that the directory does not know is not an
+    /// error.
     package func revocations(
-        _ kind: RevocationKind, after: String? = nil, limit: Int = 100
+        personal: Bool? = nil, kind: RevocationKind? = nil, after: String? = nil, limit: Int = 100
     ) throws(DirectoryError) -> Page<RevocationRecord> {
-        try store.page(
+        let start = try RevocationRecord.place(after)
+        return try store.page(
             RevocationRecord.select + """
-                 WHERE organization = ? AND kind = ? AND subject > ? ORDER BY subject LIMIT ?
-                """, [tenant, .text(kind.rawValue), .text(after ?? "")], limit: limit,
-            cursor: { $0.subject }, RevocationRecord.read)
+                 WHERE organization = ?1 AND (personal, kind, subject) > (?2, ?3, ?4)
+                  AND (?5 IS NULL OR personal = ?5) AND (?6 IS NULL OR kind = ?6)
+                ORDER BY personal, kind, subject LIMIT ?7
+                """,
+            [tenant] + start + [
+                personal.map { .flag($0) } ?? .null, .optional(kind?.rawValue),
+            ], limit: limit, cursor: { $0.cursor }, RevocationRecord.read)
+    }
+
+    private func isKnown(_ user: UserID? = nil) throws(DirectoryError) -> Bool {
+        do throws(DirectoryError) {
+            if let user { _ = try self.user(user) } else { _ = try record() }
+            return true
+        } catch .notFound {
+            return false
+        }
     }
 
     private func logged(
         _ action: String, _ subject: String, by change: Change,
-        _ revoke: () throws(DirectoryError) -> RevocationRecord
-    ) throws(DirectoryError) -> RevocationRecord {
+        _ revoke: () throws(DirectoryError) -> Revoked
+    ) throws(DirectoryError) -> Revoked {
         try store.change(change, action, of: organization, subject) {
             () throws(DirectoryError) in
             let made = try revoke()
-            return Changed(result: made, before: nil, after: made.logText)
+            return Changed(result: made, before: nil, after: made.record.logText)
         }
     }
 
     /// Within a change. What was revoked stays so at least as long, and for at least as much.
+    /// `orPersonal` counts when the organization is not known.
     func insertRevocation(
-        _ kind: RevocationKind, _ subject: String, at: WallTime, expires: WallTime
+        _ kind: RevocationKind, _ subject: String, at: WallTime, expires: WallTime,
+        orPersonal: Bool = false
     ) throws(DirectoryError) -> RevocationRecord {
         let made = try store.row(
             """
-            INSERT INTO revocations(organization, kind, subject, at, expires)
-            VALUES(?, ?, ?, ?, ?) ON CONFLICT(organization, kind, subject) DO UPDATE SET
+            INSERT INTO revocations(organization, personal, kind, subject, at, expires)
+            VALUES(?1, coalesce((SELECT personal FROM organizations WHERE id = ?1), ?6), ?2, ?3,
+              ?4, ?5)
+            ON CONFLICT(organization, personal, kind, subject) DO UPDATE SET
               at = max(at, excluded.at), expires = max(expires, excluded.expires)
-            RETURNING organization, kind, subject, at, expires
+            RETURNING organization, personal, kind, subject, at, expires
             """,
             [
                 tenant, .text(kind.rawValue), .text(subject), .integer(at.milliseconds),
-                .integer(expires.milliseconds),
+                .integer(expires.milliseconds), .flag(orPersonal),
             ], RevocationRecord.read)
         return try found(made)
     }
 }
 
 extension RevocationRecord {
-    static let select = "SELECT organization, kind, subject, at, expires FROM revocations"
+    static let select = "SELECT organization, personal, kind, subject, at, expires FROM revocations"
+
+    /// Flag, kind and subject; no subject has a line feed.
+    var cursor: String { (isPersonal ? "1" : "0") + "\n" + kind.rawValue + "\n" + subject }
+
+    /// What a cursor means; the beginning without one.
+    fileprivate static func place(_ cursor: String?) throws(DirectoryError) -> [SQLiteValue] {
+        let parts = (cursor ?? "0\n\n").split(
+            separator: "\n", maxSplits: 2, omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[0] == "0" || parts[0] == "1" else {
+            throw .invalid(field: "cursor", why: "is none of ours")
+        }
+        return [.flag(parts[0] == "1"), .text(String(parts[1])), .text(String(parts[2]))]
+    }
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         Self(
-            organization: OrganizationID(unchecked: row.text(0)),
-            kind: try row.word(1, RevocationKind.self), subject: row.text(2), at: row.time(3),
-            expires: row.time(4))
+            organization: OrganizationID(unchecked: row.text(0)), isPersonal: row.flag(1),
+            kind: try row.word(2, RevocationKind.self), subject: row.text(3), at: row.time(4),
+            expires: row.time(5))
     }
 }

@@ -146,6 +146,14 @@ extension TenantDirectory {
             cursor: { $0.cursor }, OverrideRecord.read)
     }
 
+    /// All of one user, or of the organization; as many as there are limits.
+    package func overrides(of user: UserID?) throws(DirectoryError) -> [OverrideRecord] {
+        if let user { _ = try self.user(user) } else { _ = try record() }
+        return try store.rows(
+            OverrideRecord.select + " WHERE organization = ? AND user = ? ORDER BY limit_name",
+            [tenant, .text(user?.text ?? "")], OverrideRecord.read)
+    }
+
     private func override(
         _ limit: LimitName, user: UserID?
     ) throws(DirectoryError) -> OverrideRecord? {

@@ -11,12 +11,14 @@ extension TenantDirectory {
         return try store.change(change, "user.create", of: organization, id.text) {
             () throws(DirectoryError) in
             try store.run(
-                "INSERT INTO users(organization, id, name, status, created) VALUES(?, ?, ?, ?, ?)",
+                """
+                INSERT INTO users(organization, id, name, status, role, created)
+                VALUES(?, ?, ?, ?, ?, ?)
+                """,
                 [
                     tenant, .text(id.text), .text(name), .text(made.status.rawValue),
-                    .integer(made.created.milliseconds),
+                    .optional(role?.rawValue), .integer(made.created.milliseconds),
                 ])
-            try writeRole(role, of: id, since: change.at)
             return Changed(result: made, before: nil, after: made.logText)
         }
     }
@@ -24,7 +26,7 @@ extension TenantDirectory {
     package func user(_ id: UserID) throws(DirectoryError) -> UserRecord {
         try found(
             store.row(
-                UserRecord.select + " WHERE u.organization = ? AND u.id = ?",
+                UserRecord.select + " WHERE organization = ? AND id = ?",
                 [tenant, .text(id.text)], UserRecord.read))
     }
 
@@ -33,7 +35,7 @@ extension TenantDirectory {
     ) throws(DirectoryError) -> Page<UserRecord> {
         _ = try record()
         return try store.page(
-            UserRecord.select + " WHERE u.organization = ? AND u.id > ? ORDER BY u.id LIMIT ?",
+            UserRecord.select + " WHERE organization = ? AND id > ? ORDER BY id LIMIT ?",
             [tenant, .text(after ?? "")], limit: limit, cursor: { $0.id.text }, UserRecord.read)
     }
 
@@ -84,35 +86,32 @@ extension TenantDirectory {
             var after = before
             edit(&after)
             try store.run(
-                "UPDATE users SET name = ?3, status = ?4 WHERE organization = ?1 AND id = ?2",
-                [tenant, .text(id.text), .text(after.name), .text(after.status.rawValue)])
-            if before.role != after.role { try writeRole(after.role, of: id, since: change.at) }
+                """
+                UPDATE users SET name = ?3, status = ?4, role = ?5
+                WHERE organization = ?1 AND id = ?2
+                """,
+                [
+                    tenant, .text(id.text), .text(after.name), .text(after.status.rawValue),
+                    .optional(after.role?.rawValue),
+                ])
             return Changed(result: after, before: before.logText, after: after.logText)
         }
-    }
-
-    private func writeRole(
-        _ role: MemberRole?, of user: UserID, since: WallTime
-    ) throws(DirectoryError) {
-        try store.run(
-            "DELETE FROM memberships WHERE organization = ? AND user = ?",
-            [tenant, .text(user.text)])
-        guard let role else { return }
-        try store.run(
-            "INSERT INTO memberships(organization, user, role, since) VALUES(?, ?, ?, ?)",
-            [tenant, .text(user.text), .text(role.rawValue), .integer(since.milliseconds)])
     }
 }
 
 extension UserRecord {
-    static let select = """
-        SELECT u.organization, u.id, u.name, u.status, u.created, m.role FROM users u
-        LEFT JOIN memberships m ON m.organization = u.organization AND m.user = u.id
-        """
+    static let select = "SELECT organization, id, name, status, created, role FROM users"
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
+        try read(row, of: OrganizationID(unchecked: row.text(0)))
+    }
+
+    /// Of an organization whose id was read before.
+    static func read(
+        _ row: Statement, of organization: OrganizationID
+    ) throws(StorageFault) -> Self {
         Self(
-            organization: OrganizationID(unchecked: row.text(0)),
+            organization: organization,
             id: UserID(unchecked: row.text(1)), name: row.text(2),
             status: try row.word(3, Standing.self), created: row.time(4),
             role: row.isNull(5) ? nil : try row.word(5, MemberRole.self))

@@ -86,7 +86,8 @@ package struct TenantDirectory {
             try store.run("DELETE FROM overrides WHERE organization = ?", [tenant])
             try store.run("DELETE FROM organizations WHERE id = ?", [tenant])
             let revoked = try insertRevocation(
-                .organization, organization.text, at: change.at, expires: tokensExpire)
+                .organization, organization.text, at: change.at, expires: tokensExpire,
+                orPersonal: before.isPersonal)
             return Changed(result: revoked, before: before.logText, after: nil)
         }
     }
