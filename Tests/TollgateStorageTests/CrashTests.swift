@@ -128,12 +128,14 @@ import TollgateCore
     }
 
     /// Everything in the file, in one text.
-    static func content(_ store: DirectoryStore) throws -> String {
+    static func content(
+        _ store: DirectoryStore, without left: Set<String> = []
+    ) throws -> String {
         var all = ""
         for table in [
             "organizations", "users", "subscriptions", "overrides", "api_keys", "refresh_families",
             "refresh_tokens", "revocations", "signing_keys", "admin_log",
-        ] {
+        ] where !left.contains(table) {
             let columns = try store.database.rows(
                 "SELECT name FROM pragma_table_info('\(table)')", []
             ) { row in "quote(\(row.text(0)))" }

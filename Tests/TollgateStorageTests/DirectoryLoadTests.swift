@@ -88,7 +88,7 @@ import TollgateCore
 
     @Test(arguments: [
         "INSERT INTO users VALUES('ghost', 'u', 'U', 'active', NULL, 0)",
-        "INSERT INTO overrides VALUES('acme', 'ghost', 'rpm', 1, NULL)",
+        "INSERT INTO overrides VALUES('acme', 'ghost', 'rpm', 1, NULL, 0)",
         "INSERT INTO subscriptions VALUES('z', 'p', 'active', 0, 'UTC', 0, NULL, NULL, NULL)",
         "UPDATE api_keys SET user = 'ghost'",
     ])

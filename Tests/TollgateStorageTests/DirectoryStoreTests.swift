@@ -96,6 +96,8 @@ import TollgateCore
             KeyScope(name: "k", permissions: [String](repeating: "p", count: 65)),
             KeyScope(name: "k", rate: KeyRate(units: 0, seconds: 1)),
             KeyScope(name: "k", rate: KeyRate(units: 1, seconds: 0)),
+            KeyScope(name: "k", rate: KeyRate(units: 1, seconds: 61)),
+            KeyScope(name: "k", addresses: ["192.0.2.0/33"]),
             KeyScope(name: "k", rate: KeyRate(units: .max, seconds: 1)),
         ]
         for scope in scopes {
@@ -125,6 +127,22 @@ import TollgateCore
         #expect(try CrashTests.content(bench.store) == before)
     }
 
+    @Test(arguments: ["", "Live", "9a", "seventh", "a-b", "é"])
+    func aKeyIsOfAnEnvironmentThatItsTextCanName(_ environment: String) throws {
+        let bench = try Bench()
+        let key = try Sample.key(&bench.random, pepper: bench.pepper)
+        let error = refusal {
+            _ = try bench.tenant.createKey(
+                key.id, user: bench.user, environment: environment, digest: key.digest,
+                scope: KeyScope(name: "k"), creator: "x", by: Sample.change())
+        }
+        guard case .invalid("environment", _) = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(try bench.tenant.keys().items.isEmpty)
+    }
+
     @Test func aScheduledPlanComesWhenItsTimeDoes() throws {
         let bench = try Bench()
         _ = try bench.tenant.subscribe(
@@ -136,8 +154,9 @@ import TollgateCore
         #expect(scheduled.pending == pending && scheduled.plan.text == "pro_tier")
         #expect(try bench.store.applyDuePlans(by: Sample.change(99)).isEmpty)
         let applied = try bench.store.applyDuePlans(by: Sample.change(100))
-        #expect(applied.map(\.plan.text) == ["free_tier"] && applied.first?.pending == nil)
-        #expect(try bench.tenant.subscription() == applied.first)
+        let found = try bench.tenant.subscription()
+        #expect(found.plan.text == "free_tier" && found.pending == nil)
+        #expect(applied == [AppliedPlan(subscription: found, mode: .prorate)])
         #expect(
             refusal {
                 _ = try bench.tenant.schedulePlan(pending, by: Sample.change(100))

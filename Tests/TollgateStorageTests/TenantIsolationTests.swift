@@ -185,12 +185,13 @@ import TollgateCore
         let user = bench.pick(users)
         let key = try Sample.key(&bench.random, pepper: bench.pepper)
         let lists: [[String]?] = [nil, [], ["a"], ["can_use_gpt4o", "b"]]
+        let blocks: [[String]?] = [nil, [], ["192.0.2.7"], ["10.0.0.0/8", "2001:db8::/32"]]
         let record = APIKeyRecord(
             organization: tenant.organization, id: key.id, user: try UserID(user),
             name: "k\(bench.now)", environment: "live", current: key.digest, previous: nil,
             previousUntil: nil, permissions: lists.randomElement(using: &bench.random) ?? nil,
-            addresses: lists.randomElement(using: &bench.random) ?? nil,
-            rate: Bool.random(using: &bench.random) ? KeyRate(units: 9, seconds: 2) : nil,
+            addresses: blocks.randomElement(using: &bench.random) ?? nil,
+            rate: Bool.random(using: &bench.random) ? KeyRate(units: 9, seconds: 60) : nil,
             created: Sample.time(bench.now), creator: "root", expires: nil, revoked: nil,
             lastUsed: nil)
         let isKnown = bench.model[name]?.users[user] != nil

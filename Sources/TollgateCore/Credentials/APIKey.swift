@@ -90,7 +90,7 @@ package struct APIKey {
     }
 
     /// A small letter, then small letters and digits; 1 to 6 in all.
-    static func isEnvironment(_ text: UnsafeRawBufferPointer) -> Bool {
+    package static func isEnvironment(_ text: UnsafeRawBufferPointer) -> Bool {
         guard (1...environmentBytesMax).contains(text.count) else { return false }
         for place in 0..<text.count {
             let byte = text[place]

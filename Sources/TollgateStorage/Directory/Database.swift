@@ -15,6 +15,10 @@ final class Database {
     /// Set once a sync has failed: what the kernel then forgot is not known, so nothing is written
     /// any more until a start has read the file anew.
     private var failedSync: StorageFault?
+    /// How many transactions are open, one within the other.
+    private var depth = 0
+    /// What ended the outermost before its time.
+    private var brokenOff: StorageFault?
     /// By their text, which is one of a fixed set in this folder.
     private var prepared: [String: Statement] = [:]
 
@@ -91,6 +95,9 @@ final class Database {
         return made
     }
 
+    /// Whether what is changed now can still be undone with more.
+    var isInTransaction: Bool { depth > 0 }
+
     /// Binds, runs to the end, and says how many rows were changed.
     @discardableResult
     func run(_ sql: String, _ values: [SQLiteValue]) throws(StorageFault) -> Int {
@@ -125,24 +132,36 @@ final class Database {
     /// All of `body`, or nothing. A failure to commit rolls back too: what was not committed is not
     /// there, though a reader that has the file locked was all that hindered it. Within another
     /// transaction: a part of that one, which can be undone by itself.
+    ///
+    /// SQLite rolls back the whole of a transaction when the disk fails within it, also when only a
+    /// part was asked for: no later part begins then, and the outermost fails with that failure.
     func transaction<T>(
         _ body: () throws(DirectoryError) -> T
     ) throws(DirectoryError) -> T {
-        if let failedSync { throw .storage(failedSync) }
-        let outermost = sqlite3_get_autocommit(handle) != 0
-        try begin(outermost ? "BEGIN IMMEDIATE" : "SAVEPOINT part")
+        if depth == 0 { brokenOff = nil }
+        let isOutermost = depth == 0 && sqlite3_get_autocommit(handle) != 0
+        if let failed = failedSync ?? brokenOff { throw .storage(failed) }
+        try begin(isOutermost ? "BEGIN IMMEDIATE" : "SAVEPOINT part")
+        depth += 1
+        defer { depth -= 1 }
         do throws(DirectoryError) {
             let result = try body()
-            try begin(outermost ? "COMMIT" : "RELEASE part")
+            if let brokenOff { throw .storage(brokenOff) }
+            try begin(isOutermost ? "COMMIT" : "RELEASE part")
             return result
         } catch {
-            if outermost {
-                rollBack()
-            } else {
-                sqlite3_exec(handle, "ROLLBACK TO part; RELEASE part", nil, nil, nil)
-            }
+            if isOutermost { rollBack() } else { undoPart(after: error) }
             throw error
         }
+    }
+
+    /// A part that cannot be undone by itself takes the whole with it: it was refused.
+    private func undoPart(after error: DirectoryError) {
+        let undone = sqlite3_exec(handle, "ROLLBACK TO part; RELEASE part", nil, nil, nil)
+        guard undone != SQLITE_OK, brokenOff == nil else { return }
+        let failed = if case .storage(let fault) = error { fault } else { fault(undone) }
+        brokenOff = failed
+        rollBack()
     }
 
     private func begin(_ sql: String) throws(DirectoryError) {

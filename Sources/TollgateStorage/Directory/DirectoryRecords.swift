@@ -17,6 +17,14 @@ extension DirectoryIdentifier {
 
     package var description: String { text }
 
+    /// Byte by byte, as the directory tells them: to Swift, two spellings of "é" are equal.
+    package static func == (a: Self, b: Self) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
+
+    package func hash(into hasher: inout Hasher) {
+        var text = text
+        text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    }
+
     static func check(_ text: String, field: String) throws(DirectoryError) {
         guard (1...WireLimits.identifierBytesMax).contains(text.utf8.count) else {
             throw .invalid(
@@ -127,10 +135,15 @@ package struct OverrideRecord: Sendable, Equatable {
     package var units: UInt64
     /// It holds before this instant, and no more at it.
     package var expires: WallTime?
+    /// Made by a change of plan for the rest of a period, not by the operator.
+    package var isProrated = false
 }
 
 package struct KeyRate: Sendable, Equatable {
+    package static let secondsAllowed: [UInt32] = [1, 60, 3_600, 86_400]
+
     package var units: UInt64
+    /// One of `secondsAllowed`.
     package var seconds: UInt32
 
     package init(units: UInt64, seconds: UInt32) {

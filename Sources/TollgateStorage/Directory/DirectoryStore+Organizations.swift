@@ -10,17 +10,22 @@ extension DirectoryStore {
         let made = OrganizationRecord(
             id: id, name: name, isPersonal: personal, status: .active, created: change.at)
         return try self.change(change, "org.create", of: id, id.text) { () throws(DirectoryError) in
-            try run(
-                """
-                INSERT INTO organizations(id, name, personal, status, created)
-                VALUES(?, ?, ?, ?, ?)
-                """,
-                [
-                    .text(id.text), .text(name), .flag(personal), .text(made.status.rawValue),
-                    .integer(made.created.milliseconds),
-                ])
+            try insert(made)
             return Changed(result: made, before: nil, after: made.logText)
         }
+    }
+
+    /// Within a change.
+    func insert(_ made: OrganizationRecord) throws(DirectoryError) {
+        try run(
+            """
+            INSERT INTO organizations(id, name, personal, status, created)
+            VALUES(?, ?, ?, ?, ?)
+            """,
+            [
+                .text(made.id.text), .text(made.name), .flag(made.isPersonal),
+                .text(made.status.rawValue), .integer(made.created.milliseconds),
+            ])
     }
 
     /// Every tenant, by id.
@@ -42,19 +47,20 @@ extension DirectoryStore {
             AdminLogEntry.read)
     }
 
-    /// Takes out sessions and revocations whose time is over; how many of both.
+    /// Takes out sessions, revocations and prorated limits whose time is over; how many of all.
     package func forgetExpired(at now: WallTime) throws(DirectoryError) -> Int {
-        try database.transaction { () throws(DirectoryError) in
+        try together { () throws(DirectoryError) in
             let at = SQLiteValue.integer(now.milliseconds)
             return try run("DELETE FROM refresh_families WHERE expires <= ?", [at])
                 + run("DELETE FROM revocations WHERE expires <= ?", [at])
+                + run("DELETE FROM overrides WHERE prorated = 1 AND expires <= ?", [at])
         }
     }
 
     /// Notes when keys were last used, many in one transaction. Unknown ones are passed over: they
     /// may have been deleted since. Not logged: the audit log has each use.
     package func noteUses(_ uses: [KeyUse]) throws(DirectoryError) {
-        try database.transaction { () throws(DirectoryError) in
+        try together { () throws(DirectoryError) in
             for use in uses {
                 try run(
                     """

@@ -18,7 +18,7 @@ package enum DirectoryStep: String, Sendable, CaseIterable {
 package final class DirectoryStore {
     let database: Database
     private let place: DirectoryPlace
-    /// Called at each step of every change.
+    /// Called at each step of every change: `committed` once what it is part of is on the disk.
     package var atStep: ((DirectoryStep) -> Void)?
 
     /// Opens the directory in `folder`, and makes it when the folder holds none. Ends what was cut
@@ -35,12 +35,15 @@ package final class DirectoryStore {
 
     package var path: String { place.file }
 
-    /// Runs several changes as one: all of them or none. For `import`; the check of a change that
-    /// is refused undoes that change alone, unless the refusal is let out.
+    /// Runs several changes as one: all of them or none. A change that is refused undoes itself
+    /// alone, unless its refusal is let out: so many calls share one commit, and each is answered
+    /// for itself after it. When this throws, none of them was made, whatever each returned.
     package func together<T>(
         _ body: () throws(DirectoryError) -> T
     ) throws(DirectoryError) -> T {
-        try database.transaction(body)
+        let result = try database.transaction(body)
+        if !database.isInTransaction { atStep?(.committed) }
+        return result
     }
 
     /// One change with its line in the log.
@@ -48,11 +51,11 @@ package final class DirectoryStore {
         _ by: Change, _ action: String, of organization: OrganizationID?, _ subject: String,
         _ body: () throws(DirectoryError) -> Changed<T>
     ) throws(DirectoryError) -> T {
-        let result = try database.transaction { () throws(DirectoryError) -> T in
+        try together { () throws(DirectoryError) -> T in
             atStep?(.began)
             let changed = try body()
             atStep?(.changed)
-            if changed.before != changed.after {
+            if changed.isChange ?? (changed.before != changed.after) {
                 try run(
                     """
                     INSERT INTO admin_log
@@ -68,8 +71,6 @@ package final class DirectoryStore {
             atStep?(.logged)
             return changed.result
         }
-        atStep?(.committed)
-        return result
     }
 
     @discardableResult
@@ -125,11 +126,13 @@ package final class DirectoryStore {
     }
 }
 
-/// What a change made, and what the log says of it: nothing when both texts are the same.
+/// What a change made, and what the log says of it: nothing when it is none. The texts tell unless
+/// `isChange` does: they do not hold everything.
 struct Changed<T> {
     var result: T
     var before: String? = nil
     var after: String? = nil
+    var isChange: Bool? = nil
 }
 
 extension SQLiteValue {

@@ -48,6 +48,7 @@ extension OverrideRecord {
     var logText: String {
         LogText.json([
             ("units", .integer(Int64(clamping: units))), ("expires", LogText.time(expires)),
+            ("prorated", isProrated ? .boolean(true) : nil),
         ])
     }
 }

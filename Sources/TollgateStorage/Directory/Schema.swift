@@ -49,8 +49,10 @@ enum Schema {
           limit_name TEXT NOT NULL,
           units INTEGER NOT NULL CHECK(units >= 0),
           expires INTEGER,
+          prorated INTEGER NOT NULL CHECK(prorated IN(0,1)),
           PRIMARY KEY(organization, user, limit_name)
         ) STRICT, WITHOUT ROWID;
+        CREATE INDEX overrides_prorated ON overrides(expires) WHERE prorated = 1;
 
         """
 

@@ -30,9 +30,18 @@ package struct KeyScope: Sendable, Equatable {
             }
             for text in list { try UserID.check(text, field: field) }
         }
+        for address in addresses ?? [] where AddressBlock(address) == nil {
+            throw .invalid(
+                field: "address",
+                why: "is an address or a block, such as 192.0.2.0/24 or 2001:db8::/32, with"
+                    + " nothing but zeros behind its length")
+        }
         guard let rate else { return }
-        guard rate.units > 0, rate.seconds > 0, Int64(exactly: rate.units) != nil else {
-            throw .invalid(field: "rate", why: "has 1 unit and 1 second at least")
+        guard rate.units > 0, Int64(exactly: rate.units) != nil else {
+            throw .invalid(field: "rate", why: "has 1 unit at least")
+        }
+        guard KeyRate.secondsAllowed.contains(rate.seconds) else {
+            throw .invalid(field: "rate", why: "is by 1, 60, 3600 or 86400 seconds")
         }
     }
 }
@@ -45,33 +54,36 @@ extension TenantDirectory {
         _ id: APIKeyID, user: UserID, environment: String, digest: KeptDigest, scope: KeyScope,
         creator: String, by change: Change
     ) throws(DirectoryError) -> APIKeyRecord {
-        try scope.check()
-        try UserID.check(creator, field: "creator")
         let made = APIKeyRecord(
             organization: organization, id: id, user: user, name: scope.name,
             environment: environment, current: digest, previous: nil, previousUntil: nil,
             permissions: scope.permissions, addresses: scope.addresses, rate: scope.rate,
             created: change.at, creator: creator, expires: scope.expires, revoked: nil,
             lastUsed: nil)
+        try made.check()
         return try store.change(change, "key.create", of: organization, id.description) {
             () throws(DirectoryError) in
             // Asked first: a tenant that is not there is told before an id that is taken.
             _ = try self.user(user)
-            try store.run(
-                """
-                INSERT INTO api_keys(organization, id, user, name, environment, digest, pepper,
-                  permissions, addresses, rate_units, rate_seconds, created, creator, expires)
-                VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """,
-                [
-                    tenant, .text(id.description), .text(user.text), .text(made.name),
-                    .text(environment), .bytes(digest.digest.withBytes(Array.init)),
-                    .integer(Int64(digest.pepper)), .lines(made.permissions),
-                    .lines(made.addresses), .rateUnits(made.rate), .rateSeconds(made.rate),
-                    .integer(change.at.milliseconds), .text(creator), .optional(made.expires),
-                ])
+            try insert(made)
             return Changed(result: made, before: nil, after: made.logText)
         }
+    }
+
+    /// Within a change.
+    func insert(_ made: APIKeyRecord) throws(DirectoryError) {
+        try store.run(
+            """
+            INSERT INTO api_keys(organization, id, name, digest, pepper, previous_digest,
+              previous_pepper, previous_until, permissions, addresses, rate_units, rate_seconds,
+              expires, revoked, user, environment, created, creator, last_used)
+            VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            made.changeable + [
+                .text(made.user.text), .text(made.environment),
+                .integer(made.created.milliseconds), .text(made.creator),
+                .optional(made.lastUsed),
+            ])
     }
 
     package func key(_ id: APIKeyID) throws(DirectoryError) -> APIKeyRecord {
@@ -149,6 +161,24 @@ extension TenantDirectory {
         }
     }
 
+    /// The same secret, kept under a newer pepper, which only its presenter makes possible: done
+    /// unless the secret was changed meanwhile. Whether it was done. Not logged: nobody asked.
+    package func rehashKey(
+        _ id: APIKeyID, from digest: APIKeyDigest, to newer: KeptDigest
+    ) throws(DirectoryError) -> Bool {
+        try store.together { () throws(DirectoryError) in
+            try store.run(
+                """
+                UPDATE api_keys SET digest = ?4, pepper = ?5
+                WHERE organization = ?1 AND id = ?2 AND digest = ?3 AND pepper < ?5
+                """,
+                [
+                    tenant, .text(id.description), .bytes(digest.withBytes(Array.init)),
+                    .bytes(newer.digest.withBytes(Array.init)), .integer(Int64(newer.pepper)),
+                ]) == 1
+        }
+    }
+
     private func editKey(
         _ id: APIKeyID, _ action: String, by change: Change,
         _ edit: (inout APIKeyRecord) throws(DirectoryError) -> Void
@@ -165,17 +195,10 @@ extension TenantDirectory {
                   rate_units = ?11, rate_seconds = ?12, expires = ?13, revoked = ?14
                 WHERE organization = ?1 AND id = ?2
                 """,
-                [
-                    tenant, .text(id.description), .text(after.name),
-                    .bytes(after.current.digest.withBytes(Array.init)),
-                    .integer(Int64(after.current.pepper)),
-                    after.previous.map { .bytes($0.digest.withBytes(Array.init)) } ?? .null,
-                    after.previous.map { .integer(Int64($0.pepper)) } ?? .null,
-                    .optional(after.previousUntil), .lines(after.permissions),
-                    .lines(after.addresses), .rateUnits(after.rate), .rateSeconds(after.rate),
-                    .optional(after.expires), .optional(after.revoked),
-                ])
-            return Changed(result: after, before: before.logText, after: after.logText)
+                after.changeable)
+            return Changed(
+                result: after, before: before.logText, after: after.logText,
+                isChange: before != after)
         }
     }
 }
@@ -194,6 +217,35 @@ extension SQLiteValue {
 }
 
 extension APIKeyRecord {
+    func check() throws(DirectoryError) {
+        try KeyScope(
+            name: name, permissions: permissions, addresses: addresses, rate: rate
+        ).check()
+        try UserID.check(creator, field: "creator")
+        var environment = environment
+        guard environment.withUTF8({ APIKey.isEnvironment(UnsafeRawBufferPointer($0)) }) else {
+            throw .invalid(
+                field: "environment",
+                why: "is a small letter, then small letters and digits: at most"
+                    + " \(APIKey.environmentBytesMax) in all")
+        }
+        guard (previous == nil) == (previousUntil == nil) else {
+            throw .invalid(field: "previous secret", why: "has an end")
+        }
+    }
+
+    /// Organization and id, then what changes: in the order that the statements name it.
+    fileprivate var changeable: [SQLiteValue] {
+        [
+            .text(organization.text), .text(id.description), .text(name),
+            .bytes(current.digest.withBytes(Array.init)), .integer(Int64(current.pepper)),
+            previous.map { .bytes($0.digest.withBytes(Array.init)) } ?? .null,
+            previous.map { .integer(Int64($0.pepper)) } ?? .null, .optional(previousUntil),
+            .lines(permissions), .lines(addresses), .rateUnits(rate), .rateSeconds(rate),
+            .optional(expires), .optional(revoked),
+        ]
+    }
+
     static let select = """
         SELECT organization, user, id, name, environment, digest, pepper, previous_digest,
           previous_pepper, previous_until, permissions, addresses, rate_units, rate_seconds,

@@ -87,6 +87,30 @@ extension TenantDirectory {
         }
     }
 
+    func known(_ record: RevocationRecord) throws(DirectoryError) -> RevocationRecord? {
+        try store.row(
+            RevocationRecord.select + """
+                 WHERE organization = ? AND personal = ? AND kind = ? AND subject = ?
+                """,
+            [
+                tenant, .flag(record.isPersonal), .text(record.kind.rawValue),
+                .text(record.subject),
+            ], RevocationRecord.read)
+    }
+
+    /// Within a change, as it stood elsewhere.
+    func insert(_ made: RevocationRecord) throws(DirectoryError) {
+        try store.run(
+            """
+            INSERT INTO revocations(organization, personal, kind, subject, at, expires)
+            VALUES(?, ?, ?, ?, ?, ?)
+            """,
+            [
+                tenant, .flag(made.isPersonal), .text(made.kind.rawValue), .text(made.subject),
+                .integer(made.at.milliseconds), .integer(made.expires.milliseconds),
+            ])
+    }
+
     /// Within a change. What was revoked stays so at least as long, and for at least as much.
     /// `orPersonal` counts when the organization is not known.
     func insertRevocation(

@@ -76,7 +76,7 @@ extension TenantDirectory {
         by change: Change
     ) throws(DirectoryError) -> RefreshOutcome {
         guard let hash = RefreshToken.hash(text) else { return .refused(.unknown) }
-        return try store.database.transaction { () throws(DirectoryError) -> RefreshOutcome in
+        return try store.together { () throws(DirectoryError) -> RefreshOutcome in
             store.atStep?(.began)
             guard let kept = try keptToken(hash) else { return .refused(.unknown) }
             let session = try session(kept.session)
@@ -119,7 +119,7 @@ extension TenantDirectory {
     package func revokeSession(
         _ id: SessionID, tokensExpire: WallTime, by change: Change
     ) throws(DirectoryError) -> (SessionRecord, RevocationRecord) {
-        try store.database.transaction { () throws(DirectoryError) in
+        try store.together { () throws(DirectoryError) in
             try end(try session(id), .asked, tokensExpire: tokensExpire, by: change)
         }
     }

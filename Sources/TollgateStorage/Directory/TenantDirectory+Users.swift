@@ -10,17 +10,22 @@ extension TenantDirectory {
             role: role)
         return try store.change(change, "user.create", of: organization, id.text) {
             () throws(DirectoryError) in
-            try store.run(
-                """
-                INSERT INTO users(organization, id, name, status, role, created)
-                VALUES(?, ?, ?, ?, ?, ?)
-                """,
-                [
-                    tenant, .text(id.text), .text(name), .text(made.status.rawValue),
-                    .optional(role?.rawValue), .integer(made.created.milliseconds),
-                ])
+            try insert(made)
             return Changed(result: made, before: nil, after: made.logText)
         }
+    }
+
+    /// Within a change.
+    func insert(_ made: UserRecord) throws(DirectoryError) {
+        try store.run(
+            """
+            INSERT INTO users(organization, id, name, status, role, created)
+            VALUES(?, ?, ?, ?, ?, ?)
+            """,
+            [
+                tenant, .text(made.id.text), .text(made.name), .text(made.status.rawValue),
+                .optional(made.role?.rawValue), .integer(made.created.milliseconds),
+            ])
     }
 
     package func user(_ id: UserID) throws(DirectoryError) -> UserRecord {

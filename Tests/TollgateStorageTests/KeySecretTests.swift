@@ -1,0 +1,82 @@
+import Testing
+import TollgateCore
+
+@testable import TollgateStorage
+
+/// Secrets of keys under newer peppers, and how many there are under which.
+@Suite struct KeySecretTests {
+    @Test func aSecretMovesToANewerPepperUnlessItWasChanged() throws {
+        let bench = try DirectoryStoreTests.Bench()
+        let key = try bench.key()
+        let newer = KeptDigest(digest: try bench.digest().digest, pepper: 4)
+        let log = try bench.store.adminLog().items.count
+        // Of another secret, of an older generation, of the same one, of another tenant.
+        let other = try bench.digest().digest
+        let stranger = bench.store.acting(for: try OrganizationID("other"))
+        for (tenant, from, to) in [
+            (bench.tenant, other, newer),
+            (bench.tenant, key.current.digest, KeptDigest(digest: newer.digest, pepper: 2)),
+            (bench.tenant, key.current.digest, KeptDigest(digest: newer.digest, pepper: 3)),
+            (stranger, key.current.digest, newer),
+        ] {
+            #expect(try !tenant.rehashKey(key.id, from: from, to: to))
+            #expect(try bench.tenant.key(key.id) == key)
+        }
+        #expect(try bench.tenant.rehashKey(key.id, from: key.current.digest, to: newer))
+        var expected = key
+        expected.current = newer
+        #expect(try bench.tenant.key(key.id) == expected)
+        #expect(try !bench.tenant.rehashKey(key.id, from: key.current.digest, to: newer))
+        #expect(try bench.store.adminLog().items.count == log)
+    }
+
+    @Test func keysAreCountedUnderEveryPepperThatTheyNeed() throws {
+        let bench = try DirectoryStoreTests.Bench()
+        #expect(try bench.store.counts(at: Sample.time(0)).peppers.isEmpty)
+        let keys = try (0..<4).map { _ in try bench.key() }
+        // One rotated within the generation, one to the next; one revoked.
+        for (key, pepper) in zip(keys, [3, 4] as [UInt32]) {
+            _ = try bench.tenant.rotateKey(
+                key.id, to: KeptDigest(digest: bench.digest().digest, pepper: pepper),
+                overlapMilliseconds: 1_000, by: Sample.change(1))
+        }
+        _ = try bench.tenant.revokeKey(keys[3].id, by: Sample.change(1))
+        let during = try bench.store.counts(at: Sample.time(1_000))
+        #expect(during.peppers.elementsEqual([(3, 3), (4, 1)], by: ==))
+        let after = try bench.store.counts(at: Sample.time(1_001))
+        #expect(after.peppers.elementsEqual([(3, 2), (4, 1)], by: ==))
+        #expect(after.keys == 4 && after.users == 1 && after.organizations == 1)
+        #expect(after.sessions == 0 && after.revocations == 0)
+        _ = try bench.store.acting(for: OrganizationID("x")).revokeAll(
+            tokensExpire: Sample.time(9), by: Sample.change())
+        let token = try RefreshToken.make(random: bench.random.source())
+        for _ in 0..<2 {
+            _ = try? bench.tenant.logIn(
+                bench.user, session: Sample.session(&bench.random), token: token.hash,
+                expires: Sample.time(99), idleMilliseconds: 9, by: Sample.change())
+        }
+        let all = try bench.store.counts(at: Sample.time(0))
+        #expect(all.sessions == 1 && all.revocations == 1)
+    }
+
+    /// The texts of the log are the same: no digest stands there.
+    @Test func aRotationIsLoggedThoughNoOldSecretGoesOn() throws {
+        let bench = try DirectoryStoreTests.Bench()
+        let key = try bench.key()
+        _ = try bench.tenant.rotateKey(
+            key.id, to: bench.digest(), overlapMilliseconds: 0, by: Sample.change(1))
+        #expect(try bench.tenant.adminLog().items.first?.action == "key.rotate")
+    }
+
+    @Test func idsAreToldApartByTheirBytes() throws {
+        let bench = try DirectoryStoreTests.Bench()
+        // "é" as one scalar and as two, which Swift's strings hold to be equal.
+        let spellings = try ["\u{e9}", "e\u{301}"].map { try OrganizationID($0) }
+        #expect(spellings[0].text == spellings[1].text)
+        #expect(spellings[0] != spellings[1] && Set(spellings).count == 2)
+        for id in spellings {
+            _ = try bench.store.createOrganization(id, name: "n", by: Sample.change())
+        }
+        #expect(try bench.store.organizations().items.count == 3)
+    }
+}
