@@ -69,7 +69,8 @@ final class EngineHarness {
         address: [UInt8] = [10, 0, 0, 1], flags: UInt16 = 0, route: (String, String)? = nil
     ) -> [UInt8] {
         var body: [UInt8] = [
-            token.isEmpty ? 0 : 1, address.count == 4 ? 4 : address.count == 16 ? 6 : 0,
+            token.isEmpty ? 0 : token.hasPrefix("tg_") ? 2 : 1,
+            address.count == 4 ? 4 : address.count == 16 ? 6 : 0,
             route == nil ? 1 : 2, UInt8(meters.count),
         ]
         func little(_ value: UInt64, _ bytes: Int) {

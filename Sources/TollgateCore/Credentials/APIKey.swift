@@ -22,6 +22,11 @@ package struct APIKeyID: Sendable, Hashable, BitwiseCopyable, CustomStringConver
         self = id
     }
 
+    /// Of no key.
+    static var none: APIKeyID { APIKeyID() }
+
+    private init() { (first, last) = (0, 0) }
+
     package var characters: [UInt8] {
         [first, last].flatMap { word in
             (0..<8).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }

@@ -10,6 +10,9 @@ package struct APIKeyDigest: Sendable, Equatable, BitwiseCopyable {
 
     fileprivate init() {}
 
+    /// Of no secret.
+    static var none: APIKeyDigest { APIKeyDigest() }
+
     /// `nil` unless there are 32 bytes.
     package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count == Self.bytes else { return nil }

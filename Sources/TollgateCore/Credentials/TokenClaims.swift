@@ -16,6 +16,11 @@ package struct TokenClaims: BitwiseCopyable {
     /// The issuer maps a permissions claim, and the token has it (though it may be empty).
     package var hasPermissions = false
     package var permissionMode = PermissionClaimMode.restrict
+    /// `jti` and `sid` where they are strings, which is what revocations name; else empty.
+    package var tokenID = UnsafeRawBufferPointer(start: nil, count: 0)
+    package var session = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// `iat`, milliseconds since 1970, rounded down; 0 when there is none.
+    package var issuedMilliseconds: Int64 = 0
     /// `exp`, rounded down. Leeway is not added.
     package var expirySeconds: Int64 = 0
     /// `nbf`, rounded up; 0 when there is none.

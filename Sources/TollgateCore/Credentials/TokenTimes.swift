@@ -46,7 +46,7 @@ struct TokenTimes: BitwiseCopyable {
         }
         let start = notBeforeNow.milliseconds &+ leeway
         if hasNotBefore, notBefore.roundedUp &* 1_000 > start { return .tokenNotYetValid }
-        if hasIssuedAt, issuedAt.roundedUp &* 1_000 > start { return .tokenNotYetValid }
+        if hasIssuedAt, issuedAt.millisecondsUp > start { return .tokenNotYetValid }
         guard hasExpiry else { return .none }
         if hasIssuedAt {
             let lifetime = expiry.roundedUp &- issuedAt.roundedDown

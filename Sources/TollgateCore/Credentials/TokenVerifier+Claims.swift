@@ -16,6 +16,13 @@ extension TokenVerifier {
         claims.issuerIndex = key.issuer
         claims.expirySeconds = times.expiry.roundedDown
         claims.notBeforeSeconds = times.hasNotBefore ? times.notBefore.roundedUp : 0
+        claims.issuedMilliseconds = times.hasIssuedAt ? times.issuedAt.milliseconds : 0
+        if let member = payload.find(.jti), let id = payload.stringValue(member) {
+            claims.tokenID = id
+        }
+        if let member = payload.find(.sid), let id = payload.stringValue(member) {
+            claims.session = id
+        }
         guard readIdentity(key, issuer, issuers), readPlan(issuer, issuers),
             readPermissions(issuer, issuers)
         else { return .claimInvalid }

@@ -9,6 +9,8 @@ extension MemberName {
     static var exp: MemberName { MemberName("e", "x", "p") }
     static var nbf: MemberName { MemberName("n", "b", "f") }
     static var iat: MemberName { MemberName("i", "a", "t") }
+    static var jti: MemberName { MemberName("j", "t", "i") }
+    static var sid: MemberName { MemberName("s", "i", "d") }
 }
 
 /// The JOSE header: read in full when `HeaderMemo` does not know it.

@@ -17,6 +17,8 @@ struct AddressKey: BitwiseCopyable {
             kind: kind, owner: 0, id: id, hash: hash.hash(id, tweak: UInt64(kind.rawValue)))
     }
 
+    var isIPv4: Bool { key.kind == .address4 }
+
     /// Where an IPv6 address carries an IPv4 address; -1 when it does not.
     private static func offsetOfIPv4(in address: UnsafeRawBufferPointer) -> Int {
         // Little-endian words of bytes in network order.

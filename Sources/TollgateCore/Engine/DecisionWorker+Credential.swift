@@ -12,64 +12,123 @@ extension DecisionWorker {
             decision.reason = .credentialMissing
             return nil
         }
+        // Before anything is looked up: a change that comes meanwhile raises it.
+        let epoch = engine.directory.epoch
         // First what is known to be good: who shares an address with a guesser is not locked out.
-        if request.credentialKind == .accessToken,
-            let known = cache.find(request.credential, clock, now.wall)
+        if let known = cache.find(request.credential, clock, now.wall),
+            known.pointee.claimed.kind == request.credentialKind
         {
-            return known
+            if known.pointee.epoch == epoch, now.wall.milliseconds < known.pointee.resolvedUntil {
+                let principal = PrincipalCache.principal(of: known)
+                if principal.pointee.keyID == nil { return principal }
+                return use(principal, known, request, address, binding, &decision)
+            }
+            return lookAgain(known, request, address, binding, epoch, &decision)
         }
         if let address, isInvalidCredentialLimited(address, binding, &decision) { return nil }
-        let reason = verify(request, binding.policy)
-        guard reason == .none else {
-            decision.reason = reason
-            if request.flags & RequestFlags.dryRun == 0 {
-                recordInvalidCredential(address, binding)
+        return verify(request, address, binding, epoch, &decision)
+    }
+
+    /// A credential that is not remembered.
+    @inline(never)
+    private func verify(
+        _ request: CheckRequest, _ address: AddressKey?, _ binding: PolicyBinding,
+        _ epoch: UInt64, _ decision: inout Decision
+    ) -> UnsafePointer<Principal>? {
+        let policy = binding.policy
+        var reason = Reason.credentialMalformed
+        var goodUntil: Int64 = 0
+        var resolved = Resolved(nobody)
+        var claimed = Claimed()
+        if request.credential.count <= policy.credentialBytesMax {
+            switch request.credentialKind {
+            case .none: break
+            case .accessToken:
+                reason = verifier.verify(
+                    request.credential, issuers: policy.issuers, expiryNow: clock.expiry,
+                    notBeforeNow: now.wall)
+                if reason == .none {
+                    resolved = readToken(policy, &claimed, &goodUntil)
+                    reason = resolved.reason
+                }
+            case .apiKey:
+                reason = readKey(request.credential, policy, &claimed, &resolved, &goodUntil)
             }
+        }
+        guard reason == .none else {
+            refuse(reason, request, address, binding, &decision)
             return nil
         }
-        scratch.pointee = resolve(binding.policy)
-        guard scratch.pointee.plan >= 0 else { return UnsafePointer(scratch) }
-        let leeway = binding.policy.issuers.issuer(verifier.claims.issuerIndex).leewayMilliseconds
-        return cache.insert(
-            request.credential, scratch.pointee,
-            goodUntil: verifier.claims.expirySeconds &* 1_000 &+ leeway, verifiedAt: now.wall)
-            ?? UnsafePointer(scratch)
+        scratch.pointee = resolved.principal
+        scratchKey.pointee = claimed.key
+        if claimed.kind == .apiKey { scratch.pointee.keyID = UnsafePointer(scratchKey) }
+        let kept = cache.insert(
+            request.credential, resolved, claimed, goodUntil: goodUntil, verifiedAt: now.wall,
+            epoch: epoch)
+        guard claimed.kind == .apiKey else { return kept ?? UnsafePointer(scratch) }
+        return use(
+            kept ?? UnsafePointer(scratch), cache.current, request, address, binding, &decision)
     }
 
-    private func verify(_ request: CheckRequest, _ policy: PolicyImage) -> Reason {
-        guard request.credentialKind == .accessToken else { return .credentialKindUnsupported }
-        guard request.credential.count <= policy.credentialBytesMax else {
-            return .credentialMalformed
+    /// A credential that was verified, and that the directory may say something else of now.
+    @inline(never)
+    private func lookAgain(
+        _ entry: UnsafeMutablePointer<PrincipalCache.Entry>, _ request: CheckRequest,
+        _ address: AddressKey?, _ binding: PolicyBinding, _ epoch: UInt64,
+        _ decision: inout Decision
+    ) -> UnsafePointer<Principal>? {
+        // A key's secret may be another now: it is compared anew.
+        if request.credentialKind == .apiKey {
+            return verify(request, address, binding, epoch, &decision)
         }
-        return verifier.verify(
-            request.credential, issuers: policy.issuers, expiryNow: clock.expiry,
-            notBeforeNow: now.wall)
+        let before = entry.pointee.principal
+        let resolved = resolveToken(
+            entry.pointee.claimed, user: before.user, organization: before.organization,
+            isPersonal: before.isPersonal, binding.policy)
+        guard resolved.reason == .none else {
+            cache.forgetCurrent()
+            refuse(resolved.reason, request, address, binding, &decision)
+            return nil
+        }
+        cache.update(resolved, epoch: epoch)
+        return PrincipalCache.principal(of: entry)
     }
 
-    /// What the claims of the token just verified mean under the policy. A plan that is not
-    /// defined, or none, gives plan -1.
-    private func resolve(_ policy: PolicyImage) -> Principal {
-        let claims = verifier.claims
-        let plan =
-            claims.hasPlan
-            ? policy.plans.find(claims.plan) ?? -1 : policy.defaultPlans[claims.issuerIndex]
-        var permissions = PermissionSet()
-        if plan >= 0 { permissions = policy.compiledPlans[plan].permissions }
-        if claims.hasPermissions {
-            var claimed = PermissionSet()
-            for name in claims.permissions {
-                if let index = policy.permissions.find(name) { claimed.insert(index) }
-            }
-            switch claims.permissionMode {
-            case .restrict: permissions.formIntersection(claimed)
-            case .grant: permissions.formUnion(claimed)
+    /// A key that is good: from that address, and its use is noted.
+    @inline(never)
+    private func use(
+        _ principal: UnsafePointer<Principal>,
+        _ entry: UnsafeMutablePointer<PrincipalCache.Entry>?, _ request: CheckRequest,
+        _ address: AddressKey?, _ binding: PolicyBinding, _ decision: inout Decision
+    ) -> UnsafePointer<Principal>? {
+        guard let keyID = principal.pointee.keyID else { return principal }
+        if principal.pointee.hasAddressList {
+            let from = address.map { $0.isIPv4 ? $0.key.id : request.address }
+            guard engine.directory.isAllowed(keyID.pointee, from: from) else {
+                refuse(.addressNotAllowed, request, address, binding, &decision)
+                return nil
             }
         }
-        return Principal(
-            user: claims.user,
-            organization: claims.hasOrganization ? claims.organization : claims.user,
-            isPersonal: !claims.hasOrganization, plan: plan, permissions: permissions,
-            hash: engine.hash)
+        let wall = now.wall.milliseconds
+        let last = entry?.pointee.notedAt ?? 0
+        if wall &- last >= Self.notedMilliseconds || wall < last,
+            request.flags & RequestFlags.dryRun == 0
+        {
+            entry?.pointee.notedAt = wall
+            engine.directory.noteUse(keyID.pointee, at: now.wall)
+        }
+        return principal
+    }
+
+    /// A use within this time of the last one that was noted is not noted.
+    static let notedMilliseconds: Int64 = 60_000
+
+    private func refuse(
+        _ reason: Reason, _ request: CheckRequest, _ address: AddressKey?,
+        _ binding: PolicyBinding, _ decision: inout Decision
+    ) {
+        decision.reason = reason
+        if request.flags & RequestFlags.dryRun == 0 { recordInvalidCredential(address, binding) }
     }
 }
 
@@ -92,10 +151,10 @@ extension DecisionWorker {
         if let token = Self.token(of: body) { cache.prefetchRows(token) }
     }
 
-    /// The access token of a CHECK that may or may not be well-formed.
+    /// The credential of a CHECK that may or may not be well-formed.
     @inline(__always)
     private static func token(of body: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-        guard body.count > BodyBytes.checkRequest, body[0] == CredentialKind.accessToken.rawValue
+        guard body.count > BodyBytes.checkRequest, body[0] != CredentialKind.none.rawValue
         else { return nil }
         let bytes = Int(body.loadLittle(at: 6, as: UInt16.self))
         guard body.count &- BodyBytes.checkRequest >= bytes else { return nil }

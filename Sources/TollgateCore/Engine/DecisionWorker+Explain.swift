@@ -12,7 +12,7 @@ extension DecisionWorker {
     func add(_ program: StepRange, _ evaluation: inout Evaluation, isRecorded: Bool = false) {
         guard let policy = binding?.policy else { return }
         for index in Int(program.start)..<Int(program.end) {
-            let step = policy.steps[index]
+            let step = evaluation.step(index)
             let info = policy.limits[Int(step.limitIndex)]
             let bytes = BodyBytes.limitEntry + info.name.count + info.meter.count
             guard explanationBytes + bytes <= explanation.count - 1_024 else { return }
@@ -24,22 +24,31 @@ extension DecisionWorker {
             explanation[at + 1] = step.scope.rawValue
             let refused = evaluation.isRefused && (overflow || sum > step.limit)
             explanation[at + 2] = refused ? LimitEntryFlags.refused : 0
-            explanation[at + 3] = UInt8(info.name.count)
-            explanation[at + 4] = UInt8(info.meter.count)
-            for reserved in 5..<8 { explanation[at + reserved] = 0 }
-            explanation.storeLittle(used, at: at + 8)
-            explanation.storeLittle(UInt64(0), at: at + 16)
-            explanation.storeLittle(step.limit, at: at + 24)
-            explanation.storeLittle(step.limit > used ? step.limit - used : 0, at: at + 32)
-            explanation.storeLittle(evaluation.reset(step), at: at + 40)
-            explanation.storeLittle(evaluation.lengthMilliseconds(step, policy), at: at + 48)
-            info.name.withUnsafeBytes { explanation.copy($0, to: at + BodyBytes.limitEntry) }
-            info.meter.withUnsafeBytes {
-                explanation.copy($0, to: at + BodyBytes.limitEntry + info.name.count)
-            }
-            explanationBytes += bytes
-            let count = UnsafeRawBufferPointer(explanation).loadLittle(at: 0, as: UInt16.self)
-            explanation.storeLittle(count + 1, at: 0)
+            write(
+                info, at: at, used: used, limit: step.limit, reset: evaluation.reset(step),
+                length: evaluation.lengthMilliseconds(step, policy))
         }
+    }
+
+    /// The rest of an entry, behind its first three bytes, and one more in the count.
+    func write(
+        _ info: LimitInfo, at: Int, used: UInt64, limit: UInt64, reset: UInt64, length: UInt64
+    ) {
+        explanation[at + 3] = UInt8(info.name.count)
+        explanation[at + 4] = UInt8(info.meter.count)
+        for reserved in 5..<8 { explanation[at + reserved] = 0 }
+        explanation.storeLittle(used, at: at + 8)
+        explanation.storeLittle(UInt64(0), at: at + 16)
+        explanation.storeLittle(limit, at: at + 24)
+        explanation.storeLittle(limit > used ? limit - used : 0, at: at + 32)
+        explanation.storeLittle(reset, at: at + 40)
+        explanation.storeLittle(length, at: at + 48)
+        info.name.withUnsafeBytes { explanation.copy($0, to: at + BodyBytes.limitEntry) }
+        info.meter.withUnsafeBytes {
+            explanation.copy($0, to: at + BodyBytes.limitEntry + info.name.count)
+        }
+        explanationBytes += BodyBytes.limitEntry + info.name.count + info.meter.count
+        let count = UnsafeRawBufferPointer(explanation).loadLittle(at: 0, as: UInt16.self)
+        explanation.storeLittle(count + 1, at: 0)
     }
 }

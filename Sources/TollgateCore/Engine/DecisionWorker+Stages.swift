@@ -40,6 +40,10 @@ extension DecisionWorker {
         _ principal: UnsafePointer<Principal>, _ program: StepRange, dryRun: Bool, explain: Bool,
         _ binding: PolicyBinding, _ decision: inout Decision
     ) {
+        if principal.pointee.keyWindow >= 0 {
+            return tenantStageOfKey(
+                principal, program, dryRun: dryRun, explain: explain, binding, &decision)
+        }
         guard !program.isEmpty else { return }
         let shard = engine.tenantShard(principal.pointee.organizationHash)
         shard.lock.pointee.lock()
@@ -59,7 +63,7 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared)
+            shared: shared, overrides: principal.pointee.overrides)
         evaluation.look(program)
         if evaluation.isRefused {
             if decision.reason == .none {
@@ -139,6 +143,7 @@ extension DecisionWorker {
             binding.isIdle(row, boot: now.boot, wall: clock.period)
         } willRemove: { row in
             switch RowKind(rawValue: row.kind) {
+            case .credential: engine.credentials.wrappingSubtract(1, ordering: .relaxed)
             case .user: engine.users.wrappingSubtract(1, ordering: .relaxed)
             case .organization, .personalOrganization:
                 engine.organizations.wrappingSubtract(1, ordering: .relaxed)

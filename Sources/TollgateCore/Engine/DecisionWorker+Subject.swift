@@ -36,7 +36,8 @@ extension DecisionWorker {
         }
         let compiled = policy.compiledOperations[operation]
         try setUnits(compiled, policy, defaults: false)
-        let principal = principal(request, plan: plan)
+        var principal = principal(request, plan: plan)
+        principal.overrides = overrides(of: principal, policy)
         var decision = Decision()
         decision.user = request.user
         decision.organization = request.organization
@@ -73,7 +74,7 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared)
+            shared: shared, overrides: principal.overrides)
         evaluation.look(program)
         if evaluation.isRefused { decision.flags |= DecisionFlags.overage }
         if !dryRun { evaluation.charge(program) }
@@ -118,12 +119,13 @@ extension DecisionWorker {
     /// is not known and no plan was named.
     private func look(_ named: Principal, _ binding: PolicyBinding) -> Int {
         var principal = named
+        if principal.plan < 0 { principal.plan = subscribedPlan(named, binding.policy) }
+        if principal.plan < 0 { principal.plan = lastPlan(principal, binding.policy) }
+        // One lock at a time: the directory's is let go before the counters' is taken.
+        principal.overrides = overrides(of: principal, binding.policy)
         let shard = engine.tenantShard(principal.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
-        if principal.plan < 0 {
-            principal.plan = lastPlan(principal, shard.table.pointee, binding.policy)
-        }
         guard principal.plan >= 0,
             let (user, shared) = withUnsafePointer(to: principal, {
                 tenantRows(
@@ -132,7 +134,7 @@ extension DecisionWorker {
         else { return principal.plan }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared)
+            shared: shared, overrides: principal.overrides)
         let all = binding.policy.compiledPlans[principal.plan].all
         for index in Int(all.start)..<Int(all.end) {
             let scope = binding.policy.steps[index].scope
@@ -143,14 +145,15 @@ extension DecisionWorker {
     }
 
     /// The plan that the user's row, else the organization's, was last decided with.
-    private func lastPlan(
-        _ principal: Principal, _ table: borrowing RowTable, _ policy: PolicyImage
-    ) -> Int {
+    private func lastPlan(_ principal: Principal, _ policy: PolicyImage) -> Int {
+        let shard = engine.tenantShard(principal.organizationHash)
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
         var handle = RowHandle.none
-        if principal.user.count > 0 { handle = table.find(principal.userKey) }
-        if handle == .none { handle = table.find(principal.organizationKey) }
+        if principal.user.count > 0 { handle = shard.table.pointee.find(principal.userKey) }
+        if handle == .none { handle = shard.table.pointee.find(principal.organizationKey) }
         guard handle != .none else { return -1 }
-        let tag = table.row(handle).planTag
+        let tag = shard.table.pointee.row(handle).planTag
         return policy.compiledPlans.firstIndex { $0.tag == tag } ?? -1
     }
 

@@ -16,6 +16,10 @@ package final class DecisionWorker {
     let cache: PrincipalCache
     /// Who the token just verified stands for, when the cache has no place for it.
     let scratch: UnsafeMutablePointer<Principal>
+    /// Its key's id, its overrides, and the names of the key that was just looked up.
+    let scratchKey: UnsafeMutablePointer<APIKeyID>
+    let overrideScratch: UnsafeMutablePointer<OverrideSet>
+    let names: UnsafeMutableRawPointer
     /// Weighted units of each charge of the request's operation.
     let units: UnsafeMutablePointer<UInt64>
     /// Meters that the request names: index and units, as far as `meterCount`.
@@ -55,6 +59,11 @@ package final class DecisionWorker {
         decision = .allocate(capacity: 1)
         decision.initialize(to: Decision())
         lookCopies = .allocate(byteCount: 2 * Self.lookCopyBytes, alignment: 16)
+        scratchKey = .allocate(capacity: 1)
+        scratchKey.initialize(to: .none)
+        overrideScratch = .allocate(capacity: 1)
+        overrideScratch.initialize(to: OverrideSet())
+        names = .allocate(byteCount: 2 * 255, alignment: 16)
         scratch = .allocate(capacity: 1)
         let nobody = UnsafeRawBufferPointer(start: nil, count: 0)
         scratch.initialize(
@@ -68,6 +77,9 @@ package final class DecisionWorker {
         meters.deallocate()
         explanation.deallocate()
         scratch.deallocate()
+        scratchKey.deallocate()
+        overrideScratch.deallocate()
+        names.deallocate()
         lookCopies.deallocate()
         decision.deallocate()
     }
@@ -164,6 +176,10 @@ package final class DecisionWorker {
         decision.organization = principal.pointee.organization
         if principal.pointee.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
         decision.plan = principal.pointee.plan
+        guard !principal.pointee.isInactive else {
+            decision.reason = .subscriptionInactive
+            return
+        }
         guard decision.plan >= 0 else {
             decision.reason = .planUnknown
             return

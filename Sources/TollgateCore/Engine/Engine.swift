@@ -42,6 +42,9 @@ package final class Engine: Sendable {
     let configuration: EngineConfiguration
     let hash: KeyedHash
     let layouts = LayoutRegistry()
+    let keyWindows: KeyWindows
+    /// The durable records, as decisions see them.
+    package let directory: DirectoryImage
     // By shard, those of tenants first. Each table is guarded by its lock; the pointers never
     // change.
     private nonisolated(unsafe) let locks: UnsafeMutablePointer<Lock>
@@ -49,6 +52,8 @@ package final class Engine: Sendable {
     let organizations = Atomic<Int>(0)
     let users = Atomic<Int>(0)
     let addresses = Atomic<Int>(0)
+    /// Keys with a limit of their own whose calls are counted.
+    let credentials = Atomic<Int>(0)
     let capacityRefusals = Atomic<UInt64>(0)
     let addressOverflows = Atomic<UInt64>(0)
     let heldForward = Atomic<Bool>(false)
@@ -61,6 +66,8 @@ package final class Engine: Sendable {
     package init(_ configuration: EngineConfiguration) {
         self.configuration = configuration
         hash = KeyedHash(configuration.hashKey)
+        keyWindows = KeyWindows(layouts)
+        directory = DirectoryImage(hash)
         locks = .allocate(capacity: 2 * Self.shardCount)
         tables = .allocate(capacity: 2 * Self.shardCount)
         for index in 0..<(2 * Self.shardCount) {

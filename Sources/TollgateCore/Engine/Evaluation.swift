@@ -22,6 +22,8 @@ struct Evaluation {
     let now: Moment
     let turn: UInt64
     let period: WallTime
+    /// Other numbers for some limits; `nil`: none.
+    private let overrides: UnsafePointer<OverrideSet>?
     /// Rows by scope: users' limits count in `user`, all others in `shared`.
     var user: RowView
     var shared: RowView
@@ -34,12 +36,13 @@ struct Evaluation {
     private(set) var quotaRefused = false
     /// The longest wait of any limit that refuses.
     private(set) var retryMilliseconds: UInt32 = 0
-    private var rateRetry: UInt32 = 0
+    private(set) var rateRetry: UInt32 = 0
     private var quotaRetry: UInt32 = 0
 
     init(
         _ binding: PolicyBinding, units: UnsafeMutablePointer<UInt64>, now: Moment, turn: UInt64,
-        period: WallTime, user: RowView, shared: RowView
+        period: WallTime, user: RowView, shared: RowView,
+        overrides: UnsafePointer<OverrideSet>? = nil
     ) {
         steps = binding.policy.steps
         turnShapes = binding.turnShapes
@@ -50,6 +53,14 @@ struct Evaluation {
         self.period = period
         self.user = user
         self.shared = shared
+        self.overrides = overrides
+    }
+
+    /// A step with the number that holds for this principal.
+    @inline(__always)
+    mutating func step(_ index: Int) -> ChargeStep {
+        guard let overrides else { return steps[index] }
+        return overrides.pointee.applied(to: steps[index])
     }
 
     var isRefused: Bool { rateRefused || quotaRefused }
@@ -81,7 +92,7 @@ struct Evaluation {
     mutating func look(_ range: StepRange) {
         var index = Int(range.start)
         while index < Int(range.end) {
-            let step = steps[index]
+            let step = step(index)
             let used = used(step)
             let wanted = units[Int(step.charge)]
             let (sum, overflow) = used.addingReportingOverflow(wanted)
@@ -174,7 +185,7 @@ struct Evaluation {
     @inline(__always)
     mutating func state(_ index: Int, isRefused: Bool) -> LimitState {
         guard index >= 0 else { return LimitState() }
-        let step = steps[index]
+        let step = step(index)
         let used = used(step)
         let remaining = step.limit > used ? step.limit &- used : 0
         return LimitState(

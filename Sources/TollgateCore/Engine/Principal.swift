@@ -8,6 +8,18 @@ struct Principal: BitwiseCopyable {
     var plan: Int
     /// What the plan grants, narrowed or widened by the credential.
     var permissions: PermissionSet
+    /// The organization is suspended, or has no subscription that is served.
+    var isInactive = false
+    /// The key's own limit is of `KeyWindows` this one; -1: it has none.
+    var keyWindow: Int8 = -1
+    /// The key is good from some addresses only: asked at each use.
+    var hasAddressList = false
+    var keyUnits: UInt64 = 0
+    var keyHash: UInt64 = 0
+    /// Of an API key; lives as long as the principal.
+    var keyID: UnsafePointer<APIKeyID>?
+    /// Other numbers for some limits; `nil`: none.
+    var overrides: UnsafePointer<OverrideSet>?
     var organizationHash: UInt64
     var fingerprint: UInt32
     var userHash: UInt64
@@ -17,6 +29,20 @@ struct Principal: BitwiseCopyable {
         RowKey(
             kind: isPersonal ? .personalOrganization : .organization, owner: 0, id: organization,
             hash: organizationHash)
+    }
+
+    /// Of the row of the key's own counters.
+    var credentialKey: RowKey {
+        RowKey(
+            kind: .credential, owner: fingerprint,
+            id: UnsafeRawBufferPointer(start: keyID, count: keyID == nil ? 0 : APIKeyID.bytes),
+            hash: keyHash)
+    }
+
+    var tenant: TenantHash {
+        TenantHash(
+            kind: isPersonal ? .personalOrganization : .organization, hash: organizationHash,
+            fingerprint: fingerprint)
     }
 
     @inline(__always)

@@ -2,33 +2,44 @@ import COpenSSL
 import Glibc
 import TollgateWire
 
-/// Verified access tokens and who they stand for, so that a token seen again costs a digest
-/// instead of a signature. Owned by one worker; emptied when the policy changes.
+/// Verified credentials and who they stand for, so that one seen again costs a digest instead of a
+/// signature. Owned by one worker; emptied when the policy changes.
 ///
-/// An entry answers only for a token of the same length and `TokenDigest`, which is over all its
-/// bytes, and only from the moment it was verified until its expiry, judged anew at each use. The
-/// token itself is not kept. A set is chosen by 128 bits of the token's end, which is its
-/// signature. Not needed for correctness.
+/// What the directory said is good while its epoch is the one of the entry and no instant has come
+/// at which something of it ends; after that it is looked up anew, without a signature.
+///
+/// An entry answers only for a credential of the same length and `TokenDigest`, which is over all
+/// its bytes, and only from the moment it was verified until its expiry, judged anew at each use.
+/// The credential itself is not kept. A set is chosen by 128 bits of its end: of a token its
+/// signature, of an API key part of its secret and the check digits. Not needed for correctness.
 ///
 /// Sets of four, the tags of a set side by side; memory is taken from the system as entries are
 /// first used.
 final class PrincipalCache {
     /// A multiple of 64 and no power of two, so that the entries' first lines spread over the
     /// processor's cache.
-    private static let entryBytes = 448
+    private static let entryBytes = 640
     private static let ways = 4
     private static let setCount = 8_192
     private static let entryCount = ways * setCount
 
-    /// Followed in memory by the user and the organization.
-    private struct Entry: BitwiseCopyable {
+    /// In memory the user and the organization stand behind it.
+    struct Entry: BitwiseCopyable {
         var goodUntil: Int64
         var verifiedAt: Int64
         var digest: TokenDigest
         var tokenBytes: Int
+        /// What the directory said is good in this epoch, and before this instant.
+        var epoch: UInt64
+        var resolvedUntil: Int64
+        var principal: Principal
         /// Where the rows last stood: hints, to be checked before they are believed.
         var near = Near()
-        var principal: Principal
+        /// When a use of the key was last noted.
+        var notedAt: Int64 = 0
+        /// What `principal.overrides` points at is this entry's own.
+        var ownsOverrides = false
+        var claimed: Claimed
     }
 
     /// Where a principal's rows stood: hints for a look-up, which checks that the row there is
@@ -37,6 +48,7 @@ final class PrincipalCache {
         var user: RowHint = .none
         var organization: RowHint = .none
         var address: RowHint = .none
+        var credential: RowHint = .none
         /// The address that it is the row of; its hash also names the shard.
         var addressHash: UInt64 = 0
     }
@@ -48,7 +60,9 @@ final class PrincipalCache {
     /// By set: the way that gives place next.
     private let victims: UnsafeMutablePointer<UInt8>
     /// The entry of the last `find` or `insert`; for `near`.
-    private var current: UnsafeMutablePointer<Entry>?
+    private(set) var current: UnsafeMutablePointer<Entry>?
+    /// Entries that own overrides.
+    private var overridesOwned = 0
 
     init(_ hash: KeyedHash) {
         precondition(
@@ -69,6 +83,7 @@ final class PrincipalCache {
     }
 
     deinit {
+        releaseOverrides()
         munmap(memory, Self.entryCount * Self.entryBytes)
         tags.deallocate()
         victims.deallocate()
@@ -77,7 +92,21 @@ final class PrincipalCache {
     /// Forgets everything.
     func clear() {
         current = nil
+        releaseOverrides()
         tags.update(repeating: 0, count: Self.entryCount)
+    }
+
+    private func releaseOverrides() {
+        guard overridesOwned > 0 else { return }
+        for index in 0..<Self.entryCount where tags[index] != 0 { releaseOverrides(entry(index)) }
+    }
+
+    private func releaseOverrides(_ entry: UnsafeMutablePointer<Entry>) {
+        guard entry.pointee.ownsOverrides else { return }
+        entry.pointee.principal.overrides?.deallocate()
+        entry.pointee.principal.overrides = nil
+        entry.pointee.ownsOverrides = false
+        overridesOwned &-= 1
     }
 
     @inline(__always)
@@ -88,7 +117,7 @@ final class PrincipalCache {
     /// The first entry of a token's set, and its tag, which is never 0.
     @inline(__always)
     private func place(_ token: UnsafeRawBufferPointer) -> (first: Int, tag: UInt64)? {
-        guard token.count >= 64, token.count <= TokenDigestKey.tokenBytesMax else { return nil }
+        guard token.count >= 48, token.count <= TokenDigestKey.tokenBytesMax else { return nil }
         let a = token.loadLittle(at: token.count &- 16, as: UInt64.self)
         let b = token.loadLittle(at: token.count &- 8, as: UInt64.self)
         let mixed = (a ^ (b &<< 32 | b &>> 32)) &* 0x9e37_79b9_7f4a_7c15
@@ -104,10 +133,12 @@ final class PrincipalCache {
         return tags[first &+ 3] == tag ? first &+ 3 : -1
     }
 
+    /// The entry of a credential that was verified, has not ended, and is to be judged by its
+    /// `epoch` and `resolvedUntil`.
     @inline(__always)
     func find(
         _ token: UnsafeRawBufferPointer, _ clock: BillingClock.Reading, _ wall: WallTime
-    ) -> UnsafePointer<Principal>? {
+    ) -> UnsafeMutablePointer<Entry>? {
         current = nil
         guard let (first, tag) = place(token) else { return nil }
         let index = way(first, tag)
@@ -119,11 +150,20 @@ final class PrincipalCache {
             key.digest(token) == entry.pointee.digest
         else { return nil }
         current = entry
-        return Self.principal(of: entry)
+        return entry
+    }
+
+    /// Forgets the entry of the last `find` or `insert`, whose credential is refused now.
+    func forgetCurrent() {
+        guard let current else { return }
+        releaseOverrides(current)
+        let index = (UnsafeMutableRawPointer(current) - memory) / Self.entryBytes
+        tags[index] = 0
+        self.current = nil
     }
 
     @inline(__always)
-    private static func principal(
+    static func principal(
         of entry: UnsafeMutablePointer<Entry>
     ) -> UnsafePointer<Principal> {
         // `principal` stands in the entry, which is not moved while the request lasts.
@@ -134,9 +174,10 @@ final class PrincipalCache {
     /// Remembers; `nil` when the token is too long. What it returns is valid until the worker's
     /// next request.
     func insert(
-        _ token: UnsafeRawBufferPointer, _ principal: Principal, goodUntil: Int64,
-        verifiedAt: WallTime
+        _ token: UnsafeRawBufferPointer, _ resolved: Resolved, _ claimed: Claimed,
+        goodUntil: Int64, verifiedAt: WallTime, epoch: UInt64
     ) -> UnsafePointer<Principal>? {
+        let principal = resolved.principal
         guard let (first, tag) = place(token), let user = principal.user.baseAddress,
             let organization = principal.organization.baseAddress
         else { return nil }
@@ -147,8 +188,9 @@ final class PrincipalCache {
             index = first &+ Int(victims[set] & 3)
             victims[set] &+= 1
         }
-        tags[index] = tag
         let entry = entry(index)
+        if tags[index] != 0 { releaseOverrides(entry) }
+        tags[index] = tag
         let userAt = UnsafeMutableRawPointer(entry + 1)
         let organizationAt = userAt + principal.user.count
         userAt.copyMemory(from: user, byteCount: principal.user.count)
@@ -160,9 +202,40 @@ final class PrincipalCache {
         entry.initialize(
             to: Entry(
                 goodUntil: goodUntil, verifiedAt: verifiedAt.milliseconds,
-                digest: key.digest(token), tokenBytes: token.count, principal: kept))
+                digest: key.digest(token), tokenBytes: token.count, epoch: epoch,
+                resolvedUntil: resolved.until, principal: kept, claimed: claimed))
         current = entry
+        adopt(resolved, entry)
         return Self.principal(of: entry)
+    }
+
+    /// What the directory says now of the principal of the last `find`. Allocates when some limits
+    /// have other numbers for it.
+    func update(_ resolved: Resolved, epoch: UInt64) {
+        guard let entry = current else { return }
+        releaseOverrides(entry)
+        var principal = resolved.principal
+        // The names are the same, and stand here.
+        principal.user = entry.pointee.principal.user
+        principal.organization = entry.pointee.principal.organization
+        entry.pointee.principal = principal
+        entry.pointee.epoch = epoch
+        entry.pointee.resolvedUntil = resolved.until
+        adopt(resolved, entry)
+    }
+
+    /// Gives the entry what its principal points at.
+    private func adopt(_ resolved: Resolved, _ entry: UnsafeMutablePointer<Entry>) {
+        let offset = MemoryLayout<Entry>.offset(of: \.claimed.key) ?? 0
+        entry.pointee.principal.keyID =
+            entry.pointee.claimed.kind == .apiKey
+            ? (UnsafeRawPointer(entry) + offset).assumingMemoryBound(to: APIKeyID.self) : nil
+        guard let overrides = resolved.principal.overrides else { return }
+        let own = UnsafeMutablePointer<OverrideSet>.allocate(capacity: 1)
+        own.initialize(to: overrides.pointee)
+        entry.pointee.principal.overrides = UnsafePointer(own)
+        entry.pointee.ownsOverrides = true
+        overridesOwned &+= 1
     }
 
     /// Where the rows of the request's principal stood; `nil` when it is not remembered. Valid
@@ -194,6 +267,8 @@ final class PrincipalCache {
         tg_prefetch(entry + 64)
         tg_prefetch(entry + 128)
         tg_prefetch(entry + 192)
+        // The names.
+        tg_prefetch(entry + MemoryLayout<Entry>.stride)
     }
 
     /// Asks for the first lines of the rows that a token's request will charge.
@@ -206,5 +281,6 @@ final class PrincipalCache {
         entry.pointee.near.address.prefetch(lines: 3)
         entry.pointee.near.organization.prefetch(lines: 3)
         entry.pointee.near.user.prefetch(lines: 4)
+        entry.pointee.near.credential.prefetch(lines: 2)
     }
 }

@@ -108,6 +108,14 @@ enum RowKind: UInt8 {
     case address6 = 5
     /// Shares the counters of every address that found no room.
     case overflow = 6
+    /// An API key of the directory.
+    case key = 7
+    case revokedToken = 8
+    case revokedSession = 9
+    case revokedUser = 10
+    case revokedOrganization = 11
+    /// The counters of an API key with a limit of its own.
+    case credential = 12
 }
 
 /// A row's place in its table's arena; 0 is no row.

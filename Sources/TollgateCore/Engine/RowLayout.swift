@@ -26,12 +26,21 @@ struct CounterSlot: Sendable, Equatable, Hashable {
         identity = "w \(limit.name) \(limit.meter)"
         window = WindowKey(
             windowNanoseconds: limit.windowNanoseconds, subBuckets: limit.subBuckets,
-            mode: limit.mode, limitCeiling: Self.ceiling(limit.limit))
+            mode: limit.mode, limitCeiling: Self.ceiling(limit.mostUnits))
     }
 
     init(_ quota: QuotaDefinition) {
         identity = "q \(quota.name) \(quota.meter) \(quota.period.rawValue)"
         window = nil
+    }
+
+    /// A key's own limit: calls in a window of so many seconds.
+    init(_ limit: KeyLimit) {
+        identity = "k \(limit.seconds)"
+        window = WindowKey(
+            windowNanoseconds: UInt64(limit.seconds) * 1_000_000_000,
+            subBuckets: RateLimitDefinition.subBucketsDefault, mode: .strict,
+            limitCeiling: Self.ceiling(limit.units))
     }
 
     var shape: WindowShape? {

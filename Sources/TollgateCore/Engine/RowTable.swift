@@ -108,6 +108,31 @@ struct RowTable: ~Copyable {
         return removed
     }
 
+    func forEach(_ body: (Row) -> Void) {
+        for slot in 0...mask where slots[slot] != 0 {
+            body(row(RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot]))))
+        }
+    }
+
+    /// Removes every row that `isGone` names, each asked about once at least; how many.
+    mutating func removeAll(where isGone: (Row) -> Bool) -> Int {
+        var removed = 0
+        var slot = 0
+        while slot <= mask {
+            let entry = slots[slot]
+            let handle = RowHandle(raw: UInt32(truncatingIfNeeded: entry))
+            if entry != 0, isGone(row(handle)) {
+                // A later entry may have moved here: look again. What moves over the end was
+                // asked about at the beginning.
+                remove(handle)
+                removed += 1
+            } else {
+                slot += 1
+            }
+        }
+        return removed
+    }
+
     /// Traps when the structure contradicts itself. Returns how many slots all look-ups together
     /// pass before they find their row. Linear; for tests.
     @discardableResult

@@ -246,6 +246,9 @@ extension PolicyCompiler {
         _ name: String, _ seen: inout Set<String>, _ place: String, _ path: Path
     ) {
         checkName(name, "limit", path)
+        if name == Self.credentialLimitName {
+            fault(path, "\(place): \(name) is the name of keys' own limits: give it another")
+        }
         if !seen.insert(name).inserted {
             fault(path, "\(place): two limits are named \"\(name)\"")
         }

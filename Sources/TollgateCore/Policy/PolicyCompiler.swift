@@ -36,6 +36,7 @@ struct PolicyCompiler {
     var addressLayout = 0
     var invalidCredentialStep: ChargeStep?
     var defaultPlans: [Int] = []
+    var credentialLimit = 0
     var permissionNames: [String] = []
 
     /// What a compile makes beside the flat tables.
@@ -79,6 +80,9 @@ struct PolicyCompiler {
         var classes: [String]
     }
 
+    /// A key's own limit in replies.
+    static let credentialLimitName = "credential_rate"
+
     init(_ definition: PolicyDefinition) { self.definition = definition }
 
     mutating func compile() throws(PolicyCompileError) -> Parts {
@@ -89,6 +93,11 @@ struct PolicyCompiler {
         uniteCounters()
         for plan in definition.plans { compile(plan) }
         compileDefaultPlans()
+        credentialLimit = limits.count
+        limits.append(
+            LimitInfo(
+                name: Array(Self.credentialLimitName.utf8), meter: Array("calls".utf8),
+                windowMilliseconds: 0))
         guard faults.isEmpty else { throw PolicyCompileError(faults: faults) }
         return parts
     }
@@ -262,7 +271,7 @@ struct PolicyCompiler {
             shape
             ?? WindowShape.make(
                 windowNanoseconds: limit.windowNanoseconds, subBuckets: limit.subBuckets,
-                mode: limit.mode, limit: limit.limit)
+                mode: limit.mode, limit: limit.mostUnits)
         if let known = shapes.firstIndex(of: shape) { return known }
         shapes.append(shape)
         return shapes.count - 1

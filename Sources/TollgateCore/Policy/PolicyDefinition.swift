@@ -84,6 +84,9 @@ package struct RateLimitDefinition: Sendable {
         self.overrideMax = overrideMax
     }
 
+    /// What its cells must hold.
+    var mostUnits: UInt64 { max(limit, overrideMax ?? 0) }
+
     /// Of an evenly paced load that equals the limit, `strict` gives away 1 / (k + 1), 4.2 % at 23;
     /// of a random one half as much: simulated against an exact log, 2.0 % for a limit of 100 in
     /// the window and 2.6 % for 1,000 (5.1 % and 6.9 % at 10, 0.7 % and 1.1 % at 50). And 24 cells

@@ -125,6 +125,11 @@ package final class PolicyImage: Sendable {
     let invalidCredentialStep: ChargeStep?
     /// By issuer; -1 is none.
     let defaultPlans: [Int]
+    /// By issuer.
+    let planSources: [PlanSource]
+    let unknownOrganizations: [UnknownOrganizations]
+    /// Index into `limits` of what stands for a key's own limit.
+    let credentialLimit: Int
     let revealsCredentialFailures: Bool
     let credentialBytesMax: Int
 
@@ -155,6 +160,9 @@ package final class PolicyImage: Sendable {
         addressLayout = compiler.addressLayout
         invalidCredentialStep = compiler.invalidCredentialStep
         defaultPlans = compiler.defaultPlans
+        planSources = definition.issuers.map(\.planSource)
+        unknownOrganizations = definition.issuers.map(\.unknownOrganizations)
+        credentialLimit = compiler.credentialLimit
         revealsCredentialFailures = definition.revealsCredentialFailures
         credentialBytesMax = definition.credentialBytesMax
     }

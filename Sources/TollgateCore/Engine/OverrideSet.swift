@@ -1,0 +1,61 @@
+/// The limits of a principal's plan that have other numbers for it, by index into
+/// `PolicyImage.limits`: at most as many as a plan has limits.
+struct OverrideSet {
+    private(set) var count = 0
+    private var limits = InlineArray<48, UInt16>(repeating: 0)
+    private var units = InlineArray<48, UInt64>(repeating: 0)
+
+    /// The first number for a limit holds. Beyond 48 nothing is added: no plan has more limits.
+    mutating func add(_ limit: UInt16, _ number: UInt64) {
+        guard find(limit) == nil, count < PolicyLimits.limitsPerPlanMax else { return }
+        limits[count] = limit
+        units[count] = number
+        count += 1
+    }
+
+    func find(_ limit: UInt16) -> UInt64? {
+        for index in 0..<count where limits[index] == limit { return units[index] }
+        return nil
+    }
+
+    /// The step with the number that holds.
+    func applied(to step: ChargeStep) -> ChargeStep {
+        guard let number = find(step.limitIndex) else { return step }
+        var changed = step
+        changed.limit = number
+        changed.inverseLimit = number == 0 ? 0 : 1 / Double(number)
+        return changed
+    }
+}
+
+extension PolicyImage {
+    /// Adds what an organization's or a user's overrides say of the plan's limits, at `now`;
+    /// `until` becomes the first instant at which one of them ends. A user's are added first, and
+    /// speak of limits that count by user alone.
+    func add(
+        _ list: OverrideList, ofUser isOfUser: Bool, plan: Int, at now: WallTime,
+        to set: inout OverrideSet, until: inout Int64
+    ) {
+        let all = compiledPlans[plan].all
+        for entry in list.entries where entry.expires > now.milliseconds {
+            until = min(until, entry.expires)
+            for index in Int(all.start)..<Int(all.end) {
+                let step = steps[index]
+                guard !isOfUser || step.scope == .user,
+                    limits[Int(step.limitIndex)].name == entry.limit
+                else { continue }
+                set.add(step.limitIndex, min(entry.units, unitsMax(step)))
+            }
+        }
+    }
+
+    /// The largest limit that a step's counter holds.
+    func unitsMax(_ step: ChargeStep) -> UInt64 {
+        if step.isQuota { return .max }
+        return switch shapes[Int(step.form)].cellBytes {
+        case 2: 32_767
+        case 4: 0x7fff_ffff
+        default: .max
+        }
+    }
+}
