@@ -1,6 +1,8 @@
 """The Python client as a package: its types, its wheel, the lines that README.md shows."""
 
+import ast
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -22,14 +24,31 @@ def test_the_types_hold(tmp_path):
     run("-m", "mypy", "--strict", "--no-incremental", str(SOURCE / "tollgate"))
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
-        "from tollgate import Client\n"
+        "from tollgate import AsyncClient, Client\n"
         "Client().check('t', operation=1)\n"
         "Client().check('t', operatoin='chat')\n"
-        "Client().usage('o').limits[0].used + ''\n")
+        "Client().usage('o').limits[0].used + ''\n"
+        "Client().check('t', operation='chat', kind='jwt')\n"
+        "Client().keys.rotate('acme', 'k', overlap='1d')\n"
+        "Client().organizations.show('acme').subscription.plan\n"
+        "for key in Client().keys.list('acme'): key.secret\n"
+        "async def one(client: AsyncClient) -> str:\n"
+        "    user = await client.users.create('acme', 1)\n"
+        "    tokens = client.tokens.issue('acme', user.id)\n"
+        "    return tokens.access_token\n"
+        "async def all(client: AsyncClient) -> None:\n"
+        "    for user in client.users.list('acme'): pass\n"
+        "    async for user in client.users.list('acme'): user.id + user.name\n")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-incremental", str(wrong)],
         capture_output=True, text=True, check=False, env={"MYPYPATH": str(SOURCE)})
-    assert done.stdout.count("error:") == 3, done.stdout
+    wrong_lines = {int(line) for line in re.findall(r":(\d+): error:", done.stdout)}
+    assert wrong_lines == {*range(2, 9), 10, 12, 14}, done.stdout
+
+
+def test_nothing_is_written_in_words_that_python_3_9_does_not_know():
+    for path in (SOURCE / "tollgate").glob("*.py"):
+        ast.parse(path.read_text(), feature_version=(3, 9))
 
 
 def test_only_the_standard_library_is_used():

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from typing import TYPE_CHECKING, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence, TypeVar
 
 from . import replies, wire
+from .calls import AsyncListing, Awaited, Request
 from .client import is_without_answer
 from .errors import MalformedReply, TimedOut, TollgateError, Unreachable
+from .groups import Groups
 from .replies import Decision, Hello, Usage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+T = TypeVar("T")
 
-class AsyncClient:
+
+class AsyncClient(Groups[Awaited]):
     """Asks the daemon from any number of tasks of one event loop.
 
     As `Client`: connects when first used and again after the daemon ended the connection, a
-    deadline of `timeout` seconds for all that a request waits for, no request sent twice if a
-    byte of it may have arrived, denies without an answer unless told otherwise. The answer to a
-    request that was cancelled or ran out of time is dropped when it comes.
+    deadline of `timeout` seconds for all that a request waits for, no request but a call that
+    only reads sent twice if a byte of it may have arrived, denies without an answer unless told
+    otherwise. The answer to a request that was cancelled or ran out of time is dropped when it
+    comes.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class AsyncClient:
         # Made in the loop that uses it, as Python 3.9 wants.
         self._connecting: Optional[asyncio.Lock] = None
         self._connection: Optional[_Connection] = None
+        super().__init__(self._call, AsyncListing)
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -46,8 +52,8 @@ class AsyncClient:
         if connection is not None and self._loop is asyncio.get_running_loop():
             await connection.close()
 
-    async def check(self, token: str, **question: "Unpack[wire.Question]") -> Decision:
-        body = wire.check_body(token, **question)
+    async def check(self, credential: str, **question: "Unpack[wire.Question]") -> Decision:
+        body = wire.check_body(credential, **question)
         return replies.decision(await self._request(wire.CHECK, body))
 
     async def check_many(self, bodies: Sequence[bytes]) -> "list[Decision]":
@@ -68,14 +74,14 @@ class AsyncClient:
         return decisions
 
     async def is_allowed(
-        self, token: str, *, fail_open: Optional[bool] = None,
+        self, credential: str, *, fail_open: Optional[bool] = None,
         **question: "Unpack[wire.Question]",
     ) -> bool:
         """Whether the caller may go on; where the daemon cannot be asked, only if `fail_open`.
         A request at fault itself (InvalidRequest, Refused), or a reply (MalformedReply), raises,
         open or not."""
         try:
-            return (await self.check(token, **question)).allowed
+            return (await self.check(credential, **question)).allowed
         except TollgateError as error:
             if not is_without_answer(error):
                 raise
@@ -118,18 +124,29 @@ class AsyncClient:
         body = wire.shutdown_body(grace_ms)
         replies.nothing(await self._request(wire.SHUTDOWN, body))
 
-    async def _request(self, opcode: int, body: bytes) -> bytes:
+    async def _call(self, request: "Request[T]") -> T:
+        body = request.body()
+        return request.answer(await self._request(wire.CALL, body, request.only_reads))
+
+    async def _request(self, opcode: int, body: bytes, only_reads: bool = False) -> bytes:
         try:
-            return await asyncio.wait_for(self._ask(opcode, body), self.timeout)
+            return await asyncio.wait_for(self._ask(opcode, body, only_reads), self.timeout)
         except asyncio.TimeoutError:
             raise TimedOut(f"no answer within {self.timeout} s") from None
 
-    async def _ask(self, opcode: int, body: bytes) -> bytes:
+    async def _ask(self, opcode: int, body: bytes, again: bool) -> bytes:
         while True:
             connection = await self._connect()
             try:
                 status, reply = await connection.ask(opcode, body)
             except _NothingSent:
+                continue
+            except _Closed:
+                raise
+            except Unreachable:
+                if not again:
+                    raise
+                again = False
                 continue
             if status:
                 raise replies.refusal(status, reply)
@@ -160,6 +177,10 @@ class _NothingSent(Exception):
     """The connection ended while a request waited for its turn on it."""
 
 
+class _Closed(Unreachable):
+    """By who uses the client."""
+
+
 class _Connection:
     """One connection and the requests on it that have no answer yet."""
 
@@ -186,7 +207,7 @@ class _Connection:
         if not self.has_ended():
             self.listener.cancel()
         await asyncio.gather(self.listener, return_exceptions=True)
-        self._fail(Unreachable("closed"))
+        self._fail(_Closed("closed"))
 
     async def ask(self, opcode: int, body: bytes) -> "tuple[int, bytes]":
         await self.places.acquire()
@@ -209,7 +230,7 @@ class _Connection:
             answer.cancel()
 
     async def _listen(self) -> None:
-        failure: TollgateError = Unreachable("closed")
+        failure: TollgateError = _Closed("closed")
         try:
             while True:
                 header = replies.header(await self.reader.readexactly(wire.HEADER.size))

@@ -9,14 +9,18 @@ import select
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence, TypeVar
 
 from . import replies, wire
+from .calls import Blocking, Listing, Request
 from .errors import DAEMONS_OWN, MalformedReply, Refused, TimedOut, TollgateError, Unreachable
+from .groups import Groups
 from .replies import Decision, Hello, Usage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+T = TypeVar("T")
 
 
 def is_without_answer(error: TollgateError) -> bool:
@@ -27,13 +31,14 @@ def is_without_answer(error: TollgateError) -> bool:
     return not isinstance(error, MalformedReply)
 
 
-class Client:
+class Client(Groups[Blocking]):
     """Asks the daemon, and raises TollgateError when there is no answer.
 
     Connects when first used, and again when the daemon has ended the connection. A request is
-    sent again only if surely no byte of it arrived. `timeout`, in seconds, holds for everything a
-    request waits for. What no answer means is for the caller to state: `is_allowed` denies unless
-    told otherwise, here for all its requests or there for one.
+    sent again only if surely no byte of it arrived, or if it is a call that only reads; a call
+    that changes something and has no answer may have been carried out. `timeout`, in seconds,
+    holds for everything a request waits for. What no answer means is for the caller to state:
+    `is_allowed` denies unless told otherwise, here for all its requests or there for one.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Client:
         self.path, self.timeout, self.fail_open = path, timeout, fail_open
         self._lock = threading.Lock()
         self._link: Optional[_Link] = None
+        super().__init__(self._call, Listing)
 
     def __enter__(self) -> "Client":
         return self
@@ -54,8 +60,8 @@ class Client:
         with self._lock:
             self._drop()
 
-    def check(self, token: str, **question: "Unpack[wire.Question]") -> Decision:
-        return replies.decision(self._request(wire.CHECK, wire.check_body(token, **question)))
+    def check(self, credential: str, **question: "Unpack[wire.Question]") -> Decision:
+        return replies.decision(self._request(wire.CHECK, wire.check_body(credential, **question)))
 
     def check_many(self, bodies: Sequence[bytes]) -> "list[Decision]":
         """Bodies made by `wire.check_body`, sent at once; decisions in their order. Raises when
@@ -67,14 +73,14 @@ class Client:
         return decisions
 
     def is_allowed(
-        self, token: str, *, fail_open: Optional[bool] = None,
+        self, credential: str, *, fail_open: Optional[bool] = None,
         **question: "Unpack[wire.Question]",
     ) -> bool:
         """Whether the caller may go on; where the daemon cannot be asked, only if `fail_open`.
         A request at fault itself (InvalidRequest, Refused), or a reply (MalformedReply), raises,
         open or not."""
         try:
-            return self.check(token, **question).allowed
+            return self.check(credential, **question).allowed
         except TollgateError as error:
             if not is_without_answer(error):
                 raise
@@ -116,15 +122,21 @@ class Client:
         """On the admin socket: ends the daemon."""
         replies.nothing(self._request(wire.SHUTDOWN, wire.shutdown_body(grace_ms)))
 
+    def _call(self, request: "Request[T]") -> T:
+        body = request.body()
+        return request.answer(self._exchange(wire.CALL, [body], request.only_reads)[0])
+
     def _request(self, opcode: int, body: bytes) -> bytes:
         return self._exchange(opcode, [body])[0]
 
-    def _exchange(self, opcode: int, bodies: Sequence[bytes]) -> "list[bytes]":
+    def _exchange(
+        self, opcode: int, bodies: Sequence[bytes], only_reads: bool = False
+    ) -> "list[bytes]":
         deadline = time.monotonic() + self.timeout
         if not self._lock.acquire(timeout=max(0.0, self.timeout)):
             raise TimedOut(f"no turn within {self.timeout} s")
         try:
-            return self._attempt(opcode, bodies, deadline)
+            return self._attempt(opcode, bodies, deadline, only_reads)
         finally:
             # What is still to come on this connection must not answer a later request.
             if self._link is not None and not self._link.is_at_rest:
@@ -132,7 +144,7 @@ class Client:
             self._lock.release()
 
     def _attempt(
-        self, opcode: int, bodies: Sequence[bytes], deadline: float
+        self, opcode: int, bodies: Sequence[bytes], deadline: float, only_reads: bool
     ) -> "list[bytes]":
         if self._link is not None and self._link.is_stale():
             self._drop()
@@ -141,9 +153,9 @@ class Client:
                 self._link = _Link(self.path, deadline)
             try:
                 return self._link.exchange(opcode, bodies, deadline)
-            except _NothingArrived:
+            except Unreachable as error:
                 self._drop()
-                if last:
+                if last or not (only_reads or isinstance(error, _NothingArrived)):
                     raise
         raise AssertionError("not reached")
 

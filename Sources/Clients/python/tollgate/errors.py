@@ -44,3 +44,46 @@ class Refused(TollgateError):
         self.status = STATUSES[code] if code < len(STATUSES) else f"status {code}"
         self.detail = detail
         super().__init__(f"{self.status}: {detail}")
+
+
+class Forbidden(Refused):
+    """Not for this socket, or not for this process's role."""
+
+
+class NotFound(Refused):
+    """There is none of that id; so looks what is another organization's, too."""
+
+
+class AlreadyExists(Refused):
+    """The id is taken."""
+
+
+class InvalidValue(Refused):
+    """A member of a call is wrong, or missing; `detail` is `member: what is wrong`."""
+
+
+class Conflict(Refused):
+    """It cannot be done as things stand now; `detail` says why and what to do."""
+
+
+class StorageFailed(Refused):
+    """The daemon's disk failed. Nothing was changed."""
+
+
+class NoDirectory(Refused):
+    """The daemon's policy has no `directory`."""
+
+
+class Busy(Refused):
+    """Too many calls wait; ask again."""
+
+
+class RefreshRefused(Refused):
+    """The refresh token is not good, and the user must log in again. Every such token looks
+    alike: unknown, spent, expired, revoked."""
+
+
+REFUSALS = {
+    7: Forbidden, 16: NotFound, 17: AlreadyExists, 18: InvalidValue, 19: Conflict,
+    20: StorageFailed, 21: NoDirectory, 22: Busy, 23: RefreshRefused,
+}

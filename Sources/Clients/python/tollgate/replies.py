@@ -9,6 +9,7 @@ from typing import Container, NamedTuple, Optional
 
 from .errors import (
     CLOSING,
+    REFUSALS,
     TOO_MANY_CONNECTIONS,
     MalformedReply,
     Refused,
@@ -123,7 +124,7 @@ def header(data: "bytes | bytearray") -> Header:
 
 
 def refusal(status: int, body: bytes) -> Refused:
-    return Refused(status, body.decode("utf-8", "replace"))
+    return REFUSALS.get(status, Refused)(status, body.decode("utf-8", "replace"))
 
 
 def end_of_connection(status: int, body: bytes) -> TollgateError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from typing import Mapping, Optional, TypedDict
+from typing import Literal, Mapping, Optional, TypedDict
 
 from .errors import InvalidRequest
 
 HELLO, PING, CHECK, CONSUME, USAGE = 0x01, 0x02, 0x10, 0x11, 0x12
 STATS, RELOAD, SHUTDOWN = 0x40, 0x41, 0x42
+CALL = 0x50
 REPLY = 0x80
 HEADER = struct.Struct("<IBBHQ")
 VERSION = 1
@@ -21,11 +22,16 @@ CREDENTIAL_MAX, PATH_MAX, METHOD_MAX = 8_192, 8_192, 32
 METERS_MAX, UNITS_MAX = 16, 2**40
 PING_MAX, CLIENT_NAME_MAX = 64, 64
 RETRY_NEVER, RESET_NEVER = 2**32 - 1, 2**64 - 1
+Kind = Literal["token", "key"]
+KINDS = {"token": 1, "key": 2}
+KEY_PREFIX = "tg_"
 
 
 class Question(TypedDict, total=False):
-    """What CHECK asks beside the token: an operation, or a method and a path."""
+    """What CHECK asks beside the credential: an operation, or a method and a path. `kind` is
+    "token" or "key"; left out, a credential that begins with "tg_" is an API key."""
 
+    kind: Optional[Kind]
     operation: Optional[str]
     method: Optional[str]
     path: Optional[str]
@@ -86,8 +92,9 @@ def ping_body(payload: bytes) -> bytes:
 
 
 def check_body(
-    token: str,
+    credential: str,
     *,
+    kind: Optional[Kind] = None,
     operation: Optional[str] = None,
     method: Optional[str] = None,
     path: Optional[str] = None,
@@ -96,8 +103,12 @@ def check_body(
     dry_run: bool = False,
     explain: bool = False,
 ) -> bytes:
-    """An empty token asks without a credential."""
-    credential = _text(token, "the token", 0, CREDENTIAL_MAX)
+    """An access token or an API key; an empty one asks without a credential."""
+    encoded = _text(credential, "the credential", 0, CREDENTIAL_MAX)
+    if kind is None:
+        kind = "key" if credential.startswith(KEY_PREFIX) else "token"
+    elif kind not in KINDS:
+        raise InvalidRequest('a credential is of kind "token" or "key"')
     if operation is not None and method is None and path is None:
         by, verb = 1, b""
         name = _text(operation, "the operation", 1, IDENTIFIER_MAX)
@@ -110,10 +121,10 @@ def check_body(
     count, meters = _meters(units or {}, 0)
     flags = (1 if dry_run else 0) | (2 if explain else 0)
     fixed = struct.pack(
-        "<BBBBHHHB5x16s", 1 if credential else 0, family, by, count, flags, len(credential),
+        "<BBBBHHHB5x16s", KINDS[kind] if encoded else 0, family, by, count, flags, len(encoded),
         len(name), len(verb), packed,
     )
-    return fixed + credential + verb + name + meters
+    return fixed + encoded + verb + name + meters
 
 
 def consume_body(

@@ -1,0 +1,163 @@
+"""Calls about organizations, users, plans and overrides."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from . import documents as docs
+from .calls import Group, Mode, Request, call, listing
+from .documents import Page
+from .json_bodies import NULL, Instant, member, nothing, of, page
+
+ORGANIZATION = member("organization", docs.Organization)
+USER = member("user", docs.User)
+REVOCATION = member("revocation", docs.Revocation)
+
+
+class Organizations(Group[Mode]):
+    @call
+    def create(
+        self, id: str, *, name: Optional[str] = None, personal: bool = False,
+        plan: Optional[str] = None, time_zone: Optional[str] = None,
+        anchor_at: Optional[Instant] = None, subscription_status: Optional[str] = None,
+    ) -> "Request[docs.Organization]":
+        """With a `plan`, subscribed to it. A personal one has its user from the start, as its
+        owner. The time zone is an IANA name; its billing months begin on the anchor's day."""
+        return Request("org.create", {
+            "id": id, "name": name, "personal": personal or None, "plan": plan,
+            "time_zone": time_zone, "anchor_at": anchor_at,
+            "subscription_status": subscription_status}, ORGANIZATION)
+
+    @listing
+    def list(self) -> "Request[Page[docs.Organization]]":
+        return Request("org.list", {}, page(docs.Organization))
+
+    @call
+    def show(self, organization: str) -> "Request[docs.Organization]":
+        return Request("org.show", {"organization": organization}, ORGANIZATION)
+
+    @call
+    def rename(self, organization: str, name: str) -> "Request[docs.Organization]":
+        return Request("org.rename", {"organization": organization, "name": name}, ORGANIZATION)
+
+    @call
+    def suspend(self, organization: str) -> "Request[docs.Organization]":
+        """Refuses all its users, whatever their tokens claim."""
+        return Request("org.suspend", {"organization": organization}, ORGANIZATION)
+
+    @call
+    def resume(self, organization: str) -> "Request[docs.Organization]":
+        return Request("org.resume", {"organization": organization}, ORGANIZATION)
+
+    @call
+    def delete(self, organization: str) -> "Request[docs.Revocation]":
+        """With its users, keys and sessions; its tokens are refused from then on."""
+        return Request("org.delete", {"organization": organization}, REVOCATION)
+
+    @call
+    def change_plan(
+        self, organization: str, plan: str, *, mode: Optional[str] = None,
+        when: Optional[str] = None, preview: bool = False,
+    ) -> "Request[docs.PlanChange]":
+        """`mode` of what is used already: carry (as left out), prorate or reset. `when`: now (as
+        left out) or period_end. A preview changes nothing. Without a subscription, makes one."""
+        return Request("org.change_plan", {
+            "organization": organization, "plan": plan, "mode": mode, "when": when,
+            "preview": preview or None}, of(docs.PlanChange))
+
+    @call
+    def cancel_plan_change(self, organization: str) -> "Request[docs.Organization]":
+        """Of a change that waits for the end of the period."""
+        return Request("org.cancel_plan_change", {"organization": organization}, ORGANIZATION)
+
+    @call
+    def set_subscription(
+        self, organization: str, *, status: Optional[str] = None,
+        time_zone: Optional[str] = None, anchor_at: Optional[Instant] = None,
+    ) -> "Request[docs.Organization]":
+        """Status trialing, active and past_due are served, suspended and canceled refused."""
+        return Request("org.set_subscription", {
+            "organization": organization, "status": status, "time_zone": time_zone,
+            "anchor_at": anchor_at}, ORGANIZATION)
+
+
+class Users(Group[Mode]):
+    @call
+    def create(
+        self, organization: str, id: str, *, name: Optional[str] = None,
+        role: Optional[str] = "member",
+    ) -> "Request[docs.User]":
+        """Role owner, admin or member; None makes a user without a seat, who is refused."""
+        return Request("user.create", {
+            "organization": organization, "id": id, "name": name,
+            "role": NULL if role is None else role}, USER)
+
+    @listing
+    def list(self, organization: str) -> "Request[Page[docs.User]]":
+        return Request("user.list", {"organization": organization}, page(docs.User))
+
+    @call
+    def show(self, organization: str, user: str) -> "Request[docs.User]":
+        return Request("user.show", {"organization": organization, "user": user}, USER)
+
+    @call
+    def rename(self, organization: str, user: str, name: str) -> "Request[docs.User]":
+        return Request("user.rename", {
+            "organization": organization, "user": user, "name": name}, USER)
+
+    @call
+    def set_role(
+        self, organization: str, user: str, role: Optional[str]
+    ) -> "Request[docs.User]":
+        """None takes the seat away."""
+        return Request("user.set_role", {
+            "organization": organization, "user": user,
+            "role": NULL if role is None else role}, USER)
+
+    @call
+    def suspend(self, organization: str, user: str) -> "Request[docs.User]":
+        return Request("user.suspend", {"organization": organization, "user": user}, USER)
+
+    @call
+    def resume(self, organization: str, user: str) -> "Request[docs.User]":
+        return Request("user.resume", {"organization": organization, "user": user}, USER)
+
+    @call
+    def delete(self, organization: str, user: str) -> "Request[docs.Revocation]":
+        """With their keys and sessions; their tokens are refused from then on."""
+        return Request("user.delete", {"organization": organization, "user": user}, REVOCATION)
+
+
+class Overrides(Group[Mode]):
+    @call
+    def set(
+        self, organization: str, limit: str, units: int, *, user: Optional[str] = None,
+        expires_at: Optional[Instant] = None,
+    ) -> "Request[docs.Override]":
+        """Another amount than the plan's, for the organization or for one of its users."""
+        return Request("override.set", {
+            "organization": organization, "user": user, "limit": limit, "units": units,
+            "expires_at": expires_at}, member("override", docs.Override))
+
+    @call
+    def remove(
+        self, organization: str, limit: str, *, user: Optional[str] = None
+    ) -> "Request[None]":
+        return Request("override.remove", {
+            "organization": organization, "user": user, "limit": limit}, nothing)
+
+    @listing
+    def list(self, organization: str) -> "Request[Page[docs.Override]]":
+        return Request("override.list", {"organization": organization}, page(docs.Override))
+
+
+class Plans(Group[Mode]):
+    """What the policy defines; it is changed there."""
+
+    @listing
+    def list(self) -> "Request[Page[docs.Plan]]":
+        return Request("plan.list", {}, page(docs.Plan))
+
+    @call
+    def show(self, plan: str) -> "Request[docs.Plan]":
+        return Request("plan.show", {"plan": plan}, member("plan", docs.Plan))

@@ -1,0 +1,304 @@
+"""What the daemon keeps, as calls give it back.
+
+Instants (`…_at`) are milliseconds since 1970, durations (`…_seconds`) seconds. Members that a
+later daemon adds are left out. Secrets are kept out of `repr`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, Mapping, Optional, Tuple, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PendingChange:
+    """A plan change that waits for the end of the billing month."""
+
+    plan: str
+    mode: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """`status` is trialing, active, past_due, suspended or canceled."""
+
+    plan: str
+    status: str
+    anchor_at: int
+    time_zone: str
+    since_at: int
+    pending: Optional[PendingChange]
+
+
+@dataclass(frozen=True)
+class Organization:
+    """`status` is active or suspended. A personal one is of the user of the same id alone."""
+
+    id: str
+    name: str
+    personal: bool
+    status: str
+    created_at: int
+    subscription: Optional[Subscription]
+
+
+@dataclass(frozen=True)
+class User:
+    """`role` is owner, admin or member; None has no seat and is refused."""
+
+    organization: str
+    id: str
+    name: str
+    role: Optional[str]
+    status: str
+    created_at: int
+
+
+@dataclass(frozen=True)
+class KeyRate:
+    """A key's own rate limit: calls in 1, 60, 3,600 or 86,400 seconds."""
+
+    limit: int
+    window_seconds: int
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key, without its secret. `state` is active, rotating, expired or revoked.
+
+    `permissions` and `addresses` are None where the key is not narrowed."""
+
+    organization: str
+    id: str
+    prefix: str
+    user: str
+    name: str
+    environment: str
+    creator: str
+    created_at: int
+    last_used_at: Optional[int]
+    expires_at: Optional[int]
+    revoked_at: Optional[int]
+    state: str
+    rotating_until_at: Optional[int]
+    permissions: Optional[Tuple[str, ...]]
+    addresses: Optional[Tuple[str, ...]]
+    rate: Optional[KeyRate]
+    pepper: int
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """`secret` is what callers present; the daemon shows it this once."""
+
+    key: Key
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A login. `reason` of its end is asked, or reuse of a refresh token."""
+
+    organization: str
+    id: str
+    user: str
+    created_at: int
+    expires_at: int
+    idle_seconds: int
+    revoked_at: Optional[int]
+    reason: Optional[str]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a login gives. `retried`: the refresh token had been used a moment ago, and this is
+    what that use was given."""
+
+    access_token: str = field(repr=False)
+    token_type: str
+    expires_in_seconds: int
+    expires_at: int
+    refresh_token: str = field(repr=False)
+    session: Session
+    retried: bool = False
+
+
+@dataclass(frozen=True)
+class Override:
+    """Another amount of a plan's limit, for an organization or (`user`) one of its users."""
+
+    organization: str
+    user: Optional[str]
+    limit: str
+    units: int
+    expires_at: Optional[int]
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """`kind` is token, session, user or organization. Kept until `expires_at`, when all that it
+    refuses has expired."""
+
+    organization: str
+    personal: bool
+    kind: str
+    subject: str
+    at: int
+    expires_at: int
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """`known` is False where the directory has no such subject. It is revoked all the same."""
+
+    revocation: Revocation
+    known: bool
+
+
+@dataclass(frozen=True)
+class RevokedSession:
+    session: Session
+    revocation: Revocation
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """`state` is verifying, signing, retiring or retired. From `retirable_at` on no token lives
+    that only this key verifies."""
+
+    id: str
+    algorithm: str
+    state: str
+    added_at: int
+    promoted_at: Optional[int]
+    demoted_at: Optional[int]
+    retired_at: Optional[int]
+    retirable_at: Optional[int]
+
+
+@dataclass(frozen=True)
+class PlanLimit:
+    """`kind` is rate_limit, with a window, or quota, with a period (day or month)."""
+
+    name: str
+    kind: str
+    scope: str
+    meter: str
+    limit: int
+    window_milliseconds: Optional[int]
+    period: Optional[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    name: str
+    permissions: Tuple[str, ...]
+    limits: Tuple[PlanLimit, ...]
+
+
+@dataclass(frozen=True)
+class LimitChange:
+    """None where the plan does not have the limit."""
+
+    name: str
+    kind: str
+    scope: str
+    meter: str
+    before: Optional[int]
+    after: Optional[int]
+
+
+@dataclass(frozen=True)
+class Overrun:
+    """Who has used more than the new plan grants, and until when that counts."""
+
+    user: Optional[str]
+    limit: str
+    meter: str
+    used: int
+    limit_after: int
+    until_at: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a plan change does, worked out before it. `over` may be cut short; `over_count` says
+    how many there are."""
+
+    from_plan: Optional[str] = field(metadata={"member": "from"})
+    to_plan: str = field(metadata={"member": "to"})
+    mode: str
+    effective_at: int
+    permissions_lost: Tuple[str, ...]
+    permissions_gained: Tuple[str, ...]
+    limits: Tuple[LimitChange, ...]
+    over: Tuple[Overrun, ...]
+    over_count: int
+
+
+@dataclass(frozen=True)
+class PlanChange:
+    organization: Organization
+    effective_at: int
+    preview: Preview
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """Who changed what. `before` and `after` are the subject's documents; secrets never stand in
+    them."""
+
+    number: int
+    at: int
+    uid: int
+    pid: int
+    organization: Optional[str]
+    action: str
+    subject: str
+    before: Optional[Mapping[str, object]]
+    after: Optional[Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Backup:
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pepper:
+    """How many keys' secrets are hashed with this generation of the pepper."""
+
+    generation: int
+    keys: int
+    configured: bool
+
+
+@dataclass(frozen=True)
+class DirectoryStatus:
+    path: str
+    organizations: int
+    users: int
+    keys: int
+    sessions: int
+    revocations: int
+    peppers: Tuple[Pepper, ...]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """`unchanged` records were there already, and equal."""
+
+    created: int
+    unchanged: int
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a list. `next` is the cursor of the part behind it; None at the end."""
+
+    items: Tuple[T, ...]
+    next: Optional[str]

@@ -1,0 +1,201 @@
+"""Replies to the directory's calls that are wrong in one thing: a malformed reply, always, and no
+other failure."""
+
+import json
+import random
+
+import directory_samples as samples
+import pytest
+from tollgate import Client, MalformedReply, json_bodies
+
+CASES = samples.cases()
+ANY = object()
+# The documents of the protocol. `name?`: null or absent. ANY: an object, given on as it is.
+PENDING = {"plan": str, "mode": str, "at": int}
+SUBSCRIPTION = {"plan": str, "status": str, "anchor_at": int, "time_zone": str, "since_at": int,
+                "pending?": PENDING}
+ORGANIZATION = {"id": str, "name": str, "personal": bool, "status": str, "created_at": int,
+                "subscription?": SUBSCRIPTION}
+USER = {"organization": str, "id": str, "name": str, "role?": str, "status": str,
+        "created_at": int}
+KEY = {"organization": str, "id": str, "prefix": str, "user": str, "name": str,
+       "environment": str, "creator": str, "created_at": int, "last_used_at?": int,
+       "expires_at?": int, "revoked_at?": int, "state": str, "rotating_until_at?": int,
+       "permissions?": [str], "addresses?": [str],
+       "rate?": {"limit": int, "window_seconds": int}, "pepper": int}
+NEW_KEY = {"key": KEY, "secret": str}
+SESSION = {"organization": str, "id": str, "user": str, "created_at": int, "expires_at": int,
+           "idle_seconds": int, "revoked_at?": int, "reason?": str}
+TOKENS = {"access_token": str, "token_type": str, "expires_in_seconds": int, "expires_at": int,
+          "refresh_token": str, "session": SESSION}
+OVERRIDE = {"organization": str, "user?": str, "limit": str, "units": int, "expires_at?": int}
+REVOCATION = {"organization": str, "personal": bool, "kind": str, "subject": str, "at": int,
+              "expires_at": int}
+SIGNING_KEY = {"id": str, "algorithm": str, "state": str, "added_at": int, "promoted_at?": int,
+               "demoted_at?": int, "retired_at?": int, "retirable_at?": int}
+LIMIT = {"name": str, "kind": str, "scope": str, "meter": str}
+PLAN = {"name": str, "permissions": [str], "limits": [
+    {**LIMIT, "limit": int, "window_milliseconds?": int, "period?": str}]}
+PREVIEW = {"from?": str, "to": str, "mode": str, "effective_at": int, "permissions_lost": [str],
+           "permissions_gained": [str], "limits": [{**LIMIT, "before?": int, "after?": int}],
+           "over": [{"user?": str, "limit": str, "meter": str, "used": int, "limit_after": int,
+                     "until_at": int}], "over_count": int}
+LOG_ENTRY = {"number": int, "at": int, "uid": int, "pid": int, "organization?": str,
+             "action": str, "subject": str, "before?": ANY, "after?": ANY}
+STATUS = {"path": str, "organizations": int, "users": int, "keys": int, "sessions": int,
+          "revocations": int, "peppers": [{"generation": int, "keys": int, "configured": bool}]}
+ONE = {
+    "organization": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION,
+    "override": OVERRIDE, "revocation": REVOCATION, "signing_key": SIGNING_KEY, "plan": PLAN,
+}
+LISTED = {
+    "org": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION, "override": OVERRIDE,
+    "revoke": REVOCATION, "signing_key": SIGNING_KEY, "plan": PLAN, "log": LOG_ENTRY,
+    "directory": ANY,
+}
+WHOLE = {
+    "org.change_plan": {"organization": ORGANIZATION, "effective_at": int, "preview": PREVIEW},
+    "key.create": NEW_KEY, "key.rotate": NEW_KEY, "token.issue": TOKENS,
+    "token.refresh": {**TOKENS, "retried": bool},
+    "session.revoke": {"session": SESSION, "revocation": REVOCATION},
+    **dict.fromkeys(("revoke.token", "revoke.user", "revoke.organization"),
+                    {"revocation": REVOCATION, "known": bool}),
+    "backup.create": {"path": str, "bytes": int}, "directory.status": STATUS,
+    "directory.import": {"created": int, "unchanged": int},
+}
+WRONG = [1.5, 2.0, 7, "x", True, -1, 2**53, 2**53 + 1, [], {}, [1], ["x"], {"id": 1}, None]
+
+
+def shape(case):
+    if case.result == "items":
+        return {"items": [LISTED[case.call.split(".")[0]]], "next?": str}
+    return {case.result: ONE[case.result]} if case.result else WHOLE[case.call]
+
+
+def fits(form, value):
+    """The model: whether a reply is in order."""
+    if form is ANY:
+        return isinstance(value, dict)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(form[0], one) for one in value)
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(
+            name[-1] == "?" and value.get(name[:-1]) is None
+            or fits(inner, value.get(name.removesuffix("?"))) for name, inner in form.items())
+    if form is int:
+        return type(value) is int and 0 <= value <= 2**53
+    return type(value) is form
+
+
+def places(form, value, path=()):
+    """Every member and item that the form describes, at any depth."""
+    if isinstance(form, list) and isinstance(value, list):
+        for index, one in enumerate(value):
+            yield (*path, index)
+            yield from places(form[0], one, (*path, index))
+    if isinstance(form, dict) and isinstance(value, dict):
+        for name, inner in form.items():
+            key = name.removesuffix("?")
+            yield (*path, key)
+            yield from places(inner, value.get(key), (*path, key))
+
+
+def changed(document, path, value):
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    if value is not ...:
+        place[path[-1]] = value
+    elif path[-1] in place or isinstance(place, list):
+        del place[path[-1]]
+    return copy
+
+
+def reading(case):
+    """What the client makes of a reply's bytes."""
+    class Reader(Client):
+        def _call(self, request):
+            return request.answer(self.body)
+
+    client = Reader("/nowhere")
+
+    def read(body):
+        client.body = body
+        made = case.make(client)
+        return made.page() if case.result == "items" else made
+
+    return read
+
+
+READABLE = [case for case in CASES if case.result is not None]
+EACH = pytest.mark.parametrize("case", READABLE, ids=repr)
+
+
+@EACH
+def test_a_reply_is_read_exactly_where_it_is_in_order(case):
+    read, form = reading(case), shape(case)
+    assert fits(form, case.reply)
+    refused = 0
+    for path in places(form, case.reply):
+        for value in [*WRONG, ...]:
+            reply = changed(case.reply, path, value)
+            try:
+                read(json.dumps(reply).encode())
+                taken = True
+            except MalformedReply:
+                taken = False
+            if path[-1] == "retried" and value in (None, ...):
+                continue  # absent from the reply to token.issue, which has the same type
+            assert taken == fits(form, reply), (path, value)
+            refused += not taken
+    assert refused >= 8
+
+
+NOT_STRICT = {
+    "nothing": b"", "not JSON": b"{", "a list": b"[]", "a text": b'"x"', "null": b"null",
+    "two objects": b"{}{}", "a byte behind": b"{}\0", "a comment": b"{}//",
+    "not UTF-8": b'{"a":"\xff"}', "a mark before": b"\xef\xbb\xbf{}",
+    "UTF-16": "{}".encode("utf-16"),
+    "twins": b'{"a":1,"a":1}', "twins, one of them escaped": b'{"a":1,"\\u0061":1}',
+    "twins further in": b'{"a":[{"b":1,"b":2}]}', "NaN": b'{"a":NaN}',
+    "infinity": b'{"a":-Infinity}', "a lone surrogate": b'{"a":"\\ud800"}',
+    "a lone surrogate as a name": b'{"\\udc00":1}', "a tail": b'{"a":1,}', "hex": b'{"a":0x1}',
+    "a control character": b'{"a":"\n"}', "depth 17": b'{"a":' + b"[" * 16 + b"]" * 16 + b"}",
+    "depth beyond any stack": b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    "a number beyond any": b'{"a":' + b"9" * 60_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("what", NOT_STRICT)
+def test_json_that_is_not_one_strict_object_is_malformed(what):
+    with pytest.raises(MalformedReply):
+        json_bodies.document(NOT_STRICT[what])
+
+
+def test_json_that_is_strict_is_read():
+    deep = b' {"a" : ' + b"[" * 15 + b"]" * 15 + b"}\n"
+    assert list(json_bodies.document(deep)) == ["a"]
+    text = '{"é":"\\ud83d\\ude00","n":1e3}'
+    assert json_bodies.document(text.encode()) == {"é": "😀", "n": 1_000}
+
+
+@EACH
+def test_cut_flipped_and_random_replies_are_malformed_and_nothing_else(case):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    source = random.Random(seed)
+    read, body = reading(case), json.dumps(case.reply, ensure_ascii=False).encode()
+    bodies = [body[:length] for length in range(len(body))]
+    for _ in range(1_000):
+        bad = bytearray(body)
+        for _ in range(source.randrange(1, 4)):
+            bad[source.randrange(len(bad))] = source.choice((
+                source.randrange(256), *b'{}[],:"0n'))
+        bodies += [bytes(bad)]
+    for bad in bodies:
+        try:
+            read(bad)
+        except MalformedReply:
+            continue
+        assert bad not in bodies[:len(body)]
