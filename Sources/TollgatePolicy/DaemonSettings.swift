@@ -11,6 +11,7 @@ package struct DaemonSettings: Sendable, Equatable {
 
     package var dataSocket = Socket(path: "/run/tollgate/tollgate.sock", mode: 0o660)
     package var adminSocket = Socket(path: "/run/tollgate/admin.sock", mode: 0o600)
+    package var roles = RoleSettings()
     /// `nil`: one per core, at most four.
     package var threads: Int?
     package var connectionsMax = 10_000
@@ -33,6 +34,7 @@ package struct DaemonSettings: Sendable, Equatable {
                 values["admin_socket"] ?? values["data_socket"] ?? node,
                 "data_socket and admin_socket have the same path")
         }
+        roles = values["roles"].map { RoleSettings($0, reader) } ?? roles
         func count(_ key: String, _ range: ClosedRange<UInt64>) -> Int? {
             reader.integer(values[key], key, range).map { Int($0) }
         }

@@ -29,34 +29,48 @@ package struct KeyFiles {
     package func secret(
         _ path: String, format: Format, algorithm: TokenAlgorithm, keyID: String?
     ) throws(KeyFileFault) -> SecretBytes {
+        var text = try bytes(of: path)
+        defer { Self.zero(&text) }
+        var encoded = ArraySlice(text)
+        if format == .jwk {
+            encoded = try Self.keyMember(of: text, path: path, algorithm: algorithm, keyID: keyID)
+        }
+        let secret = try Self.decoded(encoded, "key file \(path)")
+        let problem = secret.withBytes { SecretCheck.problem(with: $0, algorithm: algorithm) }
+        if let problem { throw KeyFileFault(message: "key file \(path): \(problem)") }
+        return secret
+    }
+
+    /// What stands in a file that the policy names; the caller zeroes it.
+    func bytes(of path: String) throws(KeyFileFault) -> [UInt8] {
         guard !Self.looksLikeKey(path) else {
             throw KeyFileFault(
                 message: "file is a path, and this (not shown) looks like a key: put it into a file"
                     + " that others may not read, and name that")
         }
-        var text = try read(path, path.hasPrefix("/") ? path : directory + "/" + path)
-        defer { Self.zero(&text) }
-        var encoded = ArraySlice(text)
-        if format == .jwk {
-            encoded = try Self.keyMember(of: text, path: path, algorithm: algorithm, keyID: keyID)
-        } else {
-            while let last = encoded.last, last == 0x0a || last == 0x0d { encoded.removeLast() }
-        }
+        return try read(path, path.hasPrefix("/") ? path : directory + "/" + path)
+    }
+
+    /// The secret of one line of base64url.
+    static func decoded(
+        _ line: ArraySlice<UInt8>, _ shown: String
+    ) throws(KeyFileFault) -> SecretBytes {
+        var encoded = line
+        while let last = encoded.last, last == 0x0a || last == 0x0d { encoded.removeLast() }
         var secret = [UInt8](repeating: 0, count: encoded.count)
-        defer { Self.zero(&secret) }
+        defer { zero(&secret) }
         let count = encoded.withUnsafeBytes { source in
             secret.withUnsafeMutableBytes { Base64URL.decode(source, into: $0) }
         }
         guard let count else {
-            throw KeyFileFault(
-                message: "key file \(path): not base64url without padding on one line")
+            throw KeyFileFault(message: "\(shown): not base64url without padding on one line")
         }
-        let problem = secret.withUnsafeBytes {
-            SecretCheck.problem(
-                with: UnsafeRawBufferPointer(rebasing: $0[..<count]), algorithm: algorithm)
-        }
-        if let problem { throw KeyFileFault(message: "key file \(path): \(problem)") }
         return SecretBytes(copying: secret[..<count])
+    }
+
+    /// The folder of a file, where relative paths in it begin.
+    static func directory(of file: String) -> String {
+        file.lastIndex(of: "/").map { String(file[..<$0]) } ?? "."
     }
 
     /// Base64 long enough to be a secret, without anything that a path has.
@@ -69,7 +83,7 @@ package struct KeyFiles {
             }
     }
 
-    private static func zero(_ bytes: inout [UInt8]) {
+    static func zero(_ bytes: inout [UInt8]) {
         bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { tg_zero(base, $0.count) } }
     }
 

@@ -3,8 +3,11 @@ import TollgateCore
 
 /// A policy file as it was read.
 package struct LoadedPolicy: Sendable {
+    package var file: String
     package var definition: PolicyDefinition
     package var daemon: DaemonSettings
+    /// `nil`: there is none, and callers are known by their tokens alone.
+    package var directory: DirectorySettings?
 }
 
 /// Reads and checks policy files. Strict: what is not understood is an error, and nothing of a
@@ -24,10 +27,8 @@ package enum PolicyLoader {
     ) throws(PolicyErrors) -> LoadedPolicy {
         let schema = SchemaReader(file: file)
         let root = try YAMLReader.read(bytes, schema: schema)
-        let directory = file.lastIndex(of: "/").map { String(file[..<$0]) } ?? "."
-        let reader = PolicyReader(
-            reader: schema, keyFiles: KeyFiles(directory: directory, read: readKey),
-            zones: TimeZones())
+        let keyFiles = KeyFiles(directory: KeyFiles.directory(of: file), read: readKey)
+        let reader = PolicyReader(reader: schema, keyFiles: keyFiles, zones: TimeZones())
         let loaded = reader.policy(root)
         guard schema.errors.isEmpty else { throw PolicyErrors(errors: schema.errors) }
         var faults = misspelledPermissions(loaded.definition)

@@ -1,7 +1,9 @@
 import TollgateCore
 
 extension PolicyReader {
-    func issuer(_ key: YAMLNode, _ node: YAMLNode, plans: [String]) -> IssuerDefinition? {
+    func issuer(
+        _ key: YAMLNode, _ node: YAMLNode, plans: [String], hasDirectory: Bool
+    ) -> IssuerDefinition? {
         guard let name = reader.text(key, "an issuer's name") else { return nil }
         let values = reader.mapping(node, "issuer \(name)", known: PolicySchema.issuerKeys)
         guard
@@ -16,10 +18,11 @@ extension PolicyReader {
         let audiences = reader.filledList(
             values["audiences"], "audiences", "leave it out to not look at \"aud\"")
         definition.audiences = reader.texts(audiences, "audiences")
-        if let leeway = seconds(values["leeway"], "leeway", max: 60) {
+        if let leeway = seconds(values["leeway"], "leeway", 0...IssuerTable.leewaySecondsMax) {
             definition.leewaySeconds = leeway
         }
-        if let lifetime = seconds(values["lifetime_max"], "lifetime_max", max: 315_360_000) {
+        let longest = IssuerTable.lifetimeSecondsCeiling
+        if let lifetime = seconds(values["lifetime_max"], "lifetime_max", 0...longest) {
             definition.lifetimeMaxSeconds = lifetime
         }
         if let types = values["types"] {
@@ -27,6 +30,7 @@ extension PolicyReader {
             definition.types = reader.texts(types, "types")
         }
         definition.defaultPlan = plan(values["default_plan"], "default_plan", plans)
+        directoryUse(values, hasDirectory: hasDirectory, of: &definition)
         if let claims = values["claims"] { definition.claims = mapping(claims, plans) }
         return definition
     }
@@ -37,18 +41,6 @@ extension PolicyReader {
             reader.fail(node, "no plan \"\(name)\"" + reader.meant(name, plans))
         }
         return name
-    }
-
-    /// Whole seconds; zero may be written `0s`.
-    private func seconds(_ node: YAMLNode?, _ what: String, max: UInt64) -> Int64? {
-        guard let node else { return nil }
-        if node.text == "0s" { return 0 }
-        guard let nanoseconds = reader.duration(node, what) else { return nil }
-        guard nanoseconds % 1_000_000_000 == 0, nanoseconds / 1_000_000_000 <= max else {
-            reader.fail(node, "\(what) is in whole seconds, at most \(max)s")
-            return nil
-        }
-        return Int64(nanoseconds / 1_000_000_000)
     }
 
     private func mapping(_ node: YAMLNode, _ plans: [String]) -> ClaimsMapping {

@@ -54,7 +54,7 @@ extension PolicyReader {
     private func rateLimit(
         _ key: YAMLNode, _ node: YAMLNode, scope fixed: LimitScope?, _ policy: PolicyDefinition
     ) -> RateLimitDefinition? {
-        guard let name = name(key, "limits") else { return nil }
+        guard let name = limitName(key, "limits") else { return nil }
         let known = fixed == nil ? PolicySchema.rateLimitKeys : PolicySchema.addressLimitKeys
         let values = reader.mapping(node, "limit \(name)", known: known)
         let scope =
@@ -67,6 +67,10 @@ extension PolicyReader {
         guard let scope, let limit, let window else { return nil }
         var definition = RateLimitDefinition(
             name: name, scope: scope, limit: limit, windowNanoseconds: window)
+        if let most = values["override_max"] {
+            definition.overrideMax = reader.integer(
+                most, "override_max", limit...UInt64(Int64.max))
+        }
         if let meter = values["meter"] { definition.meter = self.meter(meter, policy) ?? "calls" }
         let modes: [(String, WindowMode)] = [("strict", .strict), ("smooth", .smooth)]
         definition.mode = reader.choice(values["mode"], "mode", modes) ?? .strict
@@ -103,7 +107,7 @@ extension PolicyReader {
     private func quota(
         _ key: YAMLNode, _ node: YAMLNode, _ policy: PolicyDefinition
     ) -> QuotaDefinition? {
-        guard let name = name(key, "quotas") else { return nil }
+        guard let name = limitName(key, "quotas") else { return nil }
         let values = reader.mapping(node, "quota \(name)", known: PolicySchema.quotaKeys)
         let scope = reader.required(values, "scope", key).flatMap { planScope($0) }
         let periods: [(String, PeriodKind)] = [("day", .day), ("month", .month)]

@@ -31,12 +31,7 @@ struct PolicyReader {
         if let node = values["invalid_credentials"] {
             policy.invalidCredentialLimit = invalidCredentials(node)
         }
-        if let node = values["issuers"] {
-            let names = policy.plans.map(\.name)
-            policy.issuers = reader.entries(node, "issuers").compactMap {
-                issuer($0.key, $0.value, plans: names)
-            }
-        }
+        issuers(values, into: &policy)
         policy.revealsCredentialFailures =
             reader.boolean(values["reveal_credential_failures"], "reveal_credential_failures")
             ?? false
@@ -46,7 +41,27 @@ struct PolicyReader {
             policy.credentialBytesMax = Int(bytes)
         }
         let daemon = values["daemon"].map { DaemonSettings($0, reader) } ?? DaemonSettings()
-        return LoadedPolicy(definition: policy, daemon: daemon)
+        return LoadedPolicy(
+            file: reader.file, definition: policy, daemon: daemon,
+            directory: values["directory"].flatMap { DirectorySettings($0, reader) })
+    }
+
+    /// Who mints tokens: others, and the daemon.
+    private func issuers(_ values: [String: YAMLNode], into policy: inout PolicyDefinition) {
+        let hasDirectory = values["directory"] != nil
+        let plans = policy.plans.map(\.name)
+        let entries = values["issuers"].map { reader.entries($0, "issuers") } ?? []
+        policy.issuers = entries.compactMap {
+            issuer($0.key, $0.value, plans: plans, hasDirectory: hasDirectory)
+        }
+        guard let node = values["tokens"] else { return }
+        policy.tokens = tokens(node, hasDirectory: hasDirectory, policy)
+        for (key, _) in entries where key.text == TokenTerms.issuerName {
+            reader.fail(key, "with tokens, \(key.shown) is the daemon itself: choose another name")
+        }
+        if policy.issuers.count >= IssuerTable.issuersMax {
+            reader.fail(node, "with tokens, issuers are at most \(IssuerTable.issuersMax - 1)")
+        }
     }
 
     func zone(_ node: YAMLNode?) -> ZoneRules? {
@@ -64,6 +79,15 @@ struct PolicyReader {
         else {
             reader.fail(key, "a name of \(what) is 1 to 128 bytes without spaces or controls")
             return nil
+        }
+        return name
+    }
+
+    /// A limit's name; those of limits that a policy does not define are taken.
+    func limitName(_ key: YAMLNode, _ what: String) -> String? {
+        guard let name = name(key, what) else { return nil }
+        if name == PolicySchema.credentialLimitName {
+            reader.fail(key, "\"\(name)\" is the name of API keys' own rate limits: choose another")
         }
         return name
     }

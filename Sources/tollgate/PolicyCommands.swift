@@ -19,7 +19,8 @@ struct PolicyCommand: ParsableCommand {
 
 struct PolicyCheck: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check", abstract: "Say what is wrong with a policy file.",
+        commandName: "check",
+        abstract: "Say what is wrong with a policy file, and with the keys that it names.",
         discussion: "Exit code 0: nothing; 78: something; 66: there is no such file.")
     @OptionGroup var output: OutputOptions
     @Argument(
@@ -30,7 +31,11 @@ struct PolicyCheck: ParsableCommand {
     func run() throws {
         let path = try Input.policyPath(file)
         let loaded: LoadedPolicy
-        do throws(PolicyErrors) { loaded = try PolicyLoader.load(path: path) } catch {
+        let unseen: [String]
+        do throws(PolicyErrors) {
+            loaded = try PolicyLoader.load(path: path)
+            unseen = try loaded.checkPeppers(credentials: environment("CREDENTIALS_DIRECTORY"))
+        } catch {
             if output.json { try Console.print(Self.json(path, error).text) }
             throw Failure(
                 .configuration, error.description,
@@ -44,9 +49,14 @@ struct PolicyCheck: ParsableCommand {
         try output.print(
             .object(
                 [("file", .text(path)), ("ok", .bool(true)), ("errors", .list([]))]
-                    + counts.map { ($0.0, .count($0.1)) }),
+                    + counts.map { ($0.0, .count($0.1)) }
+                    + [("unseen_credentials", .texts(unseen))]),
             "\(path): \(output.paint("ok", .green)): "
-                + counts.map { "\($0.1) \($0.0)" }.joined(separator: ", "))
+                + counts.map { "\($0.1) \($0.0)" }.joined(separator: ", ")
+                + unseen.map {
+                    "\n  credential \(visible($0)): not looked at, because CREDENTIALS_DIRECTORY is"
+                        + " not set"
+                }.joined())
     }
 
     private static func json(_ path: String, _ errors: PolicyErrors) -> JSON {

@@ -13,16 +13,18 @@ enum PolicyJSON {
             ("address_limits", .object(policy.addressLimits.map { ($0.name, limit($0)) })),
             ("invalid_credentials", policy.invalidCredentialLimit.map(limit) ?? .null),
             ("issuers", .object(policy.issuers.map { ($0.name, issuer($0)) })),
+            ("tokens", policy.tokens.map(tokens) ?? .null),
             ("reveal_credential_failures", .bool(policy.revealsCredentialFailures)),
             ("credential_bytes_max", .count(policy.credentialBytesMax)),
             ("daemon", daemon(loaded.daemon)),
+            ("directory", loaded.directory.map(directory) ?? .null),
         ])
     }
 
     private static func plan(_ plan: PlanDefinition, _ policy: PolicyDefinition) -> JSON {
         .object([
             ("permissions", .texts(plan.permissions)),
-            ("rate_limits", .object(plan.rateLimits.map { ($0.name, limit($0)) })),
+            ("rate_limits", .object(plan.rateLimits.map { ($0.name, planLimit($0)) })),
             (
                 "quotas",
                 .object(
@@ -41,14 +43,20 @@ enum PolicyJSON {
         ])
     }
 
-    private static func limit(_ limit: RateLimitDefinition) -> JSON {
-        .object([
+    private static func planLimit(_ limit: RateLimitDefinition) -> JSON {
+        .object(members(limit) + [("override_max", .optional(limit.overrideMax))])
+    }
+
+    private static func limit(_ limit: RateLimitDefinition) -> JSON { .object(members(limit)) }
+
+    private static func members(_ limit: RateLimitDefinition) -> [(String, JSON)] {
+        [
             ("scope", .text("\(limit.scope)")), ("meter", .text(limit.meter)),
             ("limit", .count(limit.limit)),
             ("window_ms", .count(limit.windowNanoseconds / 1_000_000)),
             ("mode", .text("\(limit.mode)")), ("sub_buckets", .count(limit.subBuckets)),
             ("classes", .texts(limit.classes)),
-        ])
+        ]
     }
 
     private static func operation(_ operation: OperationDefinition) -> JSON {
@@ -100,6 +108,59 @@ enum PolicyJSON {
                 ])
             ),
             ("default_plan", .optional(issuer.defaultPlan)),
+            ("plan_source", .text(word(issuer.planSource))),
+            ("unknown_organizations", .text("\(issuer.unknownOrganizations)")),
+        ])
+    }
+
+    private static func tokens(_ terms: TokenTerms) -> JSON {
+        .object([
+            ("issuer", .text(terms.issuer)), ("audience", .optional(terms.audience)),
+            ("access_lifetime_s", .count(terms.accessSeconds)),
+            ("refresh_lifetime_s", .count(terms.refreshSeconds)),
+            ("refresh_idle_lifetime_s", .count(terms.refreshIdleSeconds)),
+            ("refresh_grace_s", .count(terms.refreshGraceSeconds)),
+            ("leeway_s", .count(terms.leewaySeconds)),
+            ("plan_source", .text(word(terms.planSource))),
+        ])
+    }
+
+    /// As the policy file has it.
+    static func word(_ source: PlanSource) -> String {
+        source == .directoryFirst ? "directory_first" : "\(source)"
+    }
+
+    private static func directory(_ directory: DirectorySettings) -> JSON {
+        let peppers = directory.peppers.map { pepper in
+            let source: (String, JSON) =
+                switch pepper.source {
+                case .file(let path): ("file", .text(path))
+                case .credential(let name): ("credential", .text(name))
+                }
+            return JSON.object([("generation", .count(pepper.generation)), source])
+        }
+        return .object([
+            ("path", .text(directory.path)), ("signing_keys", .text(directory.signingKeysPath)),
+            ("peppers", .list(peppers)),
+        ])
+    }
+
+    private static func roles(_ roles: RoleSettings) -> JSON {
+        func accounts(_ accounts: [RoleSettings.Account]) -> JSON {
+            .list(
+                accounts.map { account in
+                    switch account {
+                    case .name(let name): .text(name)
+                    case .number(let number): .count(number)
+                    }
+                })
+        }
+        func members(_ members: RoleSettings.Members) -> JSON {
+            .object([("users", accounts(members.users)), ("groups", accounts(members.groups))])
+        }
+        return .object([
+            ("check", roles.check.map(members) ?? .null), ("issue", members(roles.issue)),
+            ("admin", members(roles.admin)),
         ])
     }
 
@@ -113,7 +174,8 @@ enum PolicyJSON {
         }
         return .object([
             ("data_socket", socket(daemon.dataSocket)),
-            ("admin_socket", socket(daemon.adminSocket)), ("threads", .optional(daemon.threads)),
+            ("admin_socket", socket(daemon.adminSocket)), ("roles", roles(daemon.roles)),
+            ("threads", .optional(daemon.threads)),
             ("connections_max", .count(daemon.connectionsMax)),
             ("connections_per_user_max", .optional(daemon.connectionsPerUserMax)),
             ("frame_bytes_max", .count(daemon.frameBytesMax)),

@@ -13,8 +13,12 @@ struct PolicyText {
             blocks.append(title("addresses") + "\n" + addressLimits(policy))
         }
         blocks += policy.issuers.map(issuer)
+        if let terms = policy.tokens {
+            blocks.append(title("tokens of the daemon") + "\n" + pairs(tokens(terms)))
+        }
         blocks.append(title("all callers") + "\n" + pairs(general(policy)))
         blocks.append(title("daemon") + "\n" + pairs(daemon(loaded.daemon)))
+        blocks.append(title("directory") + "\n" + directory(loaded.directory))
         return blocks.joined(separator: "\n\n")
     }
 
@@ -44,10 +48,11 @@ struct PolicyText {
 
     private func row(_ limit: RateLimitDefinition) -> [String] {
         let classes = limit.classes.isEmpty ? "" : ", \(limit.classes.joined(separator: "+")) only"
+        let most = limit.overrideMax.map { ", overridden up to \($0)" } ?? ""
         return [
             limit.name, "\(limit.scope)", limit.meter, "\(limit.limit)",
             span(limit.windowNanoseconds / 1_000_000),
-            "\(limit.mode), in \(limit.subBuckets) parts\(classes)",
+            "\(limit.mode), in \(limit.subBuckets) parts\(classes)\(most)",
         ]
     }
 
@@ -100,7 +105,31 @@ struct PolicyText {
         let permissions = claims.permissions.map { "\($0) (\(claims.permissionMode))" }
         rows.append(("permissions", permissions ?? "no claim"))
         rows.append(("default plan", issuer.defaultPlan ?? "none: a token without one is refused"))
+        rows.append(("plan source", source(issuer.planSource)))
+        let areServed = issuer.unknownOrganizations == .claims
+        rows.append(("unknown organizations", areServed ? "served by their claims" : "refused"))
         return title("issuer \(issuer.name)") + "\n" + pairs(rows)
+    }
+
+    private func source(_ source: PlanSource) -> String {
+        switch source {
+        case .claims: "claims"
+        case .directory: "directory"
+        case .directoryFirst: "directory, else claims"
+        }
+    }
+
+    private func tokens(_ terms: TokenTerms) -> [(String, String)] {
+        [
+            ("iss", terms.issuer), ("audience", terms.audience ?? "none"),
+            ("access token", "\(terms.accessSeconds) s"),
+            (
+                "refresh token",
+                "\(terms.refreshSeconds) s, unused \(terms.refreshIdleSeconds) s, presented again"
+                    + " for \(terms.refreshGraceSeconds) s"
+            ),
+            ("leeway", "\(terms.leewaySeconds) s"), ("plan source", source(terms.planSource)),
+        ]
     }
 
     static func key(_ key: SigningKeyDefinition) -> String {
@@ -124,9 +153,19 @@ struct PolicyText {
             let mode = String(socket.mode, radix: 8)
             return "\(socket.path), mode 0\(mode)" + (socket.group.map { ", group \($0)" } ?? "")
         }
+        let group = daemon.adminSocket.group.map { [RoleSettings.Account.name($0)] } ?? []
+        var admin = daemon.roles.admin
+        admin.groups = group.filter { !admin.groups.contains($0) } + admin.groups
+        let administer = ["root", "the daemon's user"] + named(admin)
         return [
             ("data socket", socket(daemon.dataSocket)),
             ("admin socket", socket(daemon.adminSocket)),
+            (
+                "may check",
+                daemon.roles.check.map { list(named($0)) } ?? "who may open the data socket"
+            ),
+            ("may issue tokens", list(named(daemon.roles.issue))),
+            ("may administer", list(administer)),
             ("threads", daemon.threads.map { "\($0)" } ?? "one per core, at most 4"),
             ("connections", "\(daemon.connectionsMax)"),
             ("connections of a user", daemon.connectionsPerUserMax.map { "\($0)" } ?? "no bound"),
@@ -135,5 +174,31 @@ struct PolicyText {
             ("addresses", "\(daemon.addressesMax)"),
             ("log", "\(daemon.logLevel), \(daemon.logFormat)"),
         ]
+    }
+
+    private func named(_ members: RoleSettings.Members) -> [String] {
+        func named(_ kind: String, _ accounts: [RoleSettings.Account]) -> [String] {
+            accounts.map { account in
+                switch account {
+                case .name(let name): "\(kind) \(name)"
+                case .number(let number): "\(kind) \(number)"
+                }
+            }
+        }
+        return named("user", members.users) + named("group", members.groups)
+    }
+
+    private func directory(_ directory: DirectorySettings?) -> String {
+        guard let directory else { return "  none" }
+        let peppers = directory.peppers.map { pepper in
+            switch pepper.source {
+            case .file(let path): "\(pepper.generation) in \(path)"
+            case .credential(let name): "\(pepper.generation) from credential \(name)"
+            }
+        }
+        return pairs([
+            ("path", directory.path), ("signing keys", directory.signingKeysPath),
+            ("peppers", list(peppers)),
+        ])
     }
 }

@@ -19,15 +19,19 @@ final class PolicyDirectory {
     }
 
     deinit {
-        for name in ["/keys/main.key", "/keys/other"] { unlink(path + name) }
+        for name in ["/keys/main.key", "/keys/other", "/keys/third"] { unlink(path + name) }
         rmdir(path + "/keys")
         rmdir(path)
     }
 
     func write(_ name: String, _ text: String, mode: mode_t = 0o600) {
+        write(name, Array(text.utf8), mode: mode)
+    }
+
+    func write(_ name: String, _ bytes: [UInt8], mode: mode_t) {
         let descriptor = open(path + "/" + name, O_CREAT | O_TRUNC | O_WRONLY, mode)
         fchmod(descriptor, mode)
-        Array(text.utf8).withUnsafeBytes { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        bytes.withUnsafeBytes { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
         close(descriptor)
     }
 

@@ -13,7 +13,7 @@ import Testing
         (
             "DAEMON: {}",
             [
-                #"7:1: unknown key "DAEMON" in the policy; known: version, daemon, time_zone, meters, plans, operations, address_limits, invalid_credentials, issuers, reveal_credential_failures, credential_bytes_max"#
+                #"7:1: unknown key "DAEMON" in the policy; known: version, daemon, directory, time_zone, meters, plans, operations, address_limits, invalid_credentials, issuers, tokens, reveal_credential_failures, …"#
             ]
         ),
         ("<<: {time_zone: UTC}", [#"7:1: unknown key "<<" in the policy"#]),

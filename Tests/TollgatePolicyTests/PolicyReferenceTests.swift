@@ -14,10 +14,11 @@ import Testing
             let rest = line.dropFirst(indent.count)
             guard rest.hasPrefix("# ") else { return String(line) }
             let setting = rest.dropFirst(2)
-            let key = setting.prefix { $0.isLetter || $0 == "_" }
+            let entry = setting.hasPrefix("- {") ? setting.dropFirst(3) : setting
+            let key = entry.prefix { $0.isLetter || $0 == "_" }
             let isSetting =
                 PolicySchema.all.contains(String(key))
-                && setting.dropFirst(key.count).hasPrefix(": ")
+                && entry.dropFirst(key.count).hasPrefix(": ")
             return isSetting ? String(indent + setting) : ""
         }.joined(separator: "\n")
     }
@@ -51,6 +52,9 @@ import Testing
         #expect(loaded.daemon.dataSocket.group != nil && loaded.daemon.adminSocket.group != nil)
         daemon.dataSocket.group = loaded.daemon.dataSocket.group
         daemon.adminSocket.group = loaded.daemon.adminSocket.group
+        let roles = loaded.daemon.roles
+        #expect(roles.check != nil && roles.issue != .init() && roles.admin != .init())
+        daemon.roles = roles
         daemon.threads = 4
         daemon.connectionsPerUserMax = 1_000
         #expect(loaded.daemon == daemon)
@@ -63,6 +67,8 @@ import Testing
         #expect(issuer.types == ["JWT", "at+jwt"] && issuer.keys[0].organization == "acme")
         #expect(issuer.claims.roles == "roles" && issuer.claims.permissionMode == .restrict)
         #expect(issuer.claims.plansByRole == ["admin": "enterprise_tier"])
+        #expect(limit.overrideMax != nil && policy.tokens?.audience != nil)
+        #expect(loaded.directory?.peppers.count == 2)
         // As it is: the same, without what is left out.
         text = String(decoding: directory.reference, as: UTF8.self)
         let plain = try directory.load(Array(text.utf8))
@@ -70,6 +76,13 @@ import Testing
         #expect(plain.definition.issuers[0].types == issuer.types)
         #expect(plain.definition.plans[1].rateLimits[1].subBuckets == limit.subBuckets)
         #expect(plain.definition.issuers[0].keys[0].organization == nil)
+        #expect(plain.definition.issuers[0].planSource == issuer.planSource)
+        #expect(plain.definition.issuers[0].unknownOrganizations == issuer.unknownOrganizations)
+        var terms = policy.tokens
+        terms?.audience = nil
+        #expect(plain.definition.tokens == terms)
+        #expect(plain.directory?.path == loaded.directory?.path)
+        #expect(plain.directory?.signingKeysPath == loaded.directory?.signingKeysPath)
     }
 
     /// What the issue asks the reference to show.

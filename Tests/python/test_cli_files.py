@@ -18,7 +18,8 @@ def test_policy_check_says_what_is_wrong_and_where(cli):
     assert said == f"{policy}: ok: 2 plans, 3 operations, 1 issuers\n"
     assert cli("policy", "check").stdout == said  # TOLLGATE_CONFIG
     assert cli.json("policy", "check", policy) == {
-        "file": str(policy), "ok": True, "errors": [], "plans": 2, "operations": 3, "issuers": 1}
+        "file": str(policy), "ok": True, "errors": [], "plans": 2, "operations": 3, "issuers": 1,
+        "unseen_credentials": []}
     text = policy.read_text()
     wrong = text.replace("limit: 5,", "lmit: 5,").replace("meter: tokens", "meter: tkens")
     policy.write_text(wrong)
@@ -50,13 +51,15 @@ def test_policy_show_shows_all_that_holds_and_no_secret(cli):
     for text in ("plan free_tier", "plan enterprise_tier", "can_use_gpt4o", "per_second",
                  "monthly_tokens", "in UTC", "POST /v1/chat/completions", "tokens 0×10",
                  "address_per_second", "invalid_credentials", "issuer main", "main-1 HS256",
-                 "https://api.example.com", "default plan", "/run/tollgate/admin.sock, mode 0600"):
+                 "https://api.example.com", "default plan", "/run/tollgate/admin.sock, mode 0600", "plan source",
+                 "https://tollgate.example.com", "7776000 s", "/var/lib/tollgate/signing",
+                 "1 in keys/pepper.key", "who may open the data socket"):
         assert text in said, text
     shown = cli.json("policy", "show", reference)
     per_minute = shown["plans"]["pro_tier"]["rate_limits"]["per_minute"]
     assert per_minute.pop("sub_buckets") > 1
     assert per_minute == {"scope": "user", "meter": "calls", "limit": 600, "window_ms": 60_000,
-                          "mode": "strict", "classes": []}
+                          "mode": "strict", "classes": [], "override_max": None}
     assert shown["plans"]["free_tier"]["quotas"]["daily_calls"]["time_zone"] == "UTC"
     assert shown["operations"]["batches.get"]["routes"] == ["GET /v1/batches/{id}"]
     assert shown["operations"]["chat.completions.gpt4o"]["charges"]["tokens"] == {
@@ -65,9 +68,56 @@ def test_policy_show_shows_all_that_holds_and_no_secret(cli):
         {"id": "main-1", "algorithm": "HS256", "organization": None}]
     assert shown["address_limits"]["address_per_second"]["limit"] == 100
     assert shown["daemon"]["connections_max"] == 10_000
+    assert (shown["issuers"]["main"]["plan_source"], shown["tokens"]["plan_source"]) == (
+        "claims", "directory")
+    assert shown["directory"]["peppers"] == [{"generation": 1, "file": "keys/pepper.key"}]
+    assert shown["daemon"]["roles"]["check"] is None
     for text in (said, json.dumps(shown)):
         for form in (secret.hex(), key.read_text(), base64.b64encode(secret).decode()):
             assert form not in text
+
+
+def test_policy_show_names_who_has_which_role(cli):
+    policy = cli.daemon.directory / "roles.yaml"
+    policy.write_text(
+        "version: 1\nplans: {p: {rate_limits: {l: {scope: user, limit: 5, window: 1s,"
+        " override_max: 9}}}}\n"
+        "daemon: {admin_socket: {path: /a, group: ops}, roles: {check: {users: [web, 33]},"
+        " issue: {groups: [login]}, admin: {users: [7], groups: [ops, wheel]}}}\n"
+        "directory: {path: /d, peppers: [{generation: 2, credential: c}]}\n"
+        "tokens: {issuer: i, plan_source: directory_first}\n")
+    said = cli("policy", "show", policy).stdout
+    for text in ("user web, user 33", "group login", "directory, else claims", "overridden up to 9",
+                 "2 from credential c", "root, the daemon's user, user 7, group ops, group wheel"):
+        assert text in said, text
+    shown = cli.json("policy", "show", policy)
+    assert shown["daemon"]["roles"] == {
+        "check": {"users": ["web", 33], "groups": []}, "issue": {"users": [], "groups": ["login"]},
+        "admin": {"users": [7], "groups": ["ops", "wheel"]}}
+    assert shown["directory"] == {"path": "/d", "signing_keys": "/d/signing",
+                                  "peppers": [{"generation": 2, "credential": "c"}]}
+    assert shown["tokens"]["plan_source"] == "directory_first"
+    assert shown["plans"]["p"]["rate_limits"]["l"]["override_max"] == 9
+
+
+def test_policy_check_looks_at_the_peppers_that_it_can_see(cli):
+    policy = cli.daemon.directory / "peppers.yaml"
+    policy.write_text("version: 1\nplans: {}\ndirectory: {path: /d, peppers: ["
+                      "{generation: 1, file: pepper}, {generation: 2, credential: c}]}\n")
+    said = cli.error("policy", "check", policy, code=CONFIGURATION)
+    assert f"{policy}:3:55: key file pepper: No such file" in said
+    pepper = cli.daemon.directory / "pepper"
+    pepper.write_bytes(os.urandom(32))
+    pepper.chmod(0o600)
+    assert "ok: 0 plans" in (unseen := cli("policy", "check", policy).stdout)
+    assert "credential c: not looked at, because CREDENTIALS_DIRECTORY is not set" in unseen
+    assert cli.json("policy", "check", policy)["unseen_credentials"] == ["c"]
+    credentials = {"CREDENTIALS_DIRECTORY": str(cli.daemon.directory)}
+    report = cli("policy", "check", policy, "--json", code=CONFIGURATION, env=credentials)
+    assert "$CREDENTIALS_DIRECTORY/c" in json.loads(report.stdout)["errors"][0]["message"]
+    (cli.daemon.directory / "c").write_bytes(os.urandom(32))
+    (cli.daemon.directory / "c").chmod(0o400)
+    assert cli.json("policy", "check", policy, env=credentials)["unseen_credentials"] == []
 
 
 def test_a_minted_token_is_what_the_policy_takes(cli):

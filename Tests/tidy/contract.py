@@ -200,7 +200,7 @@ def shown_settings(yaml: str) -> set[str]:
     stack: list[tuple[int, str]] = []
     lines = []
     for line in yaml.split("\n"):
-        line = re.sub(r"^(\s*)# ([a-z_]+:(?: |$))", r"\1\2", line)
+        line = re.sub(r"^(\s*)# ((?:- \{)?[a-z_]+:(?: |$))", r"\1\2", line)
         if not line.strip().startswith("#"):
             lines.append(re.sub(r"\s+#.*$", "", line))
     for line in lines:

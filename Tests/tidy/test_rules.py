@@ -159,6 +159,7 @@ READER = 'let keys = ["a", "plans"]\nreader.mapping(node, "x", known: ["limit"])
 def test_a_setting_that_is_not_shown_or_not_known_is_found() -> None:
     shown = "# a: 1\nplans:\n  mine: {limit: 3}\n"
     assert contract.policy(READER, shown) == []
+    assert contract.policy(READER, shown.replace("# a: 1", "# - {a: 1}")) == []
     assert contract.policy(READER, shown.replace("# a: 1", "")) == [
         "Deploy/tollgate.yaml does not show the setting a"]
     assert contract.policy(READER, shown + "  b:\n    other: 1\n") == [
