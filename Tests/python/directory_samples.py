@@ -93,7 +93,7 @@ RECORDS = [
 
 class Case:
     """`make` asks a client; `sent` goes out beside the call's name, `reply` comes back, and
-    `result` is where in the reply the answer stands ("" for all of it, None for nothing)."""
+    `result` is where in the reply the answer stands ("" for all of it)."""
 
     def __init__(self, call, make, sent, reply, result=""):
         self.call, self.make, self.sent = call, make, sent
@@ -238,8 +238,8 @@ def _the_rest():
             "acme", "burst", 2**53, user="ada", expires_at=LATER), **OVERRIDE),
         _about("override.set", "override", {**OVERRIDE, "user": None, "expires_at": None},
                lambda c: c.overrides.set("acme", "burst", 0), **acme, limit="burst", units=0),
-        Case("override.remove", lambda c: c.overrides.remove("acme", "burst", user="ada"),
-             {**acme, "user": "ada", "limit": "burst"}, {}, None),
+        _about("override.remove", "override", OVERRIDE, lambda c: c.overrides.remove(
+            "acme", "burst", user="ada"), **acme, user="ada", limit="burst"),
         _listed("override.list", lambda c: c.overrides.list("acme"), acme, OVERRIDE),
         _about("signing_key.add", "signing_key", SIGNING_KEY, lambda c: c.signing_keys.add()),
         _about("signing_key.add", "signing_key", {

@@ -52,9 +52,6 @@ def test_a_call_goes_out_and_its_reply_comes_back_as_the_document_says(answering
     # A list says how much of it is wanted.
     limit = {"limit": 100} if case.result == "items" else {}
     assert current["asked"] == {"call": case.call, **case.sent, **limit}
-    if case.result is None:
-        assert got is None
-        return
     expected = case.reply[case.result] if case.result else case.reply
     if case.call == "token.issue":
         expected = {**expected, "retried": False}
@@ -276,3 +273,4 @@ def test_many_records_are_cut_into_parts_that_fit_a_call():
     assert max(sizes) <= wire.LENGTH_MAX and min(sizes[:-1]) > wire.LENGTH_MAX - 1_000
     assert [len(part) for part in tollgate.batches(records[:3], bytes_max=1)] == [1, 1, 1]
     assert list(tollgate.batches([])) == []
+    assert [len(part) for part in tollgate.batches([{"a": 1}] * 2_001)] == [1_000, 1_000, 1]

@@ -7,10 +7,11 @@ from typing import Optional
 from . import documents as docs
 from .calls import Group, Mode, Request, call, listing
 from .documents import Page
-from .json_bodies import NULL, Instant, member, nothing, of, page
+from .json_bodies import NULL, Instant, member, of, page
 
 ORGANIZATION = member("organization", docs.Organization)
 USER = member("user", docs.User)
+OVERRIDE = member("override", docs.Override)
 REVOCATION = member("revocation", docs.Revocation)
 
 
@@ -137,14 +138,15 @@ class Overrides(Group[Mode]):
         """Another amount than the plan's, for the organization or for one of its users."""
         return Request("override.set", {
             "organization": organization, "user": user, "limit": limit, "units": units,
-            "expires_at": expires_at}, member("override", docs.Override))
+            "expires_at": expires_at}, OVERRIDE)
 
     @call
     def remove(
         self, organization: str, limit: str, *, user: Optional[str] = None
-    ) -> "Request[None]":
+    ) -> "Request[docs.Override]":
+        """What is removed; the plan's amount holds again."""
         return Request("override.remove", {
-            "organization": organization, "user": user, "limit": limit}, nothing)
+            "organization": organization, "user": user, "limit": limit}, OVERRIDE)
 
     @listing
     def list(self, organization: str) -> "Request[Page[docs.Override]]":

@@ -213,14 +213,14 @@ class LimitChange:
 
 @dataclass(frozen=True)
 class Overrun:
-    """Who has used more than the new plan grants, and until when that counts."""
+    """Who has used more than the new plan grants, and until when that counts (None: for ever)."""
 
     user: Optional[str]
     limit: str
     meter: str
     used: int
     limit_after: int
-    until_at: int
+    until_at: Optional[int]
 
 
 @dataclass(frozen=True)

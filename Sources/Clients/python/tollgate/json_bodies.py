@@ -18,6 +18,8 @@ T = TypeVar("T")
 # What JSON numbers hold exactly in every language (RFC 8259, section 6).
 WHOLE_MAX = 2**53
 DEPTH_MAX = 16
+# Of one import.
+RECORDS_MAX = 1_000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 Instant = Union[int, datetime]
 Read = Callable[[Mapping[str, object]], T]
@@ -104,7 +106,7 @@ def batches(
     size = 0
     for record in records:
         added = len(_encoded(record)) + 1
-        if part and size + added > bytes_max:
+        if len(part) == RECORDS_MAX or part and size + added > bytes_max:
             yield part
             part, size = [], 0
         part.append(record)
@@ -161,10 +163,6 @@ def page(kind: "type[T]") -> "Read[Page[T]]":
     return lambda reply: Page(
         _read(Tuple[kind, ...], reply.get("items"), "items"),
         _read(Optional[str], reply.get("next"), "next"))
-
-
-def nothing(_: "Mapping[str, object]") -> None:
-    """A reply whose members are of no use."""
 
 
 @lru_cache(maxsize=None)
