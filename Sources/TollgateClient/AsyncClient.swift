@@ -85,6 +85,14 @@ public final class AsyncClient: Sendable {
         try await perform(Calls.shutdown(graceMilliseconds: graceMilliseconds))
     }
 
+    /// One call of the directory, as `.createOrganization(…)`: on the admin socket, and those of
+    /// the role issue on the data socket too.
+    public func perform<Answer>(
+        _ call: DirectoryCall<Answer>
+    ) async throws(ClientError) -> Answer {
+        try await perform(try Calls.directory(call))
+    }
+
     private func perform<Answer>(_ call: Call<Answer>) async throws(ClientError) -> Answer {
         let request = PendingRequest(call.opcode, call.body)
         let outcome = await withTaskCancellationHandler {

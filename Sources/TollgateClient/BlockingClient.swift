@@ -107,6 +107,14 @@ public final class BlockingClient {
         try perform(Calls.shutdown(graceMilliseconds: graceMilliseconds))
     }
 
+    /// One call of the directory, as `.createOrganization(…)`: on the admin socket, and those of
+    /// the role issue on the data socket too.
+    public func perform<Answer>(
+        _ call: DirectoryCall<Answer>
+    ) throws(ClientError) -> Answer {
+        try perform(try Calls.directory(call))
+    }
+
     // MARK: exchange
 
     private func perform<Answer>(_ call: Call<Answer>) throws(ClientError) -> Answer {

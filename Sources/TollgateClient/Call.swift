@@ -96,4 +96,20 @@ enum Calls {
             _ = try reader.extensions()
         }
     }
+    /// Checked against the catalogue before it is sent, as the daemon checks it.
+    static func directory<Answer>(
+        _ call: DirectoryCall<Answer>
+    ) throws(ClientError) -> Call<Answer> {
+        let request = call.request
+        do throws(DocumentError) {
+            _ = try DirectoryRequest(request.call, checking: request.members)
+        } catch { throw .invalidRequest("\(error)") }
+        let body = request.body
+        guard body.count <= WireLimits.lengthMax - WireLimits.lengthMin else {
+            throw .invalidRequest("\(request.call.rawValue) is larger than a frame")
+        }
+        return Call(opcode: .call, body: body, isRepeatable: call.isRepeatable) {
+            (body) throws(ClientError) in try call.answer(body)
+        }
+    }
 }

@@ -28,10 +28,52 @@ public struct MeterUnits: Sendable, Equatable {
     }
 }
 
+/// What a caller proves its identity with. Prints as `(secret)`.
+public struct Credential: Sendable, Equatable, CustomStringConvertible {
+    /// No credential: the daemon denies with reason 10.
+    public static let none = Credential(kind: .none, text: "")
+
+    /// Which of them it is.
+    public let kind: CredentialKind
+    private let secret: SecretText
+
+    private init(kind: CredentialKind, text: String) {
+        self.kind = text.isEmpty ? .none : kind
+        secret = SecretText(text)
+    }
+
+    /// A JWT in compact form; empty is none.
+    public static func accessToken(_ text: String) -> Credential {
+        Credential(kind: .accessToken, text: text)
+    }
+
+    /// An API key, `tg_…`; empty is none.
+    public static func apiKey(_ text: String) -> Credential {
+        Credential(kind: .apiKey, text: text)
+    }
+
+    /// What stood behind `Bearer`, where callers may send either: what begins with `tg_` is taken
+    /// for an API key, as no token does.
+    public static func presented(_ text: String) -> Credential {
+        text.utf8.starts(with: "tg_".utf8) ? .apiKey(text) : .accessToken(text)
+    }
+
+    /// The credential itself. Whoever asks for it keeps it out of logs, errors and arguments.
+    public func revealed() -> String { secret.revealed() }
+
+    /// Never the credential.
+    public var description: String { secret.description }
+}
+
 /// One question to the daemon: Protocol.md, "CHECK".
 public struct CheckQuestion: Sendable {
+    public var credential: Credential
     /// An access token; empty is none.
-    public var token: String
+    public var token: String {
+        get { credential.revealed() }
+        set { credential = .accessToken(newValue) }
+    }
+    /// An API key may be bound to addresses: then a question without one is denied.
     public var address: ClientAddress
     public var operation: OperationSelector
     /// Instead of the operation's defaults.
@@ -41,12 +83,22 @@ public struct CheckQuestion: Sendable {
     /// Ask for every limit that was looked at.
     public var explains: Bool
 
-    /// Checked when it is asked, not here.
+    /// With an access token; empty is none. Checked when it is asked, not here.
     public init(
         token: String, operation: OperationSelector, address: ClientAddress = .none,
         meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false
     ) {
-        self.token = token
+        self.init(
+            credential: .accessToken(token), operation: operation, address: address,
+            meters: meters, isDryRun: isDryRun, explains: explains)
+    }
+
+    /// With any credential. Checked when it is asked, not here.
+    public init(
+        credential: Credential, operation: OperationSelector, address: ClientAddress = .none,
+        meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false
+    ) {
+        self.credential = credential
         self.operation = operation
         self.address = address
         self.meters = meters
@@ -65,26 +117,27 @@ public struct CheckQuestion: Sendable {
             guard !verb.isEmpty else { throw .invalidRequest("the method is empty") }
             (method, name) = (verb, path)
         }
-        guard token.utf8.count <= WireLimits.credentialBytesMax else {
-            throw .invalidRequest("the token is longer than 8192 bytes")
+        let secret = credential.revealed()
+        guard secret.utf8.count <= WireLimits.credentialBytesMax else {
+            throw .invalidRequest("the credential is longer than 8192 bytes")
         }
         guard method.utf8.count <= WireLimits.methodBytesMax,
             (1...WireLimits.pathBytesMax).contains(name.utf8.count)
         else { throw .invalidRequest("the operation, method or path has a bad length") }
         var writer = BodyWriter()
-        writer.byte((token.isEmpty ? CredentialKind.none : .accessToken).rawValue)
+        writer.byte(credential.kind.rawValue)
         let (family, bytes) = try addressBytes()
         writer.byte(family)
         writer.byte(method.isEmpty ? 1 : 2)
         writer.byte(UInt8(clamping: meters.count))
         writer.little(
             (isDryRun ? RequestFlags.dryRun : 0) | (explains ? RequestFlags.explain : 0))
-        writer.little(UInt16(token.utf8.count))
+        writer.little(UInt16(secret.utf8.count))
         writer.little(UInt16(name.utf8.count))
         writer.byte(UInt8(method.utf8.count))
         writer.zeros(5)
         writer.bytes += bytes
-        writer.text(token)
+        writer.text(secret)
         writer.text(method)
         writer.text(name)
         try writer.meters(meters)

@@ -154,6 +154,10 @@ import TollgateWire
                 #expect(!shown.contains("hidden") && !shown.contains("\"aa\""))
             }
         }
+        let request = DirectoryRequest(.endSession, ["refresh_token": .string("hidden")])
+        var dumped = ""
+        dump(request, to: &dumped)
+        #expect(!"\(request) \(String(reflecting: request)) \(dumped)".contains("hidden"))
         let secret = DocumentSamples.issuedKey.secret
         #expect("\(secret) \([secret])" == "(secret) [(secret)]")
         #expect(secret.revealed() == "tg_live_hidden")

@@ -20,9 +20,9 @@ extension CallName {
         case .showPlan: [CallMember("plan", .name)]
         case .listLog: [CallMember("organization", .name, .optional)] + Self.part
         case .createBackup: [CallMember("path", .text(bytesMax: 4_095))]
-        case .exportDirectory: Self.part
+        case .listSigningKeys, .listPlans, .exportDirectory: Self.part
         case .importDirectory: [CallMember("records", .records)]
-        case .listSigningKeys, .listPlans, .showStatus: []
+        case .showStatus: []
         }
     }
 

@@ -10,6 +10,13 @@ public protocol DirectoryDocument: Sendable, Equatable {
     var json: JSONValue { get }
 }
 
+extension DirectoryDocument {
+    /// Reads the document out of the member of that name, as `{"organization":{…}}`.
+    public init(json: JSONValue, member name: String) throws(DocumentError) {
+        self = try MemberReader(json).document(name)
+    }
+}
+
 /// A member that is missing or is not what it should be. Never quotes a value: it may be a secret.
 public struct DocumentError: Error, Sendable, Equatable, CustomStringConvertible {
     /// `items[3].created_at`; empty for the document itself.

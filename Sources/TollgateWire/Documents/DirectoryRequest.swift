@@ -1,6 +1,7 @@
 /// The body of a CALL, taken apart: which call it is, and its members, each of them known, there if
 /// it must be, and of its type. Whether the values mean anything is for the directory to say.
-public struct DirectoryRequest: Sendable, Equatable {
+/// Prints as the call's name alone: among the members may be a refresh token.
+public struct DirectoryRequest: Sendable, Equatable, CustomStringConvertible, CustomReflectable {
     public let call: CallName
     /// Beside `call`. An optional member that was `null` is left out, except where `null` is a
     /// value of its own.
@@ -88,6 +89,11 @@ public struct DirectoryRequest: Sendable, Equatable {
         }
         self.init(call, kept)
     }
+
+    /// The call's name.
+    public var description: String { call.rawValue }
+    /// Without children, so that `dump` finds no member either.
+    public var customMirror: Mirror { Mirror(self, children: []) }
 
     /// The body, `call` first.
     public var body: [UInt8] {
