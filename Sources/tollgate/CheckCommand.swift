@@ -6,13 +6,15 @@ struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Ask for a decision, as a service would.",
         discussion: """
-            The token comes from --token-file (- is standard input) or TOLLGATE_TOKEN, never from \
-            an argument. Exit code 0: allowed; 2: denied.
+            The access token or API key comes from --token-file (- is standard input) or \
+            TOLLGATE_TOKEN, never from an argument; what begins with tg_ is taken for a key. Exit \
+            code 0: allowed; 2: denied.
             """)
 
     @OptionGroup var options: DataOptions
     @Option(
-        name: .customLong("token-file"), help: "File with the token; - is standard input.",
+        name: .customLong("token-file"),
+        help: "File with the token or API key; - is standard input.",
         completion: .file())
     var tokenFile: String?
     @Option(name: .shortAndLong, help: "Name of the operation.") var operation: String?
@@ -31,7 +33,7 @@ struct CheckCommand: ParsableCommand {
 
     func run() throws {
         let question = CheckQuestion(
-            token: try Input.token(tokenFile), operation: try selector(),
+            credential: .presented(try Input.token(tokenFile)), operation: try selector(),
             address: try Input.address(address), meters: try units.map(Input.units),
             isDryRun: dryRun, explains: explain)
         let decision = try options.ask { (client) throws(ClientError) in
@@ -40,8 +42,8 @@ struct CheckCommand: ParsableCommand {
         try options.output.print(json(decision), text(decision))
         if decision.reason == .credentialMissing, !options.output.json {
             Console.printError(
-                "tollgate: no token was given\n  name its file with --token-file, or - for standard"
-                    + " input, or set TOLLGATE_TOKEN")
+                "tollgate: no token or API key was given\n  name its file with --token-file, or -"
+                    + " for standard input, or set TOLLGATE_TOKEN")
         }
         if !decision.isAllowed { throw ExitCode(2) }
     }

@@ -34,7 +34,8 @@ struct DataOptions: ParsableArguments {
     }
 }
 
-/// For commands that root and the daemon's own user may give.
+/// For commands that root, the daemon's own user, and who else the policy gives the role admin
+/// may give; calls of the role issue go to the data socket as well.
 struct AdminOptions: ParsableArguments {
     @Option(
         name: [.customLong("socket"), .customLong("admin-socket")],
@@ -43,16 +44,16 @@ struct AdminOptions: ParsableArguments {
             """,
         completion: .file())
     var socket: String?
-    @Option(help: "Milliseconds to wait for an answer.") var timeout = 5_000
+    @Option(help: "Milliseconds to wait for an answer (default: 5000).") var timeout: Int?
     @OptionGroup var output: OutputOptions
 
-    func validate() throws { try checkTimeout(timeout) }
+    func validate() throws { if let timeout { try checkTimeout(timeout) } }
 
     static let names = SocketNames(variable: "TOLLGATE_ADMIN_SOCKET")
 
     var client: BlockingClient {
         let path = socket ?? environment("TOLLGATE_ADMIN_SOCKET") ?? "/run/tollgate/admin.sock"
-        return BlockingClient(path: path, timeoutMilliseconds: timeout)
+        return BlockingClient(path: path, timeoutMilliseconds: timeout ?? 5_000)
     }
 
     func ask<T>(_ work: (BlockingClient) throws(ClientError) -> T) throws -> T {

@@ -33,17 +33,17 @@ enum Console {
     static var isTerminal: Bool { isatty(1) == 1 }
 
     /// Writes a line, or lines. When the reader went away that is no failure: it has what it wants.
-    static func print(_ text: String) throws {
-        guard !isClosed, let code = write(text + "\n", to: 1) else { return }
+    static func print(_ text: String, isLine: Bool = true) throws {
+        guard !isClosed, let code = write(isLine ? text + "\n" : text, to: 1) else { return }
         guard code == EPIPE else {
             throw Failure(.output, "cannot write the output: \(systemText(code))")
         }
         isClosed = true
     }
 
-    static func printError(_ text: String) {
+    static func printError(_ text: String, isLine: Bool = true) {
         // There is nobody left to tell.
-        _ = write(text + "\n", to: 2)
+        _ = write(isLine ? text + "\n" : text, to: 2)
     }
 
     /// An errno, or `nil`.

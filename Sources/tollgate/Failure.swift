@@ -8,18 +8,31 @@ import TollgateWire
 /// code that stands for it (sysexits.h).
 struct Failure: Error {
     enum Code: Int32 {
+        /// There is no such thing, or one is there already, or it cannot be now, or the user said
+        /// no.
+        case notDone = 1
+        /// What a decision and a refresh are refused with.
+        case denied = 2
         case usage = 64, badData = 65, noInput = 66, unreachable = 69, unexpected = 70
-        case output = 74, forbidden = 77, configuration = 78
+        /// Standard output, a file, or the daemon's disk.
+        case output = 74
+        /// Busy or interrupted: the same again, later, goes on.
+        case tryAgain = 75
+        case forbidden = 77, configuration = 78
     }
 
     var message: String
     var next: String?
     var code: Code
+    /// What else the error says as JSON, for programs.
+    var members: [(String, JSON)] = []
 
-    init(_ code: Code, _ message: String, next: String? = nil) {
+    /// `status` is the daemon's, where it is what failed.
+    init(_ code: Code, _ message: String, next: String? = nil, status: Status? = nil) {
         self.code = code
         self.message = message
         self.next = next
+        if let status { members.append(("status", .text("\(status)"))) }
     }
 
     /// Says on standard error what ended the command; its exit code.
@@ -35,10 +48,12 @@ struct Failure: Error {
             do {
                 try Console.print(TollgateCommand.fullMessage(for: error))
             } catch { return report(error) }
-        } else if isJSONWanted {
-            Console.printError(json(TollgateCommand.message(for: error), next: nil))
         } else {
-            Console.printError(TollgateCommand.fullMessage(for: error))
+            let command = TollgateCommand.named(in: CommandLine.arguments.dropFirst())
+            Failure(
+                .usage, TollgateCommand.message(for: error),
+                next: "\(command) --help says what it takes"
+            ).print()
         }
         return code.rawValue
     }
@@ -49,16 +64,16 @@ struct Failure: Error {
     }
 
     private func print() {
-        if Self.isJSONWanted { return Console.printError(Self.json(message, next: next)) }
+        if Self.isJSONWanted { return Console.printError(json) }
         var text = "tollgate: \(visible(message))"
         if let next { text += "\n  \(visible(next))" }
         Console.printError(text)
     }
 
-    private static func json(_ message: String, next: String?) -> String {
-        var members: [(String, JSON)] = [("error", .text(message))]
-        if let next { members.append(("next", .text(next))) }
-        return JSON.object(members).text
+    private var json: String {
+        var said: [(String, JSON)] = [("error", .text(message))]
+        if let next { said.append(("next", .text(next))) }
+        return JSON.object(said + members).text
     }
 }
 
@@ -111,21 +126,49 @@ extension Failure {
         _ status: Status, _ detail: String, _ error: ClientError
     ) -> Failure {
         let said = detail.isEmpty ? error.description : detail
+        let (code, message, next) = refusal(status, said, error)
+        return Failure(code, message, next: next, status: status)
+    }
+
+    private static func refusal(
+        _ status: Status, _ said: String, _ error: ClientError
+    ) -> (Code, String, next: String?) {
         switch status {
         case .forbidden:
-            return Failure(
+            (
                 .forbidden, "the daemon forbids it: \(said)",
-                next: "give its admin socket with --socket, as root or the daemon's own user")
+                "give its admin socket with --socket, as root, the daemon's own user or one with"
+                    + " the role admin"
+            )
         case .policyInvalid:
-            return Failure(
+            (
                 .configuration, "the policy is at fault, and the one in force stays:\n\(said)",
-                next: "correct it until tollgate policy check FILE is content, then reload again")
+                "correct it until tollgate policy check FILE is content, then reload again"
+            )
         case .tooManyConnections, .unavailable:
-            return Failure(.unreachable, "the daemon takes no more requests: \(said)")
+            (.unreachable, "the daemon takes no more requests: \(said)", nil)
         case .unknownMeter, .unknownPlan, .unknownOperation:
-            return Failure(.usage, said, next: "tollgate policy show lists what the policy defines")
-        case .malformedBody, .unitsOutOfRange: return Failure(.usage, said)
-        default: return Failure(.unexpected, error.description)
+            (.usage, said, "tollgate policy show lists what the policy defines")
+        case .malformedBody, .unitsOutOfRange: (.usage, said, nil)
+        case .notFound:
+            (.notDone, said, "tollgate org list, user list, key list and so on show what there is")
+        case .alreadyExists: (.notDone, said, "take another id, or look at what is there")
+        case .invalidValue: (.usage, said, nil)
+        case .conflict: (.notDone, said, nil)
+        case .storageFailed:
+            (
+                .output, "nothing was changed: the daemon's disk did not take it: \(said)",
+                "make room, or look at the daemon's log; then try again"
+            )
+        case .noDirectory:
+            (
+                .configuration, "the daemon has no directory: \(said)",
+                "name one under directory: in its policy, and start it again"
+            )
+        case .busy: (.tryAgain, "the daemon is busy: \(said)", "try again in a moment")
+        case .refreshRefused:
+            (.denied, said, "log in again: tollgate token issue")
+        default: (.unexpected, error.description, nil)
         }
     }
 }

@@ -40,7 +40,7 @@ enum Input {
         return text
     }
 
-    private static func missing(_ path: String, _ code: Int32) -> Failure {
+    static func missing(_ path: String, _ code: Int32) -> Failure {
         Failure(
             .noInput, "cannot read \(path): \(systemText(code))",
             next: "name a file that is there and that you may read, or - for standard input")

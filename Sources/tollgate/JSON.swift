@@ -1,7 +1,7 @@
 import TollgateCore
 
 /// A JSON value to be printed, members in their order.
-indirect enum JSON {
+indirect enum JSON: Sendable {
     case null
     case bool(Bool)
     /// A number as it is written.

@@ -4,8 +4,11 @@ import TollgateWire
 
 struct TokenCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "token", abstract: "Make and read access tokens, for trying things.",
-        subcommands: [TokenMint.self, TokenInspect.self])
+        commandName: "token", abstract: "Log users in, and make and read access tokens.",
+        subcommands: [
+            TokenIssue.self, TokenRefresh.self, TokenRevoke.self, TokenMint.self,
+            TokenInspect.self,
+        ])
 }
 
 struct TokenInspect: ParsableCommand {

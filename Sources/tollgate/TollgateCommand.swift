@@ -10,9 +10,10 @@ struct TollgateCommand: ParsableCommand {
         discussion: """
             Data goes to standard output, messages to standard error; --json makes both JSON.
 
-            Exit codes: 0 allowed or done, 2 denied, 64 usage, 65 bad data, 66 no input, \
-            69 daemon unreachable, 70 unexpected answer, 74 output, 77 forbidden, \
-            78 configuration.
+            Exit codes: 0 allowed or done, 1 not done (no such thing, one there already, cannot be \
+            now, or declined), 2 denied, 64 usage, 65 bad data, 66 no input, 69 daemon \
+            unreachable, 70 unexpected answer, 74 output or the daemon's disk, 75 busy or \
+            interrupted: try again, 77 forbidden, 78 configuration.
 
             Environment: TOLLGATE_SOCKET, TOLLGATE_ADMIN_SOCKET, TOLLGATE_CONFIG, \
             TOLLGATE_TOKEN, NO_COLOR.
@@ -21,10 +22,31 @@ struct TollgateCommand: ParsableCommand {
             """,
         version: "tollgate \(Version.text)",
         subcommands: [
-            CheckCommand.self, UsageCommand.self, StatsCommand.self, TopCommand.self,
-            PolicyCommand.self, ReloadCommand.self, TokenCommand.self, HealthCommand.self,
-            StopCommand.self, VersionCommand.self,
+            CheckCommand.self, UsageCommand.self, OrganizationCommand.self, UserCommand.self,
+            KeyCommand.self, PlanCommand.self, TokenCommand.self, SessionCommand.self,
+            RevokeCommand.self, OverrideCommand.self, SigningKeyCommand.self,
+            PolicyCommand.self, LogCommand.self, BackupCommand.self, ImportCommand.self,
+            ExportCommand.self, DirectoryCommand.self, StatsCommand.self, TopCommand.self,
+            HealthCommand.self, ReloadCommand.self, StopCommand.self, VersionCommand.self,
         ])
+}
+
+extension TollgateCommand {
+    /// The command that the arguments name, as far as they name one: `tollgate org create`.
+    static func named(in arguments: ArraySlice<String>) -> String {
+        var command: any ParsableCommand.Type = TollgateCommand.self
+        var path = "tollgate"
+        for argument in arguments {
+            guard
+                let next = command.configuration.subcommands.first(where: {
+                    $0.configuration.commandName == argument
+                })
+            else { break }
+            command = next
+            path += " " + argument
+        }
+        return path
+    }
 }
 
 enum Version { static let text = "0.1.0" }

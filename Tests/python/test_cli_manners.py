@@ -11,7 +11,8 @@ from commandline import (
 
 
 COMMANDS = [("check", "-o", "x"), ("usage", "x"), ("health",), ("stats",), ("top", "--count", "1"),
-            ("reload",), ("stop",)]
+            ("reload",), ("stop",), ("org", "list"), ("key", "show", "acme", "x"),
+            ("log",), ("export",), ("plan", "list"), ("directory", "status")]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -74,7 +75,8 @@ def test_wrong_arguments_are_told_at_once(alone, arguments):
     done = alone(*arguments, code=USAGE)
     assert done.stdout == "" and "--help" in done.stderr
     done = alone(*arguments, "--json", code=USAGE)
-    assert done.stdout == "" and json.loads(done.stderr)["error"]
+    said = json.loads(done.stderr)
+    assert done.stdout == "" and said["error"] and "--help" in said["next"]
 
 
 def test_what_was_probably_meant_is_named(alone):
@@ -83,7 +85,8 @@ def test_what_was_probably_meant_is_named(alone):
     assert "did you mean policy?" in alone("polcy", "show", code=USAGE).stderr
     assert "did you mean inspect?" in alone("token", "inspet", code=USAGE).stderr
     said = alone("xyzzy", code=USAGE).stderr
-    assert "did you mean" not in said and "check, usage, stats, top" in said
+    assert "did you mean" not in said and "check, usage, org, user, key" in said
+    assert "did you mean change-plan?" in alone("org", "chang-plan", code=USAGE).stderr
 
 
 def test_colours_are_for_terminals_that_want_them(cli):
@@ -119,19 +122,38 @@ def test_output_that_cannot_be_written_is_a_failure(cli):
 
 def test_help_is_there_for_every_command(alone):
     top = alone("--help").stdout
-    for text in ("Exit codes", "69", "77", "78", "TOLLGATE_SOCKET", "--generate-completion-script"):
+    for text in ("Exit codes", "69", "75", "77", "78", "TOLLGATE_SOCKET",
+                 "--generate-completion-script"):
         assert text in top, text
-    for command in ("check", "usage", "stats", "top", "policy", "reload", "token", "health", "stop",
-                    "version"):
+    for command, subcommands in GROUPS.items():
         assert command in top
-        assert "USAGE: tollgate " + command in alone(command, "--help").stdout
+        shown = alone(command, "--help").stdout
+        assert "USAGE: tollgate " + command in shown
+        for subcommand in subcommands.split():
+            assert f"  {subcommand}" in shown, subcommand
+            assert f"USAGE: tollgate {command} {subcommand}" in alone(
+                command, subcommand, "--help").stdout
+
+
+GROUPS = {
+    "check": "", "usage": "", "stats": "", "top": "", "reload": "", "health": "", "stop": "",
+    "version": "", "log": "", "backup": "", "import": "", "export": "", "directory": "status",
+    "policy": "check show", "plan": "list show",
+    "org": "create list show rename suspend resume delete change-plan cancel-plan-change"
+           " set-subscription",
+    "user": "create list show rename set-role suspend resume delete",
+    "key": "create list show rotate edit revoke",
+    "token": "issue refresh revoke mint inspect", "session": "list show revoke end",
+    "revoke": "token session user organization key list", "override": "set remove list",
+    "signing-key": "rotate add promote retire list"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completions_name_every_command(alone, shell, tmp_path):
     script = tmp_path / "completion"
     script.write_text(alone("--generate-completion-script", shell).stdout)
-    for word in ("check", "token-file", "explain", "inspect", "no-color", "policy"):
+    for word in ("check", "token-file", "explain", "inspect", "no-color", "policy", "past_due",
+                 "cancel-plan-change", "secret-file", "period-end", *GROUPS):
         assert word in script.read_text()
     if shell == "bash":
         subprocess.run(["bash", "-n", script], check=True)
