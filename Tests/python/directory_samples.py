@@ -228,6 +228,9 @@ def _logins():
              {"revocation": REVOCATION, "known": True}),
         _listed("revoke.list", lambda c: c.revoke.list("acme", personal=True, kind="token"),
                 {**acme, "personal": True, "kind": "token"}, REVOCATION),
+        _listed("revoke.list", lambda c: c.revoke.list("acme", personal=False),
+                {**acme, "personal": False}),
+        _listed("revoke.list", lambda c: c.revoke.list("acme"), acme),
     ]
 
 

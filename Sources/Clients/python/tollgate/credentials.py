@@ -151,11 +151,12 @@ class Revoke(Group[Mode]):
 
     @listing
     def list(
-        self, organization: str, *, personal: bool = False, kind: Optional[str] = None
+        self, organization: str, *, personal: Optional[bool] = None, kind: Optional[str] = None
     ) -> "Request[Page[docs.Revocation]]":
-        """`kind`: token, session, user or organization."""
+        """Of personal organizations, of others, or (None) of both; `kind` is token, session, user
+        or organization."""
         return Request("revoke.list", {
-            "organization": organization, "personal": personal or None, "kind": kind,
+            "organization": organization, "personal": personal, "kind": kind,
         }, page(docs.Revocation))
 
 
