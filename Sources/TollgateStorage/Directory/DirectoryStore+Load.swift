@@ -61,9 +61,7 @@ private struct TenantReader {
             while users.isAt(id) { try readUser(of: record, take) }
         }
         for rest in [subscriptions, overrides, users, keys] where rest.isAtRow {
-            throw StorageFault(
-                kind: .damaged, path: database.path, code: SQLITE_CORRUPT,
-                words: "rows lead to rows that are not there; put a backup in its place")
+            throw Migration.damaged(database, "rows lead to rows that are not there")
         }
     }
 

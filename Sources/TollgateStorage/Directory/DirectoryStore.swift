@@ -22,7 +22,7 @@ package final class DirectoryStore {
     package var atStep: ((DirectoryStep) -> Void)?
 
     /// Opens the directory in `folder`, and makes it when the folder holds none. Ends what was cut
-    /// short, checks every page, and brings the schema up to date.
+    /// short, checks every page (`Migration.check`), and brings the schema up to date.
     package init(folder: String) throws(StorageFault) {
         place = try DirectoryPlace(folder)
         database = try Database(place.file)
@@ -34,6 +34,10 @@ package final class DirectoryStore {
     }
 
     package var path: String { place.file }
+
+    /// What a start has no time for (`Migration.check`): every index against its table, and every
+    /// row that leads to another. Changes wait meanwhile, some seconds for a million keys.
+    package func checkAll() throws(StorageFault) { try Migration.checkAll(database) }
 
     /// Runs several changes as one: all of them or none. A change that is refused undoes itself
     /// alone, unless its refusal is let out: so many calls share one commit, and each is answered

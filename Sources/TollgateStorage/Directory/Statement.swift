@@ -1,4 +1,5 @@
 import CSQLite
+import Glibc
 import TollgateCore
 
 /// What a statement takes.
@@ -83,7 +84,13 @@ final class Statement {
     func isText(_ column: Int32, _ text: String) -> Bool {
         var text = text
         return withBytes(column) { bytes in
-            text.withUTF8 { $0.count == bytes.count && $0.elementsEqual(bytes) }
+            text.withUTF8 { wanted in
+                guard wanted.count == bytes.count else { return false }
+                guard let one = wanted.baseAddress, let other = bytes.baseAddress else {
+                    return true
+                }
+                return memcmp(one, other, wanted.count) == 0
+            }
         }
     }
 
