@@ -5,6 +5,8 @@ import TollgateWire
 package enum ClaimValue: Sendable, Equatable {
     case string(String)
     case integer(Int64)
+    /// As it is to be written.
+    case number(String)
     case boolean(Bool)
     case strings([String])
 
@@ -13,6 +15,7 @@ package enum ClaimValue: Sendable, Equatable {
         switch self {
         case .string(let text): Self.quoted(text)
         case .integer(let number): String(number)
+        case .number(let text): text
         case .boolean(let truth): truth ? "true" : "false"
         case .strings(let texts): "[" + texts.map(Self.quoted).joined(separator: ",") + "]"
         }

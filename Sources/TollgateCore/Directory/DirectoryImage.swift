@@ -52,8 +52,8 @@ package final class DirectoryImage: Sendable {
 
     /// Nobody and nothing stands in it.
     var isEmpty: Bool {
-        organizations.load(ordering: .relaxed) == 0 && keys.load(ordering: .relaxed) == 0
-            && revocations.load(ordering: .relaxed) == 0
+        organizations.load(ordering: .relaxed) == 0 && users.load(ordering: .relaxed) == 0
+            && keys.load(ordering: .relaxed) == 0 && revocations.load(ordering: .relaxed) == 0
     }
 
     package var counts: (organizations: Int, users: Int, keys: Int, revocations: Int) {

@@ -78,16 +78,20 @@ extension DecisionWorker {
     private static func compare(
         _ key: APIKey, _ kept: KeptKey, _ newest: APIKeyPepper, _ notes: KeyNotes
     ) -> (isCurrent: Bool, isPrevious: Bool) {
-        // Under a pepper that is not there, no secret is right.
-        let pepper = notes.pepper(kept.pepper) ?? newest
-        let digest = pepper.digest(of: key)
-        var before = digest
-        if kept.hasPrevious, kept.previousPepper != pepper.generation {
-            before = (notes.pepper(kept.previousPepper) ?? newest).digest(of: key)
+        let pepper = notes.pepper(kept.pepper)
+        let digest = (pepper ?? newest).digest(of: key)
+        var (before, beforePepper) = (digest, pepper)
+        if kept.hasPrevious, kept.previousPepper != kept.pepper {
+            beforePepper = notes.pepper(kept.previousPepper)
+            before = (beforePepper ?? newest).digest(of: key)
         }
         let isCurrent = digest == kept.digest
         let isPrevious = before == kept.previous
-        return (isCurrent && kept.isKnown, isPrevious && kept.hasPrevious)
+        // Under a pepper that is not there, no secret is right.
+        return (
+            isCurrent && kept.isKnown && pepper != nil,
+            isPrevious && kept.hasPrevious && beforePepper != nil
+        )
     }
 
     /// Under the key's lock, for as long as it takes to copy.
