@@ -32,6 +32,28 @@ import TollgateCore
         withExtendedLifetime(store) {}
     }
 
+    /// RELIABILITY D12: several connections to one file are what SQLite before 3.51.3 can damage.
+    @Test func oneConnectionHoldsTheFile() throws {
+        let folder = TestFolder()
+        let store = try folder.store()
+        func holders() throws -> Int {
+            let links = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")
+            return links.count { link in
+                var target = [CChar](repeating: 0, count: 4_096)
+                let count = readlink("/proc/self/fd/" + link, &target, target.count)
+                guard count > 0 else { return false }
+                let bytes = target.prefix(count).map { UInt8(bitPattern: $0) }
+                return String(decoding: bytes, as: UTF8.self) == folder.file
+            }
+        }
+        #expect(try holders() == 1)
+        _ = try store.createOrganization(Sample.organization(), name: "n", by: Sample.change())
+        try store.backUp(to: folder.path + "/backup.sqlite")
+        try store.checkAll()
+        try store.load { _ in }
+        #expect(try holders() == 1)
+    }
+
     @Test func theLockIsGoneWithTheStore() throws {
         let folder = TestFolder()
         for _ in 0..<3 { _ = try folder.store() }

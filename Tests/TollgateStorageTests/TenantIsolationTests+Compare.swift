@@ -20,6 +20,7 @@ extension TenantIsolationTests {
 
     /// Everything that each tenant can list is its own, and all of it.
     static func compare(_ bench: Bench) throws {
+        try compareExport(bench)
         for name in tenants {
             let tenant = bench.store.acting(for: try OrganizationID(name))
             let revoked = bench.revoked[name]?.values.sorted { $0.cursor < $1.cursor } ?? []
@@ -70,6 +71,34 @@ extension TenantIsolationTests {
                 }
             }
         }
+    }
+
+    /// The operator's export is every tenant's records, each under its own name.
+    private static func compareExport(_ bench: Bench) throws {
+        let known = bench.model.sorted { $0.key < $1.key }.map(\.value)
+        var expected: [PortableRecord] = known.map { .organization($0.record, $0.subscription) }
+        for tenant in known {
+            expected += tenant.users.values.sorted { $0.id.text < $1.id.text }.map { .user($0) }
+        }
+        for tenant in known {
+            let sorted = tenant.overrides.values.sorted {
+                ($0.user?.text ?? "", $0.limit.text) < ($1.user?.text ?? "", $1.limit.text)
+            }
+            expected += sorted.map { .override($0) }
+        }
+        for tenant in known {
+            let sorted = tenant.keys.values.sorted {
+                ($0.user.text, $0.id.description) < ($1.user.text, $1.id.description)
+            }
+            expected += sorted.map { .key($0) }
+        }
+        for (_, revoked) in bench.revoked.sorted(by: { $0.key < $1.key }) {
+            let sorted = revoked.values.sorted { $0.cursor < $1.cursor }
+            expected += sorted.map { .revocation($0) }
+        }
+        let limit = Int.random(in: 1...40, using: &bench.random)
+        let found = try all(limit) { try bench.store.export(after: $0, limit: limit) }
+        if found != expected { Issue.record("\(found), expected \(expected)") }
     }
 
     /// What the tenant is told of one user, who may be another tenant's too.

@@ -84,7 +84,7 @@ import TollgateCore
             bench.now += 1
             let name = bench.pick(Self.tenants)
             let tenant = bench.store.acting(for: try OrganizationID(name))
-            switch Int.random(in: 0..<14, using: &bench.random) {
+            switch Int.random(in: 0..<16, using: &bench.random) {
             case 0: try Self.createTenant(bench, name)
             case 1, 2, 3: try Self.createUser(bench, name, tenant)
             case 4: try Self.editUser(bench, name, tenant)
@@ -94,6 +94,8 @@ import TollgateCore
             case 10: try Self.setOverride(bench, name, tenant)
             case 11: try Self.subscribe(bench, name, tenant)
             case 12: try Self.revokeTokens(bench, name, tenant)
+            case 13: try Self.changePlan(bench, name, tenant)
+            case 14: try Self.importUser(bench, name, tenant)
             default: try Self.logIn(bench, name, tenant)
             }
             if round % 50 == 49 { try Self.compare(bench) }
@@ -109,7 +111,7 @@ import TollgateCore
         }
         for what in ["user", "user notFound", "user exists", "key", "key notFound", "revoke",
             "revoke notFound", "log in", "log in notFound", "override notFound", "edit notFound",
-            "token", "revoke user"]
+            "token", "revoke user", "plan", "plan notFound", "import"]
         {
             #expect((bench.reached[what] ?? 0) > 10, "\(what) was hardly reached")
         }
@@ -219,6 +221,12 @@ import TollgateCore
         }
         if made != nil { bench.model[name]?.keys[id.description] = record }
         guard record == nil else { return }
+        // Nor with the right digest, which the caller has who presented the secret.
+        let kept = bench.model.values.compactMap { $0.keys[id.description] }.first
+        if let kept = kept?.current {
+            let newer = KeptDigest(digest: kept.digest, pepper: kept.pepper + 1)
+            #expect(try !tenant.rehashKey(id, from: kept.digest, to: newer))
+        }
         // As one that there is nowhere, in everything that is asked.
         let never = try Sample.key(&bench.random, pepper: bench.pepper).id
         let digest = KeptDigest(
