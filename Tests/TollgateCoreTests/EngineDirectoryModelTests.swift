@@ -128,35 +128,47 @@ import TollgateWire
             entry.isRevoked.toggle()
             model.keys[key.entry.id.description] = entry
             image.put(entry)
-        case 6:
-            let kind: RevokedKind = Bool.random(using: &random) ? .session : .user
-            let subject = kind == .session ? "s-\(user)" : user
-            // Seldom, so that some stay good.
-            guard Int.random(in: 0..<6, using: &random) == 0 else {
-                _ = image.forgetRevocations(expiredAt: .start(2_000))
-                model.revoked = []
-                return
-            }
-            model.revoked.insert("\(kind) \(tenant) \(subject)")
-            image.put(
-                RevocationEntry(
-                    kind: kind, organization: tenant.id, isPersonal: tenant.isPersonal,
-                    subject: subject, at: .start(), expires: .start(1_000)))
-        case 7:
-            guard Int.random(in: 0..<4, using: &random) == 0 else { return }
+        case 6: revoke(tenant, user, image, &model, &random)
+        case 7, 8: remove(action, tenant, user, image, &model, &random)
+        default: break
+        }
+    }
+
+    /// Seldom, so that some stay good; else all that was revoked is forgotten.
+    private static func revoke(
+        _ tenant: Tenant, _ user: String, _ image: DirectoryImage, _ model: inout Model,
+        _ random: inout SeededRandom
+    ) {
+        guard Int.random(in: 0..<6, using: &random) == 0 else {
+            _ = image.forgetRevocations(expiredAt: .start(2_000))
+            model.revoked = []
+            return
+        }
+        let kind: RevokedKind = Bool.random(using: &random) ? .session : .user
+        let subject = kind == .session ? "s-\(user)" : user
+        model.revoked.insert("\(kind) \(tenant) \(subject)")
+        image.put(
+            RevocationEntry(
+                kind: kind, organization: tenant.id, isPersonal: tenant.isPersonal,
+                subject: subject, at: .start(), expires: .start(1_000)))
+    }
+
+    private static func remove(
+        _ action: Int, _ tenant: Tenant, _ user: String, _ image: DirectoryImage,
+        _ model: inout Model, _ random: inout SeededRandom
+    ) {
+        guard Int.random(in: 0..<4, using: &random) == 0 else { return }
+        let isAll = action == 7
+        model.keys = model.keys.filter {
+            $1.organization != tenant.id || $1.isPersonal != tenant.isPersonal
+                || (!isAll && $1.user != user)
+        }
+        if isAll {
             model.organizations[tenant] = nil
             model.users[tenant] = nil
-            model.keys = model.keys.filter {
-                $1.organization != tenant.id || $1.isPersonal != tenant.isPersonal
-            }
             image.removeOrganization(tenant.id, isPersonal: tenant.isPersonal)
-        default:
-            guard Int.random(in: 0..<3, using: &random) == 0 else { return }
+        } else {
             model.users[tenant]?[user] = nil
-            model.keys = model.keys.filter {
-                $1.organization != tenant.id || $1.isPersonal != tenant.isPersonal
-                    || $1.user != user
-            }
             image.removeUser(user, organization: tenant.id, isPersonal: tenant.isPersonal)
         }
     }

@@ -191,7 +191,8 @@ import TollgateWire
                 ]))
         func limits(_ credential: String) -> [String: UInt64] {
             let answer = harness.engine.limits(credential)
-            return answer.filter { ["per_minute", "monthly_tokens", "daily_calls"].contains($0.key) }
+            let shown = ["per_minute", "monthly_tokens", "daily_calls"]
+            return answer.filter { shown.contains($0.key) }
         }
         #expect(
             limits(ada.text) == ["per_minute": 700, "monthly_tokens": 77, "daily_calls": 100])
