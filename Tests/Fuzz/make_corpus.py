@@ -68,6 +68,14 @@ def policies():
         "5s, lifetime_max: 1h, types: [JWT], default_plan: p, keys: [{id: k, algorithm: HS256, "
         "file: f, format: base64url, organization: o}], claims: {user: u, organization: ~, roles: "
         "r, plans_by_role: {a: p}, permissions: s, permission_mode: grant}}}\n",
+        "accounts": "version: 1\nplans: {p: {rate_limits: {l: {scope: user, limit: 5, window: 1s, "
+        "override_max: 9}}}}\ndirectory: {path: /d, signing_keys: s, peppers: [{generation: 2, "
+        "credential: c}, {generation: 1, file: f}]}\ntokens: {issuer: t, audience: a, "
+        "access_lifetime: 1h, refresh_lifetime: 9d, refresh_idle_lifetime: 2d, refresh_grace: 5s, "
+        "leeway: 0s, plan_source: directory_first}\nissuers: {i: {issuer: x, plan_source: "
+        "directory, unknown_organizations: refuse, keys: [{algorithm: HS256, file: f}]}}\n"
+        "daemon: {roles: {check: {users: [a, 1]}, issue: {groups: [b]}, admin: {users: [c], "
+        "groups: [2]}}}\n",
     }
     for name, text in small.items():
         write("config", name, text.encode())

@@ -5,7 +5,8 @@ private let key = Array("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeAE".utf8)
 
 /// F8: any bytes as a policy file. It loads, or every fault has a place in the file, one line and
 /// a bounded length; and the second reading says what the first said. Key files are all there and
-/// all alike; no file is opened but those of time zones.
+/// all alike, so that of a policy that loads one pepper is good at most, and none beside an issuer;
+/// no file is opened but those of time zones.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let bytes = [UInt8](UnsafeRawBufferPointer(start: data, count: count))
@@ -34,7 +35,22 @@ private func faults(_ bytes: [UInt8]) -> [PolicyError]? {
         let loaded = try PolicyLoader.load(
             bytes: bytes, file: "/p/p.yaml",
             readKey: { (_, _) throws(KeyFileFault) -> [UInt8] in key })
-        precondition(!loaded.definition.plans.isEmpty || loaded.definition.plans.isEmpty)
+        let peppers = loaded.directory?.peppers.map(\.generation) ?? []
+        precondition(zip(peppers, peppers.dropFirst()).allSatisfy { $0 < $1 }, "newest last")
+        if let terms = loaded.definition.tokens {
+            precondition(!peppers.isEmpty && terms.accessSeconds < terms.refreshIdleSeconds)
+            precondition(terms.refreshIdleSeconds <= terms.refreshSeconds)
+        }
+        return pepperFaults(loaded)
+    } catch { return error.errors }
+}
+
+/// `nil` when all can be read; the first has the same secret as the others and the signing keys.
+private func pepperFaults(_ loaded: LoadedPolicy) -> [PolicyError]? {
+    do throws(PolicyErrors) {
+        let peppers = try loaded.peppers(
+            credentials: "/c", readKey: { (_, _) throws(KeyFileFault) -> [UInt8] in key })
+        precondition(peppers.count == loaded.directory?.peppers.count ?? 0, "a pepper is missing")
         return nil
     } catch { return error.errors }
 }
