@@ -81,7 +81,8 @@ def test_run_again_it_builds_nothing_and_finds_the_daemon(story) -> None:
 
 def test_the_state_is_nobody_elses_business(story) -> None:
     assert story.state.stat().st_mode & 0o777 == 0o700
-    for name in ("keys/main.key", "demo.token"):
+    assert (story.state / "directory").stat().st_mode & 0o777 == 0o700
+    for name in ("keys/main.key", "keys/pepper.key", "demo.token"):
         assert (story.state / name).stat().st_mode & 0o777 == 0o600
     assert len(story.data_socket()) < 108
 
@@ -127,8 +128,12 @@ def test_the_daemon_is_small(story, tmp_path) -> None:
     subprocess.run(["strip", "-o", stripped, RELEASE / "tollgated"], check=True)
     directory = pathlib.Path(tempfile.mkdtemp())
     path = directory / "d.sock"
+    policy = story.state / "small.yaml"
+    policy.write_text((story.state / "tollgate.yaml").read_text().replace(
+        f"path: '{story.state}/directory'", f"path: '{directory}'"))
+    assert str(directory) in policy.read_text()
     idle = subprocess.Popen(
-        [stripped, "-c", story.state / "tollgate.yaml", "--data-socket", path, "--admin-socket",
+        [stripped, "-c", policy, "--data-socket", path, "--admin-socket",
          directory / "a.sock", "--threads", "2"], stderr=subprocess.DEVNULL)
     try:
         for _ in range(400):
