@@ -12,6 +12,11 @@ package struct TimeZones: Sendable {
 
     package init(directory: String = "/usr/share/zoneinfo") { self.directory = directory }
 
+    /// The zone of that name; `nil` when there is none.
+    package func rules(_ name: String) -> ZoneRules? {
+        do throws(TimeZoneFault) { return try load(name) } catch { return nil }
+    }
+
     func load(_ name: String) throws(TimeZoneFault) -> ZoneRules {
         if name == "UTC" { return .utc }
         let isPlain = name.utf8.allSatisfy {

@@ -33,6 +33,10 @@ package struct StorageFault: Error, Sendable, Equatable, CustomStringConvertible
     package var code: Int32
     package var words: String
 
+    /// A sync failed, so what is on the disk is not known: SQLITE_IOERR_FSYNC,
+    /// SQLITE_IOERR_DIR_FSYNC.
+    package var isFailedSync: Bool { code == 1_034 || code == 1_290 }
+
     /// sysexits.h, as RELIABILITY section 5 deals them out.
     package var exitCode: Int32 {
         switch kind {

@@ -91,6 +91,16 @@ package struct OrganizationRecord: Sendable, Equatable {
     package var isPersonal: Bool
     package var status: Standing
     package var created: WallTime
+
+    package init(
+        id: OrganizationID, name: String, isPersonal: Bool, status: Standing, created: WallTime
+    ) {
+        self.id = id
+        self.name = name
+        self.isPersonal = isPersonal
+        self.status = status
+        self.created = created
+    }
 }
 
 package struct UserRecord: Sendable, Equatable {
@@ -101,6 +111,18 @@ package struct UserRecord: Sendable, Equatable {
     package var created: WallTime
     /// `nil`: known, and without a seat.
     package var role: MemberRole?
+
+    package init(
+        organization: OrganizationID, id: UserID, name: String, status: Standing, created: WallTime,
+        role: MemberRole?
+    ) {
+        self.organization = organization
+        self.id = id
+        self.name = name
+        self.status = status
+        self.created = created
+        self.role = role
+    }
 }
 
 package struct PendingPlan: Sendable, Equatable {
@@ -125,6 +147,19 @@ package struct SubscriptionRecord: Sendable, Equatable {
     package var zone: String
     package var since: WallTime
     package var pending: PendingPlan?
+
+    package init(
+        organization: OrganizationID, plan: PlanName, status: SubscriptionStatus, anchor: WallTime,
+        zone: String, since: WallTime, pending: PendingPlan?
+    ) {
+        self.organization = organization
+        self.plan = plan
+        self.status = status
+        self.anchor = anchor
+        self.zone = zone
+        self.since = since
+        self.pending = pending
+    }
 }
 
 package struct OverrideRecord: Sendable, Equatable {
@@ -137,6 +172,18 @@ package struct OverrideRecord: Sendable, Equatable {
     package var expires: WallTime?
     /// Made by a change of plan for the rest of a period, not by the operator.
     package var isProrated = false
+
+    package init(
+        organization: OrganizationID, user: UserID?, limit: LimitName, units: UInt64,
+        expires: WallTime?, isProrated: Bool = false
+    ) {
+        self.organization = organization
+        self.user = user
+        self.limit = limit
+        self.units = units
+        self.expires = expires
+        self.isProrated = isProrated
+    }
 }
 
 package struct KeyRate: Sendable, Equatable {
@@ -184,6 +231,30 @@ package struct APIKeyRecord: Sendable, Equatable {
     package var revoked: WallTime?
     package var lastUsed: WallTime?
 
+    package init(
+        organization: OrganizationID, id: APIKeyID, user: UserID, name: String, environment: String,
+        current: KeptDigest, previous: KeptDigest?, previousUntil: WallTime?,
+        permissions: [String]?, addresses: [String]?, rate: KeyRate?, created: WallTime,
+        creator: String, expires: WallTime?, revoked: WallTime?, lastUsed: WallTime?
+    ) {
+        self.organization = organization
+        self.id = id
+        self.user = user
+        self.name = name
+        self.environment = environment
+        self.current = current
+        self.previous = previous
+        self.previousUntil = previousUntil
+        self.permissions = permissions
+        self.addresses = addresses
+        self.rate = rate
+        self.created = created
+        self.creator = creator
+        self.expires = expires
+        self.revoked = revoked
+        self.lastUsed = lastUsed
+    }
+
     /// What lists show of the key.
     package var prefix: String { APIKey.shownPrefix(environment: environment, id: id) }
 }
@@ -207,6 +278,18 @@ package struct RevocationRecord: Sendable, Equatable {
     package var subject: String
     package var at: WallTime
     package var expires: WallTime
+
+    package init(
+        organization: OrganizationID, isPersonal: Bool, kind: RevocationKind, subject: String,
+        at: WallTime, expires: WallTime
+    ) {
+        self.organization = organization
+        self.isPersonal = isPersonal
+        self.kind = kind
+        self.subject = subject
+        self.at = at
+        self.expires = expires
+    }
 }
 
 /// What was revoked, and whether the directory knows its subject: tokens of issuers whose claims
@@ -246,4 +329,9 @@ package struct Page<Item: Sendable>: Sendable {
     package var items: [Item]
     /// Where the next part begins; `nil` at the end.
     package var next: String?
+
+    package init(items: [Item], next: String?) {
+        self.items = items
+        self.next = next
+    }
 }

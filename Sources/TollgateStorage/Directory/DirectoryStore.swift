@@ -153,6 +153,13 @@ extension Statement {
     func optionalTime(_ column: Int32) -> WallTime? { isNull(column) ? nil : time(column) }
     func optionalText(_ column: Int32) -> String? { isNull(column) ? nil : text(column) }
 
+    /// A list that `SQLiteValue.lines` wrote.
+    func optionalLines(_ column: Int32) -> [String]? {
+        optionalText(column).map { text in
+            text.isEmpty ? [] : text.split(separator: "\n").map(String.init)
+        }
+    }
+
     func word<T: RawRepresentable<String>>(
         _ column: Int32, _ type: T.Type
     ) throws(StorageFault) -> T {

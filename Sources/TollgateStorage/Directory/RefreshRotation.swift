@@ -78,6 +78,8 @@ package struct SessionRecord: Sendable, Equatable {
     package var expires: WallTime
     /// A token that is not used for so long is not good any more.
     package var idleMilliseconds: Int64
+    /// Of its access tokens; `nil`: all that the plan grants.
+    package var permissions: [String]? = nil
     package var revoked: WallTime?
     package var reason: RevokeReason?
 }

@@ -97,6 +97,7 @@ enum Schema {
           created INTEGER NOT NULL,
           expires INTEGER NOT NULL,
           idle_milliseconds INTEGER NOT NULL CHECK(idle_milliseconds > 0),
+          permissions TEXT,
           revoked INTEGER,
           reason TEXT CHECK(reason IN('asked','reuse')),
           PRIMARY KEY(organization, session),

@@ -205,7 +205,7 @@ extension TenantDirectory {
 
 extension SQLiteValue {
     /// A list as lines: no name has a line feed. The empty list is not the absent one.
-    fileprivate static func lines(_ list: [String]?) -> SQLiteValue {
+    static func lines(_ list: [String]?) -> SQLiteValue {
         .optional(list?.joined(separator: "\n"))
     }
     fileprivate static func rateUnits(_ rate: KeyRate?) -> SQLiteValue {
@@ -268,8 +268,9 @@ extension APIKeyRecord {
             organization: organization, id: id, user: user, name: row.text(3),
             environment: row.text(4),
             current: try digest(row, 5), previous: previous, previousUntil: row.optionalTime(9),
-            permissions: lines(row, 10), addresses: lines(row, 11), rate: try rate(row),
-            created: row.time(14), creator: row.text(15), expires: row.optionalTime(16),
+            permissions: row.optionalLines(10), addresses: row.optionalLines(11),
+            rate: try rate(row), created: row.time(14), creator: row.text(15),
+            expires: row.optionalTime(16),
             revoked: row.optionalTime(17), lastUsed: row.optionalTime(18))
     }
 
@@ -280,12 +281,6 @@ extension APIKeyRecord {
             let pepper = UInt32(exactly: row.integer(column + 1))
         else { throw row.damaged("a key's digest") }
         return KeptDigest(digest: digest, pepper: pepper)
-    }
-
-    private static func lines(_ row: Statement, _ column: Int32) -> [String]? {
-        row.optionalText(column).map { text in
-            text.isEmpty ? [] : text.split(separator: "\n").map(String.init)
-        }
     }
 
     private static func rate(_ row: Statement) throws(StorageFault) -> KeyRate? {

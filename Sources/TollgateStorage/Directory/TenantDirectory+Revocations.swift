@@ -67,6 +67,19 @@ extension TenantDirectory {
             ], limit: limit, cursor: { $0.cursor }, RevocationRecord.read)
     }
 
+    /// The instant up to which all access tokens of a user are refused, be it the user's own or the
+    /// organization's.
+    package func tokensRefusedUntil(of user: UserID) throws(DirectoryError) -> WallTime? {
+        let found = try store.row(
+            """
+            SELECT max(at) FROM revocations WHERE organization = ?1
+              AND personal = (SELECT personal FROM organizations WHERE id = ?1)
+              AND ((kind = 'user' AND subject = ?2) OR (kind = 'organization' AND subject = ?1))
+            """, [tenant, .text(user.text)]
+        ) { row in row.optionalTime(0) }
+        return found ?? nil
+    }
+
     private func isKnown(_ user: UserID? = nil) throws(DirectoryError) -> Bool {
         do throws(DirectoryError) {
             if let user { _ = try self.user(user) } else { _ = try record() }

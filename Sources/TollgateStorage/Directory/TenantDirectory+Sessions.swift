@@ -14,10 +14,11 @@ package struct RefreshTerms: Sendable {
 
 extension TenantDirectory {
     /// Begins a session. `token` is the hash of its first refresh token, whose text is made by
-    /// `RefreshToken.make` and not kept. `session` is 22 random base64url characters.
+    /// `RefreshToken.make` and not kept. `session` is 22 random base64url characters. `permissions`
+    /// narrows every access token of the session, also those that a refresh gives.
     package func logIn(
         _ user: UserID, session: SessionID, token: RefreshTokenHash, expires: WallTime,
-        idleMilliseconds: Int64, by change: Change
+        idleMilliseconds: Int64, permissions: [String]? = nil, by change: Change
     ) throws(DirectoryError) -> SessionRecord {
         guard session.text.utf8.count == 22 else {
             throw .invalid(field: "session", why: "has 22 characters")
@@ -27,7 +28,8 @@ extension TenantDirectory {
         }
         let made = SessionRecord(
             organization: organization, session: session, user: user, created: change.at,
-            expires: expires, idleMilliseconds: idleMilliseconds, revoked: nil, reason: nil)
+            expires: expires, idleMilliseconds: idleMilliseconds, permissions: permissions,
+            revoked: nil, reason: nil)
         return try store.change(change, "session.create", of: organization, session.text) {
             () throws(DirectoryError) in
             let holder = try self.user(user)
@@ -38,13 +40,13 @@ extension TenantDirectory {
             try store.run(
                 """
                 INSERT INTO refresh_families
-                  (organization, session, user, created, expires, idle_milliseconds)
-                VALUES(?, ?, ?, ?, ?, ?)
+                  (organization, session, user, created, expires, idle_milliseconds, permissions)
+                VALUES(?, ?, ?, ?, ?, ?, ?)
                 """,
                 [
                     tenant, .text(session.text), .text(user.text),
                     .integer(change.at.milliseconds), .integer(expires.milliseconds),
-                    .integer(idleMilliseconds),
+                    .integer(idleMilliseconds), .lines(permissions),
                 ])
             try insertToken(token, of: made, parent: nil, at: change.at)
             return Changed(result: made, before: nil, after: made.logText)
@@ -56,6 +58,14 @@ extension TenantDirectory {
             store.row(
                 SessionRecord.select + " WHERE organization = ? AND session = ?",
                 [tenant, .text(id.text)], SessionRecord.read))
+    }
+
+    /// The session that a refresh token is of, be it one that can be used or was.
+    package func session(
+        presenting hash: RefreshTokenHash
+    ) throws(DirectoryError) -> SessionRecord {
+        guard let kept = try keptToken(hash) else { throw .notFound }
+        return try session(kept.session)
     }
 
     package func sessions(
@@ -238,8 +248,8 @@ extension SQLiteValue {
 
 extension SessionRecord {
     static let select = """
-        SELECT organization, session, user, created, expires, idle_milliseconds, revoked, reason
-        FROM refresh_families
+        SELECT organization, session, user, created, expires, idle_milliseconds, revoked, reason,
+          permissions FROM refresh_families
         """
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
@@ -247,6 +257,7 @@ extension SessionRecord {
             organization: OrganizationID(unchecked: row.text(0)),
             session: SessionID(unchecked: row.text(1)), user: UserID(unchecked: row.text(2)),
             created: row.time(3), expires: row.time(4), idleMilliseconds: row.integer(5),
+            permissions: row.optionalLines(8),
             revoked: row.optionalTime(6),
             reason: row.isNull(7) ? nil : try row.word(7, RevokeReason.self))
     }

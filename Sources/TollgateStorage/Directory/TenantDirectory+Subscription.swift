@@ -31,6 +31,20 @@ extension TenantDirectory {
         }
     }
 
+    /// Other terms for the same plan; `nil` leaves them. What is pending stays.
+    package func amendSubscription(
+        status: SubscriptionStatus?, anchor: WallTime?, zone: String?, by change: Change
+    ) throws(DirectoryError) -> SubscriptionRecord {
+        if let zone { try PlanName.check(zone, field: "time zone") }
+        return try editSubscription("plan.amend", by: change) { before throws(DirectoryError) in
+            var after = try found(before)
+            after.status = status ?? after.status
+            after.anchor = anchor ?? after.anchor
+            after.zone = zone ?? after.zone
+            return after
+        }
+    }
+
     /// Another plan from now on; what was pending is forgotten. In the same transaction, `prorated`
     /// limits take the place of those that the plan before left, wherever the operator has not set
     /// another number.
