@@ -40,7 +40,9 @@ let package = Package(
         // 3: sockets
         .target(
             name: "TollgateServer",
-            dependencies: ["TollgateCore", "TollgateWire", "CLinux", "COpenSSL"],
+            dependencies: [
+                "TollgateStorage", "TollgateCore", "TollgateWire", "CLinux", "COpenSSL",
+            ],
             swiftSettings: strict),
         .target(
             name: "TollgateClient", dependencies: ["TollgateWire", "CLinux"],
@@ -80,7 +82,9 @@ let package = Package(
             dependencies: ["TollgateStorage", "TollgateCore", "CSQLite"], swiftSettings: strict),
         .testTarget(
             name: "TollgateServerTests",
-            dependencies: ["TollgateServer", "TollgateCore", "TollgateWire", "CLinux"],
+            dependencies: [
+                "TollgateServer", "TollgateStorage", "TollgateCore", "TollgateWire", "CLinux",
+            ],
             swiftSettings: strict),
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
         // Run under callgrind by Tests/python/test_tokens_timing.py.

@@ -10,9 +10,14 @@ struct Connection: BitwiseCopyable {
     var descriptor: Int32 = -1
     var generation: UInt32 = 1
     var uid: UInt32 = 0
+    var pid: Int32 = 0
     var isAdmin = false
+    /// What the peer may do, as it was when it connected.
+    var roles: Roles = []
     /// May use the admin socket's own opcodes.
-    var mayAdminister = false
+    var mayAdminister: Bool { isAdmin && roles.contains(.admin) }
+    /// Replies that another thread is to make: RELOAD and CALL.
+    var awaited = 0
     /// To be closed once what waits is written.
     var isClosing = false
     /// Stands in the list of connections with whole frames still to be answered.

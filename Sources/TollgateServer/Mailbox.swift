@@ -1,11 +1,27 @@
 import CLinux
 import Glibc
 import TollgateCore
+import TollgateWire
 
 /// A reply that was made outside its reactor, for the connection that asked.
 struct LateReply: Sendable {
     var registration: UInt64
+    var status: Status
     var frame: [UInt8]
+
+    init(
+        _ opcode: Opcode, _ status: Status, _ body: [UInt8], registration: UInt64,
+        requestID: UInt64
+    ) {
+        let header = FrameHeader(
+            opcode: opcode.rawValue | Opcode.replyBit, status: status, requestID: requestID,
+            bodyBytes: body.count)
+        var frame = [UInt8](repeating: 0, count: WireLimits.headerBytes)
+        frame.withUnsafeMutableBytes { header.write(to: $0) }
+        self.registration = registration
+        self.status = status
+        self.frame = frame + body
+    }
 }
 
 /// Replies made by other threads for one reactor, which an eventfd wakes.
@@ -23,9 +39,9 @@ final class Mailbox: Sendable {
 
     deinit { close(descriptor) }
 
-    func post(_ reply: LateReply) {
+    func post(_ more: [LateReply]) {
         lock.lock()
-        replies.append(reply)
+        replies += more
         lock.unlock()
         wake()
     }

@@ -27,8 +27,9 @@ extension Reactor {
             let connection = connections + slot
             connection.pointee.descriptor = made
             connection.pointee.uid = peer.uid
+            connection.pointee.pid = peer.pid
             connection.pointee.isAdmin = isAdmin
-            connection.pointee.mayAdminister = isAdmin && shared.mayAdminister(made, peer)
+            connection.pointee.roles = shared.roles(made, peer)
             let added = tg_epoll_set(epoll, 1, made, EPOLLIN.rawValue, registration(slot))
             ReactorCounters.add(counters.accepted)
             if added != 0 { closeConnection(slot) }

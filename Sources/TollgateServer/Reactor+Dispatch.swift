@@ -8,13 +8,15 @@ extension Reactor {
     @inline(__always)
     func dispatch(_ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ slot: Int) {
         switch Opcode(rawValue: header.opcode) {
-        case .check: put(worker.check(body, into: replySpace()), header)
-        case .consume: put(worker.consume(body, into: replySpace()), header)
-        case .usage: put(worker.usage(body, into: replySpace()), header)
+        case .check where mayCheck(slot): put(worker.check(body, into: replySpace()), header)
+        case .consume where mayCheck(slot): put(worker.consume(body, into: replySpace()), header)
+        case .usage where mayCheck(slot): put(worker.usage(body, into: replySpace()), header)
+        case .check, .consume, .usage:
+            refuse(header, .forbidden, "this user has not the role check")
         case .ping: ping(header, body)
         case .hello: hello(header, body)
         case .stats, .reload, .shutdown: administer(header, body, slot)
-        case .call: call(header, slot)
+        case .call: call(header, body, slot)
         case nil:
             putRefusal(
                 .unknownOpcode, "not an opcode of version 1", opcode: header.opcode,
@@ -40,7 +42,7 @@ extension Reactor {
         if outcome.status != .ok { countRefusal(outcome.status) }
     }
 
-    private func countRefusal(_ status: Status) {
+    func countRefusal(_ status: Status) {
         ReactorCounters.add(counters.statuses[Int(status.rawValue) % ReactorCounters.statusCount])
     }
 
@@ -54,7 +56,7 @@ extension Reactor {
         put(Outcome(status: status, bytes: bytes), header)
     }
 
-    private func refuse(_ header: FrameHeader, _ status: Status, _ detail: StaticString) {
+    func refuse(_ header: FrameHeader, _ status: Status, _ detail: StaticString) {
         putRefusal(status, detail, opcode: header.opcode, header.requestID)
     }
 
@@ -115,6 +117,7 @@ extension Reactor {
         switch Opcode(rawValue: header.opcode) {
         case .stats: put(writeStats(replySpace()), header)
         case .reload:
+            connections[slot].awaited &+= 1
             shared.control?(
                 .reload(
                     registration: registration(slot), requestID: header.requestID, reactor: index))
@@ -123,13 +126,6 @@ extension Reactor {
             shared.control?(
                 .shutdown(graceMilliseconds: body.loadLittle(at: 0, as: UInt32.self)))
         }
-    }
-
-    private func call(_ header: FrameHeader, _ slot: Int) {
-        guard connections[slot].mayAdminister else {
-            return refuse(header, .forbidden, "only on the admin socket, for its users")
-        }
-        refuse(header, .noDirectory, "the policy has no directory")
     }
 
     private func writeStats(_ reply: UnsafeMutableRawBufferPointer) -> Outcome {

@@ -49,7 +49,9 @@ extension Reactor {
             let isEmpty = readAndAnswer(slot) < Self.readBytesMax
             let connection = connections[slot]
             guard connection.generation == generation, connection.descriptor >= 0 else { continue }
-            if isEmpty, !connection.isWriting, !connection.isQueued { closeConnection(slot) }
+            if isEmpty, !connection.isWriting, !connection.isQueued, connection.awaited == 0 {
+                closeConnection(slot)
+            }
         }
         if now >= shared.drainEnd.load(ordering: .relaxed) {
             for slot in 0..<slotsUsed { closeConnection(slot) }

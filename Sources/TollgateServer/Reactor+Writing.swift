@@ -58,6 +58,8 @@ extension Reactor {
             connections[slot].descriptor >= 0
         else { return }
         let connection = connections + slot
+        connection.pointee.awaited &-= 1
+        if reply.status != .ok { countRefusal(reply.status) }
         reply.frame.withUnsafeBytes { frame in
             outputBytes = 0
             if connection.pointee.isWriting, let pending = connection.pointee.pending {

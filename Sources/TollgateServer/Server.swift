@@ -14,6 +14,7 @@ package final class Server: Sendable {
     private let mailboxes: [Mailbox]
     let decisions: [DecisionCounters]
     private let reloader: Reloader
+    let directory: DirectoryService?
     private let events: ServerEvents
     private let running: Atomic<Int>
     // Written by `init`, read by `join`.
@@ -25,16 +26,19 @@ package final class Server: Sendable {
     private let reloadLock = Lock()
     private let onShutdown: @Sendable (UInt32) -> Void
 
-    /// Listens and runs. Sockets that the service manager handed over come as descriptors.
+    /// Listens and runs. Sockets that the service manager handed over come as descriptors. `policy`
+    /// is compiled of the directory's definition where there is a directory.
     package init(
         _ settings: ServerSettings, policy: PolicyImage, engine: Engine, version: String,
-        adopted: (data: Int32?, admin: Int32?) = (nil, nil), events: ServerEvents = ServerEvents(),
+        directory: DirectoryService? = nil, adopted: (data: Int32?, admin: Int32?) = (nil, nil),
+        events: ServerEvents = ServerEvents(),
         loader: @escaping Loader, onShutdown: @escaping @Sendable (UInt32) -> Void
     ) throws(StartError) {
         shared = SharedState(settings, engine: engine, policy: policy, version: version)
         self.loader = loader
         self.onShutdown = onShutdown
         self.events = events
+        self.directory = directory
         (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)
         counters = (0..<count).map { _ in ReactorCounters() }
@@ -53,6 +57,7 @@ package final class Server: Sendable {
         shared.wakeDescriptors = [reloader.wakeDescriptor] + events.wakeDescriptors
         shared.statistics = { [weak self] in self?.statistics() ?? [] }
         try reloader.start()
+        if let directory { try start(directory) }
         for (index, worker) in workers.enumerated() {
             let reactor = Reactor(
                 index: index, shared: shared, data: data, admin: admin, counters: counters[index],
@@ -113,6 +118,17 @@ package final class Server: Sendable {
         return thread
     }
 
+    private func start(_ directory: DirectoryService) throws(StartError) {
+        shared.calls = directory.calls
+        shared.wakeDescriptors.append(directory.calls.wakeDescriptor)
+        let (shared, onStorageFailure) = (shared, events.onStorageFailure)
+        try directory.start(
+            DirectoryLinks(
+                mailboxes: mailboxes, policy: { shared.policy },
+                republish: { [weak self] in self?.republish() ?? .success(0) },
+                onStorageFailure: onStorageFailure))
+    }
+
     private func reactorEnded() {
         if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { events.onEnd() }
     }
@@ -136,6 +152,7 @@ package final class Server: Sendable {
         for thread in threads { pthread_join(thread, nil) }
         threads = []
         reloader.end()
+        directory?.end()
     }
 
     private func handle(_ request: ControlRequest) {
@@ -144,10 +161,7 @@ package final class Server: Sendable {
         case .reload(let registration, let requestID, let reactor):
             let mailbox = mailboxes[reactor]
             reloader.request { outcome in
-                mailbox.post(
-                    LateReply(
-                        registration: registration,
-                        frame: Self.reloadReply(outcome, requestID: requestID)))
+                mailbox.post([Self.reloadReply(outcome, registration, requestID: requestID)])
             }
         }
     }
@@ -169,26 +183,44 @@ package final class Server: Sendable {
         switch loader() {
         case .failure(let error): return .failure(error)
         case .success(let definition):
-            do {
-                let generation = shared.generation.load(ordering: .acquiring) + 1
-                let image = try PolicyImage(compiling: definition, generation: generation)
-                guard shared.engine.accept(image) else {
-                    return .failure(
-                        PolicyCompileError(messages: [
-                            "too many different sets of limits since start; restart the daemon"
-                        ]))
-                }
-                shared.publish(image)
-                // Whoever has a policy read says that the clock it begins by is right.
-                shared.engine.confirmClock()
-                return .success(generation)
-            } catch { return .failure(error) }
+            let outcome = publish(directory?.complete(definition) ?? .success(definition))
+            guard case .success = outcome else { return outcome }
+            directory?.adopt(definition)
+            // Whoever has a policy read says that the clock it begins by is right.
+            shared.engine.confirmClock()
+            return outcome
         }
     }
 
+    /// Puts the policy that was read last in force with the signing keys as they are now.
+    private func republish() -> Result<UInt64, PolicyCompileError> {
+        reloadLock.lock()
+        defer { reloadLock.unlock() }
+        guard let directory else { return .success(shared.generation.load(ordering: .acquiring)) }
+        return publish(.success(directory.definition))
+    }
+
+    /// Compiles, and puts in force. Within the reload lock.
+    private func publish(
+        _ definition: Result<PolicyDefinition, PolicyCompileError>
+    ) -> Result<UInt64, PolicyCompileError> {
+        do {
+            let generation = shared.generation.load(ordering: .acquiring) + 1
+            let image = try PolicyImage(compiling: definition.get(), generation: generation)
+            guard shared.engine.accept(image) else {
+                return .failure(
+                    PolicyCompileError(messages: [
+                        "too many different sets of limits since start; restart the daemon"
+                    ]))
+            }
+            shared.publish(image)
+            return .success(generation)
+        } catch { return .failure(error) }
+    }
+
     private static func reloadReply(
-        _ result: Result<UInt64, PolicyCompileError>, requestID: UInt64
-    ) -> [UInt8] {
+        _ result: Result<UInt64, PolicyCompileError>, _ registration: UInt64, requestID: UInt64
+    ) -> LateReply {
         var body: [UInt8] = []
         var status = Status.ok
         switch result {
@@ -199,12 +231,8 @@ package final class Server: Sendable {
             let detail = error.messages.joined(separator: "\n")
             body = Array(detail.utf8.prefix(WireLimits.detailBytesMax))
         }
-        let header = FrameHeader(
-            opcode: Opcode.reload.rawValue | Opcode.replyBit, status: status,
-            requestID: requestID, bodyBytes: body.count)
-        var frame = [UInt8](repeating: 0, count: WireLimits.headerBytes)
-        frame.withUnsafeMutableBytes { header.write(to: $0) }
-        return frame + body
+        return LateReply(
+            .reload, status, body, registration: registration, requestID: requestID)
     }
 
     /// Turns of every reactor so far, for a watchdog.
@@ -218,6 +246,9 @@ package struct ServerEvents: Sendable {
     /// What `onEnd` and `onShutdown` write to: they run on a reactor's thread, whose table of
     /// descriptors holds no others.
     package var wakeDescriptors: [Int32] = []
+    /// A sync of the directory failed: the server is to end once its replies have left. Called on
+    /// the directory's thread.
+    package var onStorageFailure: @Sendable () -> Void = {}
     /// The last reactor has ended.
     package var onEnd: @Sendable () -> Void = {}
 

@@ -15,6 +15,7 @@ package struct ServerSettings: Sendable {
 
     package var data: Socket
     package var admin: Socket
+    package var roles = RoleRules()
     /// Reactors; each is a thread.
     package var threads = 1
     package var connectionsMax = 10_000

@@ -24,6 +24,9 @@ package final class SharedState: Sendable {
     private nonisolated(unsafe) var byUser: [UInt32: Int] = [:]
     /// Set once, before the first reactor runs.
     nonisolated(unsafe) var control: (@Sendable (ControlRequest) -> Void)?
+    /// Where CALLs wait for the directory's thread; `nil` when the policy has no directory. Set
+    /// once, before the first reactor runs.
+    nonisolated(unsafe) var calls: CallQueue?
     /// Descriptors that `control` and whoever hears of the end write to, from a reactor's thread:
     /// they must stay in its table. Set once, before the first reactor runs.
     nonisolated(unsafe) var wakeDescriptors: [Int32] = []
@@ -61,11 +64,11 @@ package final class SharedState: Sendable {
         isDraining.store(true, ordering: .releasing)
     }
 
-    /// Root, the daemon's own user, and the members of the group that the admin socket is given to.
-    func mayAdminister(_ descriptor: Int32, _ peer: tg_peer) -> Bool {
-        if peer.uid == 0 || peer.uid == geteuid() { return true }
-        guard let group = settings.admin.group else { return false }
-        return peer.gid == group || tg_peer_in_group(descriptor, group) == 1
+    /// What the peer at that descriptor may do.
+    func roles(_ descriptor: Int32, _ peer: tg_peer) -> Roles {
+        settings.roles.roles(
+            uid: peer.uid, gid: peer.gid, ownUser: geteuid(), adminGroup: settings.admin.group,
+            isInGroup: { tg_peer_in_group(descriptor, $0) == 1 })
     }
 
     /// Takes a place for a connection; false at a ceiling.

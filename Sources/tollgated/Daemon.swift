@@ -40,8 +40,9 @@ struct Daemon {
             isJSON: loaded.daemon.logFormat == .json,
             hasPriorities: tg_stderr_is_journal(getenv("JOURNAL_STREAM")) == 1)
         let control = try Mailroom()
+        let peppers = try peppers(of: loaded)
         let settings = try serverSettings(loaded.daemon)
-        let server = try start(loaded, settings, manager, log, control)
+        let server = try start(loaded, peppers, settings, manager, log, control)
         func place(_ descriptor: Int32?, _ socket: ServerSettings.Socket) -> String {
             descriptor == nil ? socket.path : "handed over by the service manager"
         }
@@ -73,17 +74,20 @@ struct Daemon {
     }
 
     private func start(
-        _ loaded: LoadedPolicy, _ settings: ServerSettings, _ manager: InitSystem, _ log: Log,
-        _ control: Mailroom
+        _ loaded: LoadedPolicy, _ peppers: [APIKeyPepper], _ settings: ServerSettings,
+        _ manager: InitSystem, _ log: Log, _ control: Mailroom
     ) throws(StartError) -> Server {
         try raiseDescriptors(settings)
         var configuration = EngineConfiguration(hashKey: try randomKey())
         configuration.organizationsMax = loaded.daemon.organizationsMax
         configuration.usersMax = loaded.daemon.usersMax
         configuration.addressesMax = loaded.daemon.addressesMax
+        let engine = Engine(configuration)
+        let directory = try directory(loaded, peppers, engine, log)
         let image: PolicyImage
         do throws(PolicyCompileError) {
-            image = try PolicyImage(compiling: loaded.definition, generation: 1)
+            image = try PolicyImage(
+                compiling: directory?.definition ?? loaded.definition, generation: 1)
         } catch { throw StartError(error.messages.joined(separator: "\n"), exitCode: 78) }
         var events = ServerEvents()
         events.willReload = {
@@ -93,13 +97,14 @@ struct Daemon {
             Self.report(outcome, log)
             manager.notify("READY=1\nSTATUS=serving")
         }
+        events.onStorageFailure = { control.failStorage() }
         events.onEnd = { control.wake() }
         events.wakeDescriptors = [control.descriptor]
-        let (path, daemon) = (options.config, loaded.daemon)
+        let path = options.config
         return try Server(
-            settings, policy: image, engine: Engine(configuration), version: Self.version,
+            settings, policy: image, engine: engine, version: Self.version, directory: directory,
             adopted: manager.sockets, events: events,
-            loader: { Self.reload(path, startedWith: daemon, log) },
+            loader: { Self.reload(path, startedWith: loaded, log) },
             onShutdown: { control.askToEnd(graceMilliseconds: $0) })
     }
 
@@ -131,6 +136,7 @@ struct Daemon {
             data: try socket(daemon.dataSocket, options.dataSocket),
             admin: try socket(daemon.adminSocket, options.adminSocket))
         let cores = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+        settings.roles = try Self.rules(daemon.roles)
         settings.threads = options.threads ?? daemon.threads ?? min(4, cores)
         settings.connectionsMax = daemon.connectionsMax
         settings.connectionsPerUserMax = daemon.connectionsPerUserMax
@@ -152,15 +158,16 @@ struct Daemon {
     }
 
     private static func reload(
-        _ path: String, startedWith settings: DaemonSettings, _ log: Log
+        _ path: String, startedWith started: LoadedPolicy, _ log: Log
     ) -> Result<PolicyDefinition, PolicyCompileError> {
         do throws(PolicyErrors) {
             let loaded = try PolicyLoader.load(path: path)
-            let changed = settings.changes(in: loaded.daemon)
+            var changed = started.daemon.changes(in: loaded.daemon).map { "daemon.\($0)" }
+            if started.directory != loaded.directory { changed.append("directory") }
             if !changed.isEmpty {
                 log.warning(
                     "changed in \(path), but in force only after a restart:"
-                        + " \(changed.map { "daemon.\($0)" }.joined(separator: ", "))")
+                        + " \(changed.joined(separator: ", "))")
             }
             return .success(loaded.definition)
         } catch {
@@ -186,6 +193,7 @@ extension DaemonSettings {
         }
         compare("data_socket", \.dataSocket)
         compare("admin_socket", \.adminSocket)
+        compare("roles", \.roles)
         compare("threads", \.threads)
         compare("connections_max", \.connectionsMax)
         compare("connections_per_user_max", \.connectionsPerUserMax)

@@ -54,6 +54,9 @@ struct Supervisor {
             }
             obeySignals()
             if let grace = control.takeGrace() { drain(grace, because: "asked by an operator") }
+            if control.storageHasFailed, drainEnd == nil {
+                drain(Self.defaultGraceMilliseconds, because: "a sync of the directory failed")
+            }
             look()
             if interval != nil { feedWatchdog() }
             if let drainEnd, tg_boottime() > drainEnd &+ Self.overtimeNanoseconds {
@@ -65,7 +68,7 @@ struct Supervisor {
         server.join()
         look()
         log.info("ended")
-        return 0
+        return control.storageHasFailed ? 74 : 0
     }
 
     /// All that wait, so that a storm of HUP holds up no TERM, and is one reload.
@@ -111,13 +114,16 @@ struct Supervisor {
     }
 }
 
-/// Wakes the main thread: an operator asks the daemon to end, or a reactor has ended.
+/// Wakes the main thread: an operator asks the daemon to end, the directory cannot be written any
+/// more, or a reactor has ended.
 final class Mailroom: Sendable {
     let descriptor: Int32
     private let lock = Lock()
     /// Milliseconds of grace that were asked for and not yet taken. Guarded by the lock: in Swift
     /// 6.3.1 `Atomic<UInt64>.min` compares as if signed.
     private nonisolated(unsafe) var grace: UInt32?
+    // Guarded by the lock.
+    private nonisolated(unsafe) var hasFailedStorage = false
 
     init() throws(StartError) {
         descriptor = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
@@ -133,6 +139,19 @@ final class Mailroom: Sendable {
         grace = min(graceMilliseconds, grace ?? .max)
         lock.unlock()
         wake()
+    }
+
+    func failStorage() {
+        lock.lock()
+        hasFailedStorage = true
+        lock.unlock()
+        wake()
+    }
+
+    var storageHasFailed: Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        return hasFailedStorage
     }
 
     func takeGrace() -> UInt32? {

@@ -27,7 +27,9 @@ do throws(OptionError) {
         exit(0)
     case .check:
         do throws(PolicyErrors) {
-            _ = try PolicyLoader.load(path: options.config)
+            let loaded = try PolicyLoader.load(path: options.config)
+            // Also that they can be read; the directory itself is the running daemon's alone.
+            _ = try loaded.peppers(credentials: environment("CREDENTIALS_DIRECTORY"))
             printError("policy file \(options.config): the syntax is ok\n")
             printError("policy file \(options.config): test is successful\n")
             exit(0)

@@ -15,6 +15,8 @@ final class ServerHarness: Sendable {
 
     init(
         definition: PolicyDefinition = ServerHarness.policy(),
+        plan: DirectoryPlan? = nil, log: Log? = nil,
+        onStorageFailure: @escaping @Sendable () -> Void = {},
         loader: Server.Loader? = nil, onShutdown: @escaping @Sendable (UInt32) -> Void = { _ in },
         change: (inout ServerSettings) -> Void = { _ in }
     ) throws {
@@ -26,9 +28,18 @@ final class ServerHarness: Sendable {
         change(&settings)
         self.settings = settings
         let engine = Engine(EngineConfiguration(hashKey: (5, 6)))
-        let image = try PolicyImage(compiling: definition, generation: 1)
+        let directoryService = try plan.map {
+            try DirectoryService(
+                $0, definition: definition, engine: engine,
+                log: log ?? Log(level: .error, isJSON: false, hasPriorities: false))
+        }
+        let image = try PolicyImage(
+            compiling: directoryService?.definition ?? definition, generation: 1)
+        var events = ServerEvents()
+        events.onStorageFailure = onStorageFailure
         server = try Server(
             settings, policy: image, engine: engine, version: "test",
+            directory: directoryService, events: events,
             loader: loader ?? { .success(definition) }, onShutdown: onShutdown)
     }
 
@@ -72,8 +83,10 @@ final class ServerHarness: Sendable {
             ], algorithm: .hs256, keyID: nil, secret: secret) ?? ""
     }
 
-    static func check(_ token: String, id: UInt64) -> [UInt8] {
-        var body: [UInt8] = [1, 0, 1, 0, 0, 0]
+    static func check(
+        _ token: String, kind: CredentialKind = .accessToken, id: UInt64
+    ) -> [UInt8] {
+        var body: [UInt8] = [kind.rawValue, 0, 1, 0, 0, 0]
         body += [UInt8(token.utf8.count & 255), UInt8(token.utf8.count >> 8), 6, 0]
         body += [UInt8](repeating: 0, count: 22)
         return frame(.check, body + Array(token.utf8) + Array("models".utf8), id: id)

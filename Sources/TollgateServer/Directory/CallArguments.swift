@@ -1,0 +1,92 @@
+import TollgateCore
+import TollgateStorage
+import TollgateWire
+
+/// The members of a call, which are known, there where they must be, and of their types: what they
+/// mean to the directory.
+struct CallArguments {
+    let request: DirectoryRequest
+
+    init(_ request: DirectoryRequest) { self.request = request }
+
+    /// Whether the member stands there, be it as a `null` that means none.
+    func has(_ name: String) -> Bool { request.has(name) }
+
+    func optionalText(_ name: String) -> String? { request.text(name) }
+
+    /// The catalogue of calls sees to it that it is there.
+    func text(_ name: String) throws(DirectoryError) -> String {
+        guard let text = request.text(name) else {
+            throw .invalid(field: name, why: "is missing")
+        }
+        return text
+    }
+
+    func optionalID<ID: DirectoryIdentifier>(_ name: String, _: ID.Type = ID.self) -> ID? {
+        request.text(name).map { ID(unchecked: $0) }
+    }
+
+    func id<ID: DirectoryIdentifier>(
+        _ name: String, _: ID.Type = ID.self
+    ) throws(DirectoryError) -> ID {
+        ID(unchecked: try text(name))
+    }
+
+    var organization: OrganizationID {
+        get throws(DirectoryError) { try id("organization") }
+    }
+
+    var user: UserID {
+        get throws(DirectoryError) { try id("user") }
+    }
+
+    /// What cannot be a key's id is as unknown as one that is not there.
+    var key: APIKeyID {
+        get throws(DirectoryError) {
+            guard let id = APIKeyID(try text("key")) else { throw .notFound }
+            return id
+        }
+    }
+
+    func word<Word: RawRepresentable<String>>(_ name: String, _: Word.Type = Word.self) -> Word? {
+        request.text(name).flatMap { Word(rawValue: $0) }
+    }
+
+    func names(_ name: String) -> [String]? { request.names(name) }
+    func integer(_ name: String) -> Int64? { request.integer(name) }
+    func flag(_ name: String) -> Bool { request.flag(name) ?? false }
+
+    func time(_ name: String) -> WallTime? {
+        request.integer(name).map { WallTime(milliseconds: $0) }
+    }
+
+    /// The part of a list that is asked for, as the reply that carries it.
+    func list<Item: Sendable, Document: DirectoryDocument>(
+        _ fetch: (_ after: String?, _ limit: Int) throws(DirectoryError) -> Page<Item>,
+        _ document: (Item) throws(DirectoryError) -> Document
+    ) throws(DirectoryError) -> JSONValue {
+        let limit = Int(clamping: integer("limit") ?? 100)
+        let after = optionalText("after")
+        var page = try fetch(after, limit)
+        var items: [Document] = []
+        var bytes = 0
+        for item in page.items {
+            let made = try document(item)
+            bytes += made.json.bytes.count + 1
+            guard items.isEmpty || bytes <= CallReply.listBytesMax else { break }
+            items.append(made)
+        }
+        if items.count < page.items.count {
+            // As many as fit a frame: asked again for these, the store says where the next begins.
+            page = try fetch(after, items.count)
+        }
+        return DirectoryPage(items: items, next: page.next).json
+    }
+}
+
+extension CallReply {
+    /// A body that fits the largest frame.
+    static let bytesMax = WireLimits.lengthMax - WireLimits.lengthMin
+    /// Of the items of a list, so that with the rest the body fits.
+    static let listBytesMax = bytesMax - 1_024
+}

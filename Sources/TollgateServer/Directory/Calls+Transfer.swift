@@ -1,0 +1,237 @@
+import TollgateCore
+import TollgateStorage
+import TollgateWire
+
+/// Moving in and out: records with all that is kept of them.
+extension CallHandlers {
+    static func exportDirectory(
+        _ arguments: CallArguments, _ context: inout CallContext
+    ) throws(DirectoryError) -> JSONValue {
+        let (store, now) = (context.store, context.now)
+        return try arguments.list({ after, limit throws(DirectoryError) in
+            try store.export(after: after, limit: limit)
+        }) { ExportedRecord($0, now: now) }
+    }
+
+    /// All of the records, or none.
+    static func importDirectory(
+        _ arguments: CallArguments, _ context: inout CallContext
+    ) throws(DirectoryError) -> JSONValue {
+        let records: [ExportedRecord]
+        do throws(DocumentError) { records = try arguments.request.records } catch {
+            throw .invalid(field: "records\(error.member)", why: error.what)
+        }
+        var created: UInt64 = 0
+        for (place, record) in records.enumerated() {
+            do throws(DirectoryError) {
+                if try keep(record, &context) { created += 1 }
+            } catch { throw context.place("records[\(place)]", error) }
+        }
+        return ImportOutcome(created: created, unchanged: UInt64(records.count) - created).json
+    }
+
+    /// Whether it was not there before.
+    private static func keep(
+        _ document: ExportedRecord, _ context: inout CallContext
+    ) throws(DirectoryError) -> Bool {
+        let record = try context.portable(document)
+        switch try context.store.importRecord(record, by: context.change) {
+        case .unchanged: return false
+        case .differs: throw .exists
+        case .created: break
+        }
+        let tenant = context.acting(for: record.organization)
+        switch record {
+        case .organization: try context.publishOrganization(tenant.organization)
+        case .user(let user): try context.publishUser(user, of: try tenant.record())
+        case .override(let override): try context.publishOverrides(of: override.user, in: tenant)
+        case .key(let key): try context.publishKey(key)
+        case .revocation(let revocation): context.publish(revocation)
+        }
+        return true
+    }
+}
+
+extension CallContext {
+    /// The same refusal, with the place of the record that it is about.
+    fileprivate mutating func place(_ place: String, _ error: DirectoryError) -> DirectoryError {
+        switch error {
+        case .exists: refuse(.alreadyExists, "\(place): another of that id is there")
+        case .notFound: refuse(.notFound, "\(place): what it belongs to is not there")
+        case .invalid(let field, let why): .invalid(field: "\(place).\(field)", why: why)
+        case .conflict(let why): .conflict("\(place): \(why)")
+        case .storage: error
+        }
+    }
+
+    /// The record that a document stands for; checked against the policy as when it is made here.
+    fileprivate func portable(_ document: ExportedRecord) throws(DirectoryError) -> PortableRecord {
+        switch document {
+        case .organization(let organization):
+            let id = OrganizationID(unchecked: try Self.name(organization.id, "id"))
+            return .organization(
+                OrganizationRecord(
+                    id: id, name: try Self.name(organization.name, "name"),
+                    isPersonal: organization.isPersonal,
+                    status: Standing(sameAs: organization.status),
+                    created: WallTime(organization.createdAt)),
+                try organization.subscription.map { subscription throws(DirectoryError) in
+                    try self.subscription(subscription, of: id)
+                })
+        case .user(let user):
+            return .user(
+                UserRecord(
+                    organization: try Self.organization(user.organization),
+                    id: UserID(unchecked: try Self.name(user.id, "id")),
+                    name: try Self.name(user.name, "name"),
+                    status: Standing(sameAs: user.status), created: WallTime(user.createdAt),
+                    role: user.role.map { MemberRole(sameAs: $0) }))
+        case .override(let override): return .override(try self.override(override))
+        case .key(let key): return .key(try self.key(key))
+        case .revocation(let revocation):
+            return .revocation(
+                RevocationRecord(
+                    organization: try Self.organization(revocation.organization),
+                    isPersonal: revocation.isPersonal, kind: RevocationKind(revocation.kind),
+                    subject: try Self.name(revocation.subject, "subject"),
+                    at: WallTime(revocation.at), expires: WallTime(revocation.expiresAt)))
+        }
+    }
+
+    private func subscription(
+        _ document: Subscription, of id: OrganizationID
+    ) throws(DirectoryError) -> SubscriptionRecord {
+        guard plan.zone(document.timeZone) != nil else {
+            throw .invalid(field: "subscription.time_zone", why: "no time zone of that name")
+        }
+        for name in [document.plan, document.pending?.plan].compactMap({ $0 })
+        where !policy.hasPlan(name) {
+            throw .invalid(field: "subscription", why: "the policy has no plan \(name)")
+        }
+        return SubscriptionRecord(
+            organization: id, plan: PlanName(unchecked: document.plan),
+            status: SubscriptionStatus(sameAs: document.status),
+            anchor: WallTime(document.anchorAt), zone: document.timeZone,
+            since: WallTime(document.sinceAt),
+            pending: document.pending.map {
+                PendingPlan(
+                    plan: PlanName(unchecked: $0.plan), mode: PlanChangeMode(sameAs: $0.mode),
+                    at: WallTime($0.at))
+            })
+    }
+
+    private func override(_ document: LimitOverride) throws(DirectoryError) -> OverrideRecord {
+        let organization = try Self.organization(document.organization)
+        let subscription = try acting(for: organization).subscriptionIfAny()
+        try check(
+            document.limit, document.units, ofUser: document.user != nil,
+            plan: subscription?.plan.text)
+        return OverrideRecord(
+            organization: organization,
+            user: try document.user.map { user throws(DirectoryError) in
+                UserID(unchecked: try Self.name(user, "user"))
+            }, limit: LimitName(unchecked: document.limit), units: document.units,
+            expires: document.expiresAt.map { WallTime($0) })
+    }
+
+    private func key(_ document: ExportedKey) throws(DirectoryError) -> APIKeyRecord {
+        let key = document.key
+        guard let id = APIKeyID(key.id) else {
+            throw .invalid(field: "id", why: "has 16 letters and digits")
+        }
+        guard let digest = APIKeyDigest(hexadecimal: document.digest.revealed()) else {
+            throw .invalid(field: "digest", why: "has 64 hexadecimal digits")
+        }
+        for block in key.addresses ?? [] where AddressBlock(block) == nil {
+            throw .invalid(field: "addresses", why: "one is no address, and no block of them")
+        }
+        return APIKeyRecord(
+            organization: try Self.organization(key.organization), id: id,
+            user: UserID(unchecked: try Self.name(key.user, "user")),
+            name: try Self.name(key.name, "name"), environment: key.environment,
+            current: KeptDigest(digest: digest, pepper: key.pepper),
+            previous: try previous(document),
+            previousUntil: key.rotatingUntilAt.map { WallTime($0) },
+            permissions: key.permissions, addresses: key.addresses,
+            rate: key.rate.map { KeyRate(units: $0.limit, seconds: $0.windowSeconds) },
+            created: WallTime(key.createdAt), creator: try Self.name(key.creator, "creator"),
+            expires: key.expiresAt.map { WallTime($0) },
+            revoked: key.revokedAt.map { WallTime($0) },
+            lastUsed: key.lastUsedAt.map { WallTime($0) })
+    }
+
+    /// The secret before the last rotation, which goes with the instant that ends it.
+    private func previous(_ document: ExportedKey) throws(DirectoryError) -> KeptDigest? {
+        switch (document.previousDigest, document.previousPepper, document.key.rotatingUntilAt) {
+        case (nil, nil, nil): return nil
+        case (let text?, let pepper?, _?):
+            guard let digest = APIKeyDigest(hexadecimal: text.revealed()) else {
+                throw .invalid(field: "previous_digest", why: "has 64 hexadecimal digits")
+            }
+            return KeptDigest(digest: digest, pepper: pepper)
+        default:
+            throw .invalid(
+                field: "previous_digest", why: "goes with previous_pepper and rotating_until_at")
+        }
+    }
+
+    private static func organization(_ text: String) throws(DirectoryError) -> OrganizationID {
+        OrganizationID(unchecked: try name(text, "organization"))
+    }
+
+    private static func name(_ text: String, _ member: String) throws(DirectoryError) -> String {
+        do throws(DirectoryError) { return try UserID(text).text } catch {
+            guard case .invalid(_, let why) = error else { throw error }
+            throw .invalid(field: member, why: why)
+        }
+    }
+}
+
+extension WallTime {
+    fileprivate init(_ timestamp: Timestamp) { self.init(milliseconds: timestamp.milliseconds) }
+}
+
+extension ExportedRecord {
+    init(_ record: PortableRecord, now: WallTime) {
+        switch record {
+        case .organization(let record, let subscription):
+            self = .organization(Organization(record, subscription))
+        case .user(let record): self = .user(User(record))
+        case .override(let record): self = .override(LimitOverride(record))
+        case .key(let record):
+            var info = APIKeyInfo(record, lastUsed: nil, now: now)
+            // As it is kept, so that what is imported is the same.
+            info.rotatingUntilAt = Timestamp(record.previousUntil)
+            self = .key(
+                ExportedKey(
+                    key: info, digest: SecretText(record.current.digest.hexadecimal),
+                    previousDigest: record.previous.map { SecretText($0.digest.hexadecimal) },
+                    previousPepper: record.previous?.pepper))
+        case .revocation(let record): self = .revocation(Revocation(record))
+        }
+    }
+}
+
+extension APIKeyDigest {
+    fileprivate var hexadecimal: String {
+        withBytes { bytes in
+            bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+        }
+    }
+
+    /// `nil` unless there are 64 digits.
+    fileprivate init?(hexadecimal text: String) {
+        let digits = Array(text.utf8)
+        guard digits.count == 2 * Self.bytes else { return nil }
+        var bytes: [UInt8] = []
+        for place in stride(from: 0, to: digits.count, by: 2) {
+            let pair = digits[place...(place + 1)]
+            guard pair.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }),
+                let byte = UInt8(String(decoding: pair, as: UTF8.self), radix: 16)
+            else { return nil }
+            bytes.append(byte)
+        }
+        guard let digest = bytes.withUnsafeBytes({ Self($0) }) else { return nil }
+        self = digest
+    }
+}

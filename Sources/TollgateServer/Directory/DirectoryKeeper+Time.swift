@@ -1,0 +1,102 @@
+import CLinux
+import TollgateCore
+import TollgateStorage
+
+/// What the directory's thread does by the clock, and at its end.
+extension DirectoryKeeper {
+    private static let minuteNanoseconds: UInt64 = 60_000_000_000
+
+    /// About once a second.
+    func tick(now: BootTime) {
+        guard !hasFailed else { return }
+        applyDuePlans()
+        keepDigests()
+        if issuer.lacksKey { makeMissingKey() }
+        guard now.nanoseconds &- lastMinute >= Self.minuteNanoseconds else { return }
+        lastMinute = now.nanoseconds
+        forgetExpired()
+        noteUses()
+    }
+
+    /// What is only in memory yet and should outlive the process.
+    func finish() {
+        if !hasFailed { noteUses() }
+    }
+
+    /// A policy that was read again has tokens for the first time.
+    private func makeMissingKey() {
+        guard let links else { return }
+        do throws(DirectoryError) { try makeFirstKey() } catch {
+            return log.error("directory: no signing key: \(note(error))")
+        }
+        if case .failure(let error) = links.republish() {
+            log.error("directory: \(error.messages.joined(separator: "; "))")
+        }
+    }
+
+    private func forgetExpired() {
+        let now = WallTime(milliseconds: tg_walltime())
+        do throws(DirectoryError) {
+            _ = try store.forgetExpired(at: now)
+            _ = engine.directory.forgetRevocations(expiredAt: now)
+        } catch { _ = note(error) }
+    }
+
+    /// When keys were used: at most a minute of it is lost with the process.
+    private func noteUses() {
+        let uses = engine.directory.takeUses()
+        guard !uses.isEmpty else { return }
+        do throws(DirectoryError) {
+            try store.noteUses(
+                uses.map {
+                    KeyUse(
+                        organization: OrganizationID(unchecked: $0.organization), id: $0.id,
+                        at: $0.at)
+                })
+        } catch { _ = note(error) }
+    }
+
+    /// Digests that a use of the key brought under the newest pepper.
+    private func keepDigests() {
+        for rehash in engine.directory.takeRehashes() {
+            do throws(DirectoryError) {
+                let tenant = store.acting(for: OrganizationID(unchecked: rehash.organization))
+                let isDone = try tenant.rehashKey(
+                    rehash.id, from: rehash.from,
+                    to: KeptDigest(digest: rehash.to, pepper: rehash.pepper))
+                guard isDone else { continue }
+                let key = try tenant.key(rehash.id)
+                let organization = try tenant.record()
+                engine.directory.put(
+                    APIKeyEntry(
+                        key, isPersonal: organization.isPersonal,
+                        lastUsed: engine.directory.lastUsed(key.id)))
+            } catch .notFound {
+                // Deleted since.
+            } catch { return _ = note(error) }
+        }
+    }
+}
+
+extension DirectoryKeeper {
+    /// Plans whose time has come. Decisions have gone by them since; here they become the record.
+    func applyDuePlans() {
+        do throws(DirectoryError) {
+            var applied: [AppliedPlan]
+            repeat {
+                applied = try store.applyDuePlans(by: ownChange)
+                for due in applied { try publish(due) }
+            } while applied.count == Page<AppliedPlan>.itemsMax
+        } catch { _ = note(error) }
+    }
+
+    private func publish(_ due: AppliedPlan) throws(DirectoryError) {
+        let tenant = store.acting(for: due.subscription.organization)
+        let record = try tenant.record()
+        engine.directory.put(
+            OrganizationEntry(record, due.subscription, try tenant.overrides(of: nil)))
+        if due.mode == .reset {
+            engine.resetQuotas(of: record.id.text, isPersonal: record.isPersonal)
+        }
+    }
+}

@@ -1,0 +1,220 @@
+import CLinux
+import TollgateCore
+import TollgateStorage
+import TollgateWire
+
+/// Owns the store and carries calls out: in a batch, as one transaction, of which a call that is
+/// refused undoes its own part alone. Used by one thread at a time.
+final class DirectoryKeeper {
+    let plan: DirectoryPlan
+    let store: DirectoryStore
+    let issuer: OwnIssuer
+    let engine: Engine
+    let log: Log
+    let steps: StepCounter
+    let counters: DirectoryCounters
+    var links: DirectoryLinks?
+    /// A sync failed: nothing is written any more until the next start.
+    private(set) var hasFailed = false
+    var lastMinute: UInt64 = 0
+    private var forbiddenSecond: UInt64 = 0
+    private var forbiddenLines = 0
+
+    init(
+        _ plan: DirectoryPlan, issuer: OwnIssuer, engine: Engine, log: Log, steps: StepCounter,
+        counters: DirectoryCounters
+    ) throws(StartError) {
+        self.plan = plan
+        self.issuer = issuer
+        self.engine = engine
+        self.log = log
+        self.steps = steps
+        self.counters = counters
+        do throws(StorageFault) { store = try DirectoryStore(folder: plan.path) } catch {
+            throw StartError("directory \(error)", exitCode: error.exitCode)
+        }
+        store.atStep = { steps.reach($0.rawValue) }
+        try load()
+    }
+
+    // MARK: a batch
+
+    /// Carries out, makes durable, puts in force, and replies: in this order. What cannot be
+    /// carried out with others comes between those before it and those after it.
+    func answer(_ requests: [CallRequest]) {
+        var together: [DecodedCall] = []
+        for call in requests.map({ DecodedCall($0) }) {
+            if call.isAlone {
+                answer(together)
+                answer([call])
+                together = []
+            } else {
+                together.append(call)
+            }
+        }
+        answer(together)
+    }
+
+    private func answer(_ calls: [DecodedCall]) {
+        guard let links, !calls.isEmpty else { return }
+        var batch = CallBatch(calls)
+        run(&batch, policy: links.policy())
+        let publications = batch.publications
+        for publication in publications {
+            engine.directory.publish(publication, engine: engine)
+        }
+        if publications.contains(where: { $0.signingKeys != nil }) { republish(&batch, links) }
+        if !publications.isEmpty { steps.reach(.published) }
+        for warning in batch.warnings { log.warning(warning) }
+        reply(batch, links)
+        if batch.isChanging { steps.reach(.replied) }
+    }
+
+    private func run(_ batch: inout CallBatch, policy: PolicyImage) {
+        guard batch.isChanging else { return performReading(&batch, policy) }
+        do throws(DirectoryError) {
+            var changed = batch
+            try store.together { () throws(DirectoryError) in
+                for index in changed.calls.indices {
+                    try perform(&changed, index, policy)
+                }
+            }
+            batch = changed
+            counters.batches.wrappingAdd(1, ordering: .relaxed)
+        } catch {
+            let fault = note(error)
+            for index in batch.calls.indices where batch.calls[index].isChanging {
+                let isOperator = batch.calls[index].request.peer.isAdminSocket
+                batch.outcomes[index].reply = .refused(
+                    .storageFailed,
+                    isOperator ? fault : "the disk did not take the change; the log says why")
+            }
+            // What only reads is answered whatever became of the changes.
+            performReading(&batch, policy)
+        }
+    }
+
+    /// Those that only read, outside of a transaction.
+    private func performReading(_ batch: inout CallBatch, _ policy: PolicyImage) {
+        for index in batch.calls.indices where !batch.calls[index].isChanging {
+            do throws(DirectoryError) {
+                try perform(&batch, index, policy)
+            } catch {
+                batch.outcomes[index].reply = .refused(.storageFailed, note(error))
+            }
+        }
+    }
+
+    /// Throws only what ends the whole batch.
+    private func perform(
+        _ batch: inout CallBatch, _ index: Int, _ policy: PolicyImage
+    ) throws(DirectoryError) {
+        let decoded = batch.calls[index]
+        guard let call = decoded.call else { return }
+        var context = CallContext(
+            store: store, engine: engine, policy: policy, issuer: issuer, plan: plan,
+            peer: decoded.request.peer, now: WallTime(milliseconds: tg_walltime()))
+        let handler = CallHandlers.handler(of: call.call)
+        let arguments = CallArguments(call)
+        do throws(DirectoryError) {
+            let document: JSONValue
+            if decoded.isChanging {
+                document = try store.together { () throws(DirectoryError) in
+                    try handler(arguments, &context)
+                }
+            } else {
+                document = try handler(arguments, &context)
+            }
+            batch.outcomes[index].reply = Self.reply(document, context.refusal)
+            batch.outcomes[index].publications = context.publications
+            batch.outcomes[index].warnings = context.warnings
+            batch.outcomes[index].reuses = context.reuses
+        } catch {
+            batch.outcomes[index].reply = try refusal(error, context.refusal)
+        }
+    }
+
+    private static func reply(
+        _ document: JSONValue, _ refusal: (status: Status, detail: String)?
+    ) -> CallReply {
+        if let refusal { return .refused(refusal.status, refusal.detail) }
+        let body = document.bytes
+        guard body.count <= CallReply.bytesMax else {
+            return .refused(.internalError, "the reply would be larger than a frame")
+        }
+        return CallReply(status: .ok, body: body)
+    }
+
+    private func refusal(
+        _ error: DirectoryError, _ refusal: (status: Status, detail: String)?
+    ) throws(DirectoryError) -> CallReply {
+        switch error {
+        case .storage(let fault) where fault.kind == .defect:
+            log.error("directory: \(fault)")
+            return .refused(.internalError, "a defect of the daemon; its log says more")
+        case .storage: throw error
+        case _ where refusal != nil:
+            return .refused(refusal?.status ?? .internalError, refusal?.detail ?? "")
+        case .notFound: return .refused(.notFound, "there is none of that id")
+        case .exists: return .refused(.alreadyExists, "the id is taken")
+        case .invalid(let field, let why): return .refused(.invalidValue, "\(field): \(why)")
+        case .conflict(let why): return .refused(.conflict, why)
+        }
+    }
+
+    /// Tells the log of a failure of the disk; its words for an operator.
+    func note(_ error: DirectoryError) -> String {
+        guard case .storage(let fault) = error else { return "\(error)" }
+        guard !hasFailed else { return "\(fault)" }
+        log.error("directory: change refused: \(fault)")
+        if fault.isFailedSync {
+            hasFailed = true
+            log.error(
+                "directory: a sync failed, so what is on the disk is not known; the daemon ends,"
+                    + " and reads it anew at its next start")
+            links?.onStorageFailure()
+        }
+        return "\(fault)"
+    }
+
+    /// A call outside of its peer's role: who, and which. At most a few lines a second.
+    func tellForbidden(_ request: CallRequest) {
+        let second = tg_boottime() / 1_000_000_000
+        if second != forbiddenSecond { (forbiddenSecond, forbiddenLines) = (second, 0) }
+        forbiddenLines += 1
+        guard forbiddenLines <= CallQueue.forbiddenMax else { return }
+        let name = DecodedCall.name(in: request.body)
+        let socket = request.peer.isAdminSocket ? "admin" : "data"
+        log.warning(
+            "\(name?.rawValue ?? "a call that is none") refused on the \(socket) socket: uid"
+                + " \(request.peer.uid), pid \(request.peer.pid) has not the role")
+    }
+
+    private func republish(_ batch: inout CallBatch, _ links: DirectoryLinks) {
+        let changes = batch.publications.compactMap(\.signingKeys)
+        for change in changes { issuer.take(change) }
+        let outcome = links.republish()
+        for case .gone(let id) in changes { issuer.files.remove(id.text) }
+        guard case .failure(let error) = outcome else { return }
+        let words = error.messages.joined(separator: "; ")
+        log.error("directory: the policy does not compile with the signing keys: \(words)")
+        for index in batch.outcomes.indices
+        where batch.outcomes[index].publications.contains(where: { $0.signingKeys != nil }) {
+            batch.outcomes[index].reply = .refused(.internalError, words)
+        }
+    }
+
+    private func reply(_ batch: CallBatch, _ links: DirectoryLinks) {
+        var byReactor: [Int: [LateReply]] = [:]
+        for (call, outcome) in zip(batch.calls, batch.outcomes) {
+            counters.count(outcome.reply.status)
+            counters.refreshReuses.wrappingAdd(UInt64(outcome.reuses), ordering: .relaxed)
+            if outcome.reply.status == .forbidden { tellForbidden(call.request) }
+            byReactor[call.request.reactor, default: []].append(
+                LateReply(
+                    .call, outcome.reply.status, outcome.reply.body,
+                    registration: call.request.registration, requestID: call.request.requestID))
+        }
+        for (reactor, replies) in byReactor { links.mailboxes[reactor].post(replies) }
+    }
+}

@@ -1,0 +1,164 @@
+import CLinux
+import Glibc
+import Synchronization
+import TollgateCore
+import TollgateStorage
+import TollgateWire
+
+/// Where the directory is, and what goes with it. The daemon reads it from the policy file.
+package struct DirectoryPlan: Sendable {
+    /// A folder of the daemon's own.
+    package var path: String
+    /// The folder of signing keys' files.
+    package var signingKeysPath: String
+    /// The newest last; never empty.
+    package var peppers: [APIKeyPepper]
+    /// The zone of that IANA name; `nil` when there is none.
+    package var zone: @Sendable (String) -> ZoneRules?
+    /// For tests alone.
+    package var fault: FaultPoint?
+    /// For tests within the process: called at every step, on the directory's thread.
+    package var onStep: (@Sendable (String) -> Void)?
+
+    package init(
+        path: String, signingKeysPath: String, peppers: [APIKeyPepper],
+        zone: @escaping @Sendable (String) -> ZoneRules?
+    ) {
+        self.path = path
+        self.signingKeysPath = signingKeysPath
+        self.peppers = peppers
+        self.zone = zone
+    }
+}
+
+/// What the directory's thread needs of the server that it answers for.
+struct DirectoryLinks: Sendable {
+    /// By reactor.
+    var mailboxes: [Mailbox]
+    var policy: @Sendable () -> PolicyImage
+    /// Compiles the policy with the signing keys as they are now, and puts it in force.
+    var republish: @Sendable () -> Result<UInt64, PolicyCompileError>
+    /// No change can be made until the daemon is started again.
+    var onStorageFailure: @Sendable () -> Void
+}
+
+/// Answers CALLs, on one thread of its own that alone uses the store: what waits is carried out in
+/// order, as one transaction; it is on the disk, then in force, then acknowledged.
+///
+/// Life: made before the sockets open, which loads the image; `start`; `end`, once the reactors
+/// have ended.
+package final class DirectoryService: Sendable {
+    static let batchMax = 64
+    static let tickMilliseconds: Int32 = 1_000
+
+    let calls: CallQueue
+    let issuer: OwnIssuer
+    let counters = DirectoryCounters()
+    // Of the thread that makes the service, then of the directory's own, then `nil`: with it the
+    // directory is closed.
+    private nonisolated(unsafe) var keeper: DirectoryKeeper?
+    // Written by `start`, read by `end`, both of the thread that owns the server.
+    private nonisolated(unsafe) var thread: pthread_t?
+
+    /// Opens the directory and loads it into the engine's image; throws with the exit code when it
+    /// cannot be used.
+    package init(
+        _ plan: DirectoryPlan, definition: PolicyDefinition, engine: Engine, log: Log
+    ) throws(StartError) {
+        calls = try CallQueue()
+        let steps = StepCounter(plan.fault, onStep: plan.onStep)
+        issuer = OwnIssuer(
+            definition, files: SigningKeyFiles(folder: plan.signingKeysPath, steps: steps))
+        keeper = try DirectoryKeeper(
+            plan, issuer: issuer, engine: engine, log: log, steps: steps, counters: counters)
+    }
+
+    /// The policy as it is put in force: with the daemon's own issuer.
+    package var definition: PolicyDefinition { issuer.definition }
+
+    /// Another policy as it would be put in force; refused when a signing key's file is not there
+    /// any more, for then the next start would be.
+    func complete(
+        _ definition: PolicyDefinition
+    ) -> Result<PolicyDefinition, PolicyCompileError> {
+        do throws(SigningKeyFault) {
+            try issuer.checkFiles()
+            return .success(issuer.complete(definition))
+        } catch { return .failure(PolicyCompileError(messages: ["signing key \(error.message)"])) }
+    }
+
+    /// The policy that was completed is in force.
+    func adopt(_ definition: PolicyDefinition) { issuer.adopt(definition) }
+
+    func start(_ links: DirectoryLinks) throws(StartError) {
+        keeper?.links = links
+        let box = Unmanaged.passRetained(self)
+        var made = pthread_t()
+        let result = pthread_create(&made, nil, { argument in
+            guard let argument else { return nil }
+            Unmanaged<DirectoryService>.fromOpaque(argument).takeRetainedValue().run()
+            return nil
+        }, box.toOpaque())
+        guard result == 0 else {
+            box.release()
+            throw StartError("thread: \(errorText(result))", exitCode: 71)
+        }
+        thread = made
+    }
+
+    /// Carries out what waits, lets the thread end, and closes the directory.
+    func end() {
+        calls.end()
+        if let thread { pthread_join(thread, nil) }
+        thread = nil
+        keeper = nil
+    }
+
+    private func run() {
+        guard let keeper else { return }
+        var lastTick: UInt64 = 0
+        while true {
+            let requests = calls.take(atMost: Self.batchMax)
+            if !requests.isEmpty { keeper.answer(requests) }
+            for refused in calls.takeForbidden() { keeper.tellForbidden(refused) }
+            let now = tg_boottime()
+            if now &- lastTick >= UInt64(Self.tickMilliseconds) * 1_000_000 {
+                lastTick = now
+                keeper.tick(now: BootTime(nanoseconds: now))
+            }
+            if calls.hasEnded {
+                keeper.finish()
+                return
+            }
+            if requests.isEmpty { calls.wait(milliseconds: Self.tickMilliseconds) }
+        }
+    }
+}
+
+/// What the directory's thread counts. Written by it alone, read by any.
+final class DirectoryCounters: Sendable {
+    let batches = Atomic<UInt64>(0)
+    let refreshReuses = Atomic<UInt64>(0)
+    // Set once; the atomics behind it are made for sharing. By status.
+    private nonisolated(unsafe) let calls: UnsafeMutablePointer<Atomic<UInt64>>
+
+    init() {
+        calls = .allocate(capacity: ReactorCounters.statusCount)
+        for index in 0..<ReactorCounters.statusCount {
+            (calls + index).initialize(to: Atomic<UInt64>(0))
+        }
+    }
+
+    deinit {
+        calls.deinitialize(count: ReactorCounters.statusCount)
+        calls.deallocate()
+    }
+
+    func count(_ status: Status) {
+        calls[Int(status.rawValue)].wrappingAdd(1, ordering: .relaxed)
+    }
+
+    func calls(_ status: Status) -> UInt64 {
+        calls[Int(status.rawValue)].load(ordering: .relaxed)
+    }
+}

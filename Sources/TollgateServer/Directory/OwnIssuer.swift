@@ -1,0 +1,119 @@
+import TollgateCore
+import TollgateStorage
+
+/// A signing key with its secret.
+struct OwnKey: Sendable {
+    var record: SigningKeyRecord
+    var secret: SecretBytes
+}
+
+/// What a call did to the signing keys.
+enum SigningKeyChange {
+    case added(OwnKey)
+    /// The states of keys that are there.
+    case states([SigningKeyRecord])
+    case gone(SigningKeyID)
+}
+
+/// The daemon as an issuer of access tokens: its terms from the policy, its keys from their files.
+/// What it knows is what the policy in force was compiled of. Any thread.
+final class OwnIssuer: Sendable {
+    let files: SigningKeyFiles
+    private let lock = Lock()
+    // Guarded by the lock.
+    private nonisolated(unsafe) var loaded: PolicyDefinition
+    private nonisolated(unsafe) var keys: [OwnKey] = []
+    private nonisolated(unsafe) var longestAccessMilliseconds: Int64 = 0
+
+    init(_ definition: PolicyDefinition, files: SigningKeyFiles) {
+        loaded = definition
+        self.files = files
+        note(definition)
+    }
+
+    /// As the policy has them now; `nil`: the daemon issues no tokens.
+    var terms: TokenTerms? { locked { loaded.tokens } }
+
+    /// What signs now.
+    var active: OwnKey? { locked { keys.first { $0.record.state == .signing } } }
+
+    /// Whether tokens are to be issued, and nothing signs them.
+    var lacksKey: Bool {
+        locked { loaded.tokens != nil && !keys.contains { $0.record.state == .signing } }
+    }
+
+    /// How long a token that was signed under any terms since the start may live, leeway and all.
+    var longestLifeMilliseconds: Int64 { locked { longestAccessMilliseconds } }
+
+    /// The policy as it was loaded last, with the daemon's own issuer.
+    var definition: PolicyDefinition { locked { Self.complete(loaded, keys) } }
+
+    /// Another policy with the daemon's own issuer; not in force yet.
+    func complete(_ definition: PolicyDefinition) -> PolicyDefinition {
+        locked { Self.complete(definition, keys) }
+    }
+
+    /// The policy that was completed is in force.
+    func adopt(_ definition: PolicyDefinition) {
+        locked { loaded = definition }
+        note(definition)
+    }
+
+    func setKeys(_ all: [OwnKey]) { locked { keys = all } }
+
+    func take(_ change: SigningKeyChange) {
+        locked {
+            switch change {
+            case .added(let key): keys.append(key)
+            case .states(let records):
+                for record in records {
+                    guard let index = keys.firstIndex(where: { $0.record.id == record.id }) else {
+                        continue
+                    }
+                    keys[index].record = record
+                }
+            case .gone(let id): keys.removeAll { $0.record.id == id }
+            }
+        }
+    }
+
+    /// Whether every key's file still says what is in use: throws what does not, with what to do.
+    func checkFiles() throws(SigningKeyFault) {
+        for key in locked({ keys }) {
+            let secret = try files.read(key.record.id.text)
+            let isSame = secret.withBytes { there in
+                key.secret.withBytes { there.elementsEqual($0) }
+            }
+            guard isSame else {
+                throw SigningKeyFault(
+                    "\(files.path(key.record.id.text)): holds another secret than the one in use;"
+                        + " put the former back (add a signing key, and promote it, to change it)")
+            }
+        }
+    }
+
+    private func note(_ definition: PolicyDefinition) {
+        guard let terms = definition.tokens else { return }
+        let life = (terms.accessSeconds + terms.leewaySeconds) * 1_000
+        locked { longestAccessMilliseconds = max(longestAccessMilliseconds, life) }
+    }
+
+    private static func complete(
+        _ definition: PolicyDefinition, _ keys: [OwnKey]
+    ) -> PolicyDefinition {
+        guard let terms = definition.tokens, !keys.isEmpty else { return definition }
+        var complete = definition
+        let verifying = keys.map {
+            SigningKeyDefinition(
+                keyID: $0.record.id.text, algorithm: .hs256, secret: $0.secret)
+        }
+        complete.issuers.append(terms.issuerDefinition(keys: verifying))
+        return complete
+    }
+
+    private func locked<R>(_ body: () -> R) -> R {
+        lock.lock()
+        defer { lock.unlock() }
+        return body()
+    }
+}
