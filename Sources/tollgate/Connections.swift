@@ -5,6 +5,8 @@ import TollgateClient
 struct SocketNames {
     var option = "--socket"
     var variable: String
+    /// What who may not open this one may do.
+    var otherRoles = ""
 }
 
 /// Milliseconds to wait for the daemon.
@@ -49,7 +51,9 @@ struct AdminOptions: ParsableArguments {
 
     func validate() throws { if let timeout { try checkTimeout(timeout) } }
 
-    static let names = SocketNames(variable: "TOLLGATE_ADMIN_SOCKET")
+    static let names = SocketNames(
+        variable: "TOLLGATE_ADMIN_SOCKET",
+        otherRoles: "; with the role issue, name the data socket with --socket")
 
     var client: BlockingClient {
         let path = socket ?? environment("TOLLGATE_ADMIN_SOCKET") ?? "/run/tollgate/admin.sock"

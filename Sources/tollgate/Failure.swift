@@ -112,7 +112,8 @@ extension Failure {
         case EACCES, EPERM:
             return Failure(
                 .forbidden, "you may not open \(path)",
-                next: "run this as root or as the daemon's user, or join the socket's group")
+                next: "run this as root or as the daemon's user, or join the socket's group"
+                    + socket.otherRoles)
         case ENAMETOOLONG:
             return Failure(.usage, "\"\(path)\" is not 1 to 107 bytes long", next: other)
         default:
@@ -137,8 +138,8 @@ extension Failure {
         case .forbidden:
             (
                 .forbidden, "the daemon forbids it: \(said)",
-                "give its admin socket with --socket, as root, the daemon's own user or one with"
-                    + " the role admin"
+                "give its admin socket with --socket, as root, the daemon's own user or one whom"
+                    + " the policy gives the role (daemon: roles:)"
             )
         case .policyInvalid:
             (

@@ -31,17 +31,22 @@ struct TollgateCommand: ParsableCommand {
         ])
 }
 
+extension ParsableCommand {
+    /// The subcommand of that name.
+    fileprivate static func subcommand(_ name: String) -> (any ParsableCommand.Type)? {
+        configuration.subcommands.first {
+            $0.configuration.commandName == name || $0.configuration.aliases.contains(name)
+        }
+    }
+}
+
 extension TollgateCommand {
     /// The command that the arguments name, as far as they name one: `tollgate org create`.
     static func named(in arguments: ArraySlice<String>) -> String {
         var command: any ParsableCommand.Type = TollgateCommand.self
         var path = "tollgate"
         for argument in arguments {
-            guard
-                let next = command.configuration.subcommands.first(where: {
-                    $0.configuration.commandName == argument
-                })
-            else { break }
+            guard let next = command.subcommand(argument) else { break }
             command = next
             path += " " + argument
         }
@@ -70,7 +75,7 @@ enum Entry {
         for argument in arguments {
             let known = command.configuration.subcommands
             if known.isEmpty || argument.hasPrefix("-") || argument == "help" { return }
-            guard let next = known.first(where: { $0.configuration.commandName == argument }) else {
+            guard let next = command.subcommand(argument) else {
                 let names = known.compactMap { $0.configuration.commandName }
                 let meant = likelyMeant(argument, names).map { "did you mean \($0)? " } ?? ""
                 throw Failure(

@@ -4,13 +4,10 @@ The daemon is scripted; test_cli_directory_daemon.py has them against the real o
 
 import calendar
 import json
-import os
-import stat
-import time
 
 import pytest
 from commandline import (
-    BAD_DATA, CONFIGURATION, DENIED, FORBIDDEN, NOT_DONE, OUTPUT, TRY_AGAIN, UNEXPECTED, USAGE,
+    CONFIGURATION, DENIED, FORBIDDEN, NOT_DONE, OUTPUT, TRY_AGAIN, UNEXPECTED, USAGE,
     script)
 
 DAY = 86_400_000
@@ -103,6 +100,8 @@ CALLS = [
      {"revocation": REVOCATION, "known": True}),
     ("revoke user ada --personal --yes", "revoke.user",
      {"organization": "ada", "personal": True, "user": "ada"},
+     {"revocation": REVOCATION, "known": True}),
+    ("revoke org acme --yes", "revoke.organization", {"organization": "acme"},
      {"revocation": REVOCATION, "known": True}),
     ("revoke organization acme --yes", "revoke.organization", {"organization": "acme"},
      {"revocation": REVOCATION, "known": True}),

@@ -1,16 +1,14 @@
 """Secrets, lists, records and signing keys on the command line, against a scripted daemon."""
 
 import calendar
-import json
 import os
-import signal
 import stat
 import subprocess
 import time
 
 import pytest
 from commandline import (
-    BAD_DATA, DENIED, NO_INPUT, NOT_DONE, OUTPUT, TOLLGATE, TRY_AGAIN, UNEXPECTED, UNREACHABLE,
+    BAD_DATA, DENIED, FORBIDDEN, NO_INPUT, NOT_DONE, OUTPUT, TOLLGATE, UNEXPECTED, UNREACHABLE,
     USAGE, script)
 from test_cli_directory import ACME, AT, DAY, KEY, OVERRIDE, REVOCATION, SESSION, SIGNING, TOKENS
 
@@ -274,3 +272,20 @@ def test_plans_and_signing_keys_are_listed(script):
     assert "1 s" in said and "month" in said and "burst" in said
     script.answers["signing_key.list"] = {"items": [SIGNING], "next": None}
     assert "verifying" in script.cli("signing-key", "list").stdout
+
+
+def test_a_change_whose_answer_was_lost_may_have_been_done(script):
+    script.peer.answer = lambda *_: False
+    for line in ("org suspend acme", "key create acme ada", "token issue acme ada"):
+        said = script.cli.error(*line.split(), code=UNREACHABLE)
+        assert "may have been done" in said and "tollgate log" in said
+    assert "may have been done" not in script.cli.error("org", "show", "acme", code=UNREACHABLE)
+
+
+def test_who_may_not_open_the_socket_is_told_who_may(script):
+    os.chmod(script.peer.path, 0)
+    powerless = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    done = subprocess.run([*powerless, TOLLGATE, "token", "issue", "acme", "ada"],
+                          env=script.cli.env, capture_output=True, text=True)
+    assert done.returncode == FORBIDDEN
+    assert "as root" in done.stderr and "data socket with --socket" in done.stderr

@@ -1,15 +1,13 @@
 """Import, export, plan changes and the rotation of signing keys, against a scripted daemon."""
 
 import json
-import os
 import signal
 import subprocess
 import time
 
 import pytest
 from commandline import (
-    BAD_DATA, NO_INPUT, NOT_DONE, OUTPUT, TOLLGATE, TRY_AGAIN, UNEXPECTED, UNREACHABLE, USAGE,
-    script)
+    BAD_DATA, NO_INPUT, OUTPUT, TOLLGATE, TRY_AGAIN, UNEXPECTED, script)
 from test_cli_directory import ACME, AT, DAY, SIGNING
 
 

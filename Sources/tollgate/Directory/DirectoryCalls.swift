@@ -17,7 +17,14 @@ extension AdminOptions {
         var request = JSONObject()
         for case (let member, let value?) in members { request.append(member, value) }
         let client = client ?? self.client
-        return try ask { (_) throws(ClientError) in try client.perform(.raw(name, request)) }
+        do throws(ClientError) { return try client.perform(.raw(name, request)) } catch {
+            var failure = Failure(error, Self.names)
+            if !name.onlyReads, error == .timedOut || error == .disconnected {
+                failure.next = "it may have been done all the same: look (tollgate log) before"
+                    + " doing it again"
+            }
+            throw failure
+        }
     }
 }
 

@@ -18,6 +18,8 @@ struct ImportCommand: ParsableCommand {
     var dryRun = false
 
     static let recordsMax = 500
+    /// A batch waits for the daemon's disk.
+    private static let timeoutMilliseconds = 60_000
 
     func validate() throws {
         guard from >= 1 else { throw ValidationError("--from is a line's number, 1 or more") }
@@ -26,6 +28,8 @@ struct ImportCommand: ParsableCommand {
     func run() throws {
         Interruption.watch()
         let reader = try RecordReader(path: file)
+        var options = options
+        options.timeout = options.timeout ?? Self.timeoutMilliseconds
         if dryRun { return try RecordCheck(reader: reader, from: from).run(options.output) }
         var importer = Importer(options: options, reader: reader, from: from)
         try importer.run()

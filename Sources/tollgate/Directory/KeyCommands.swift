@@ -59,8 +59,9 @@ struct SecretOptions: ParsableArguments {
             reply.append("secret_file", .string(file.path))
         }
         if output.json { return try Console.print(JSONValue.object(reply).text) }
-        if file == nil { try Console.print(secret) }
+        // First, so that it is known which key it is even where its secret cannot be written.
         Console.printError(try words(reply))
+        if file == nil { try Console.print(secret) }
     }
 }
 

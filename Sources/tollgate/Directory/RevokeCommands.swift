@@ -95,7 +95,7 @@ struct RevokeUser: ParsableCommand {
 
     func run() throws {
         let user = user ?? owner.organization
-        let what = "user \(user) of \(owner.personal ? "its own" : owner.organization)"
+        let what = "user \(user) \(owner.personal ? "on its own" : "of \(owner.organization)")"
         try confirmation.confirm("revoke all tokens of \(what)")
         try owner.tell(options, what, .revokeUser, ["user": .string(user)])
     }

@@ -19,21 +19,23 @@ struct TokenFiles: ParsableArguments {
             ($0, try $1.map(SecretFile.init))
         }
         var reply = try make()
+        var lines: [String] = []
         for (member, file) in files {
             let token = try reply.required(member, JSONObject.string)
-            if let file {
-                try file.write(token)
-                reply.members.removeAll { $0.name == member }
-                reply.append(member + "_file", .string(file.path))
-            } else if !output.json {
-                try Console.print(token)
+            guard let file else {
+                lines.append(token)
+                continue
             }
+            try file.write(token)
+            reply.members.removeAll { $0.name == member }
+            reply.append(member + "_file", .string(file.path))
         }
         if output.json { return try Console.print(JSONValue.object(reply).text) }
         Console.printError("the access token expires \(reply.shown("expires_at"))")
         if let session = reply.object("session") {
             Console.printError(View.session.text(session, output))
         }
+        if !lines.isEmpty { try Console.print(lines.joined(separator: "\n")) }
     }
 }
 
