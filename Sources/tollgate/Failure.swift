@@ -26,13 +26,14 @@ struct Failure: Error {
     var code: Code
     /// What else the error says as JSON, for programs.
     var members: [(String, JSON)] = []
+    /// The daemon's, where it is what failed.
+    var status: Status?
 
-    /// `status` is the daemon's, where it is what failed.
     init(_ code: Code, _ message: String, next: String? = nil, status: Status? = nil) {
         self.code = code
         self.message = message
         self.next = next
-        if let status { members.append(("status", .text("\(status)"))) }
+        self.status = status
     }
 
     /// Says on standard error what ended the command; its exit code.
@@ -49,13 +50,22 @@ struct Failure: Error {
                 try Console.print(TollgateCommand.fullMessage(for: error))
             } catch { return report(error) }
         } else {
-            let command = TollgateCommand.named(in: CommandLine.arguments.dropFirst())
-            Failure(
-                .usage, TollgateCommand.message(for: error),
-                next: "\(command) --help says what it takes"
-            ).print()
+            Failure(ofArguments: error).print()
         }
         return code.rawValue
+    }
+
+    /// What the argument parser says, with a next step as all others have.
+    private init(ofArguments error: any Error) {
+        var next =
+            TollgateCommand.named(in: CommandLine.arguments.dropFirst())
+            + " --help says what it takes"
+        // Ids made of random characters may look like an option.
+        let options = CommandLine.arguments.prefix { $0 != "--" }
+        if options.contains(where: { $0.count > 2 && $0.hasPrefix("-") && !$0.hasPrefix("--") }) {
+            next += "; an id that begins with - goes behind a --, after all options"
+        }
+        self.init(.usage, TollgateCommand.message(for: error), next: next)
     }
 
     /// Also where the arguments could not be parsed.
@@ -73,6 +83,7 @@ struct Failure: Error {
     private var json: String {
         var said: [(String, JSON)] = [("error", .text(message))]
         if let next { said.append(("next", .text(next))) }
+        if let status { said.append(("status", .text("\(status)"))) }
         return JSON.object(said + members).text
     }
 }

@@ -289,3 +289,12 @@ def test_who_may_not_open_the_socket_is_told_who_may(script):
                           env=script.cli.env, capture_output=True, text=True)
     assert done.returncode == FORBIDDEN
     assert "as root" in done.stderr and "data socket with --socket" in done.stderr
+
+
+def test_an_id_that_looks_like_an_option_is_told_apart(script):
+    script.answers["session.show"] = {"session": SESSION}
+    said = script.cli.error("session", "show", "acme", "-xyz", code=USAGE)
+    assert "goes behind a --" in said
+    script.cli("session", "show", "--", "acme", "-xyz")
+    assert script.last() == {"organization": "acme", "session": "-xyz"}
+    assert "goes behind" not in script.cli.error("session", "show", "--xyz", code=USAGE)

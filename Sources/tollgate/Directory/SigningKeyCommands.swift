@@ -53,8 +53,23 @@ struct SigningKeyRetire: ParsableCommand {
 
     func run() throws {
         try confirmation.confirm("retire signing key \(id), for good")
-        try options.show(
-            .retireSigningKey, ["id": .string(id)], "signing_key", .signingKey)
+        do {
+            try options.show(
+                .retireSigningKey, ["id": .string(id)], "signing_key", .signingKey)
+        } catch var failure as Failure where failure.status == .conflict {
+            if let instant = retirableAt() {
+                failure.next = "it can be retired from \(Instants.shown(instant))"
+                failure.members.append(("retirable_at", .count(instant)))
+            }
+            throw failure
+        }
+    }
+
+    private func retirableAt() -> Int64? {
+        do {
+            return try options.signingKeys().first { $0.string("id") == id }?
+                .integer("retirable_at")
+        } catch { return nil }  // The refusal is what counts.
     }
 }
 
@@ -67,6 +82,14 @@ struct SigningKeyList: ParsableCommand {
     func run() throws {
         var printer = ListPrinter(options, list, .signingKey)
         try printer.print(.listSigningKeys)
+    }
+}
+
+extension AdminOptions {
+    fileprivate func signingKeys() throws -> [JSONObject] {
+        var keys: [JSONObject] = []
+        try parts(.listSigningKeys) { items, _ in keys += items }
+        return keys
     }
 }
 
@@ -84,7 +107,7 @@ struct SigningKeyRotate: ParsableCommand {
 
     func run() throws {
         let client = options.client
-        let before = try keys()
+        let before = try options.signingKeys()
         let waiting = before.first {
             $0.string("state") == "verifying" && (id == nil || $0.string("id") == id)
         }
@@ -99,7 +122,7 @@ struct SigningKeyRotate: ParsableCommand {
             say("1. added signing key \(added)")
         }
         // The daemon answers when it verifies with the key; that is looked at, not believed.
-        guard try keys().contains(where: {
+        guard try options.signingKeys().contains(where: {
             $0.string("id") == added && $0.string("state") == "verifying"
         }) else {
             throw Failure(
@@ -112,23 +135,18 @@ struct SigningKeyRotate: ParsableCommand {
         try tell(added)
     }
 
-    private func keys() throws -> [JSONObject] {
-        var keys: [JSONObject] = []
-        try options.parts(.listSigningKeys) { items, _ in keys += items }
-        return keys
-    }
-
     private func say(_ step: String) {
         if !options.output.json { Console.printError(visible(step)) }
     }
 
     /// What is left to do, which takes as long as tokens live.
     private func tell(_ added: String) throws {
-        let old = try keys().filter { $0.string("state") == "retiring" }
-        let lines = old.map { key in
-            "signing key \(key.shown("id")) verifies until its last token has expired: retire it"
-                + " from \(key.shown("retirable_at")) with\n  tollgate signing-key retire"
-                + " \(key.shown("id"))"
+        let old = try options.signingKeys().filter { $0.string("state") == "retiring" }
+        let lines = old.map { key -> String in
+            let id = key.shown("id")
+            return "signing key \(id) verifies until its last token has expired: retire it from"
+                + " \(key.shown("retirable_at")) with\n  tollgate signing-key retire "
+                + (id.hasPrefix("-") ? "-- " : "") + id
         }
         let retirable = old.map { key in
             JSON.object([
