@@ -7,6 +7,7 @@ Run it when the protocol, the policy or a target's input changes; the seeds are 
 import base64
 import json
 import pathlib
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "Tests/Fuzz/corpus"
@@ -106,7 +107,39 @@ def others():
         write("kid", f"kid-{index}", key.encode())
 
 
+def secrets():
+    """Keys and refresh tokens of the alphabet, with right check digits and with none."""
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    for index, text in enumerate([
+        "tg_live_" + "0123456789ABCDEF" + "abcdefghijklmnopqrstuvwxyz012345",
+        "tg_t_" + "0" * 48, "tg_test12_" + "z" * 48, "tgr_" + "A" * 43, "tgr_" + "q1" * 21 + "0",
+    ]):
+        rest, check = zlib.crc32(text.encode()), ""
+        for _ in range(6):
+            rest, digit = divmod(rest, 62)
+            check = digits[digit] + check
+        write("apikey", f"good-{index}", (text + check).encode())
+        write("apikey", f"bare-{index}", text.encode())
+
+
+def calls():
+    vectors = json.loads((ROOT / "Tests/Vectors/frames.json").read_text())["requests"]
+    for vector in vectors:
+        data = bytes.fromhex(vector["hex"])[16:]
+        if vector["opcode"] == "CALL" and len(data) < 3_000:
+            write("call", vector["name"], data)
+    for index, text in enumerate([
+        '{"call":"org.create","id":"acme","plan":"pro_tier","personal":false}',
+        '{"call":"key.create","organization":"a","user":"b","permissions":["x"],"rate":'
+        '{"limit":5,"window_seconds":60},"addresses":["10.0.0.0/8"],"expires_at":null}',
+        '{"call":"directory.import","records":[{"type":"user","organization":"a","id":"b"}]}',
+        '{"call":"key.edit","organization":"a","key":"0123456789ABCDEF","rate":null}',
+        ' {"call":"log.list","after":"\\u0041","limit":1000}',
+    ]):
+        write("call", f"text-{index}", text.encode())
+
+
 if __name__ == "__main__":
-    for make in (frames, tokens, policies, routes, others):
+    for make in (frames, tokens, policies, routes, secrets, calls, others):
         make()
     print(sum(1 for path in CORPUS.rglob("*") if path.is_file()), "seeds")

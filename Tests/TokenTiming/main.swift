@@ -104,3 +104,33 @@ let header = #"{"alg":"HS256","kid":"key-HS256","typ":"JWT"}"#
 let signed = Base64URL.encode(header.utf8) + [0x2e] + Base64URL.encode(claims.utf8)
 let token = signed + [0x2e] + Base64URL.encode([UInt8](repeating: 9, count: 32))
 measure("known") { bench.verify(token, expecting: .signatureInvalid) }
+
+// An API key's secret: the digest that is kept differs in one byte each, or nothing is kept.
+private let pepper: APIKeyPepper = {
+    do { return try APIKeyPepper(secret, generation: 1) } catch { fatalError("32 bytes") }
+}()
+private let keyText = Array("tg_live_0123456789ABCDEFabcdefghijklmnopqrstuvwxyz0123454ayNL8".utf8)
+
+private func compare(_ kept: KeptKey) {
+    keyText.withUnsafeBytes { text in
+        guard let key = APIKey(text) else { fatalError("the key is fit") }
+        let found = kept.compare(key, newest: pepper) { $0 == 1 ? pepper : nil }
+        if found.isCurrent || found.isPrevious { fatalError("the digests differ") }
+    }
+}
+
+private let digest: [UInt8] = keyText.withUnsafeBytes { text in
+    APIKey(text).map { pepper.digest(of: $0).withBytes(Array.init) } ?? []
+}
+private var kept = KeptKey(pepper: 1)
+for index in digest.indices {
+    var other = digest
+    other[index] ^= 0x55
+    kept = KeptKey(pepper: 1)
+    kept.isKnown = true
+    guard let wrong = other.withUnsafeBytes({ APIKeyDigest($0) }) else { fatalError("32 bytes") }
+    kept.digest = wrong
+    measure("key \(index)") { compare(kept) }
+}
+kept = KeptKey(pepper: 1)
+measure("key of nobody") { compare(kept) }

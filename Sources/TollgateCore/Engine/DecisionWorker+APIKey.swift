@@ -1,10 +1,10 @@
 import TollgateWire
 
 /// What a key's row says, copied from under its lock. The names stand in the worker's memory.
-struct KeptKey: BitwiseCopyable {
-    var isKnown = false
-    var digest = APIKeyDigest.none
-    var pepper: UInt32 = 0
+package struct KeptKey: BitwiseCopyable {
+    package var isKnown = false
+    package var digest: APIKeyDigest
+    package var pepper: UInt32
     var hasPrevious = false
     var previous = APIKeyDigest.none
     var previousPepper: UInt32 = 0
@@ -19,6 +19,32 @@ struct KeptKey: BitwiseCopyable {
     var keyUnits: UInt64 = 0
     var organizationBytes = 0
     var userBytes = 0
+
+    /// Of nobody: compared as one of that pepper.
+    package init(pepper: UInt32) {
+        digest = .none
+        self.pepper = pepper
+    }
+
+    /// Which of the key's secrets it is. Every digest is made and compared whatever the others
+    /// say, and of a key that is not known as of one that is.
+    package func compare(
+        _ key: APIKey, newest: APIKeyPepper, pepper find: (UInt32) -> APIKeyPepper?
+    ) -> (isCurrent: Bool, isPrevious: Bool) {
+        let own = find(pepper)
+        let digest = (own ?? newest).digest(of: key)
+        var (before, beforePepper) = (digest, own)
+        if hasPrevious, previousPepper != pepper {
+            beforePepper = find(previousPepper)
+            before = (beforePepper ?? newest).digest(of: key)
+        }
+        let isCurrent = digest == self.digest
+        let isPrevious = before == previous
+        // Under a pepper that is not there, no secret is right.
+        return (
+            isCurrent && isKnown && own != nil, isPrevious && hasPrevious && beforePepper != nil
+        )
+    }
 }
 
 extension DecisionWorker {
@@ -30,8 +56,9 @@ extension DecisionWorker {
     ) -> Reason {
         guard let newest = engine.directory.notes.pepper else { return .credentialKindUnsupported }
         guard let key = APIKey(text) else { return .credentialMalformed }
-        let kept = keptKey(key.id, policy)
-        let secret = Self.compare(key, kept, newest, engine.directory.notes)
+        let kept = keptKey(key.id, newest, policy)
+        let notes = engine.directory.notes
+        let secret = kept.compare(key, newest: newest) { notes.pepper($0) }
         guard kept.isKnown else { return .keyUnknown }
         guard secret.isCurrent || secret.isPrevious else { return .signatureInvalid }
         goodUntil = secret.isCurrent ? kept.expires : min(kept.expires, kept.previousUntil)
@@ -73,46 +100,26 @@ extension DecisionWorker {
         }
     }
 
-    /// Which of the key's secrets it is. Every digest is made and compared whatever the others
-    /// say.
-    private static func compare(
-        _ key: APIKey, _ kept: KeptKey, _ newest: APIKeyPepper, _ notes: KeyNotes
-    ) -> (isCurrent: Bool, isPrevious: Bool) {
-        let pepper = notes.pepper(kept.pepper)
-        let digest = (pepper ?? newest).digest(of: key)
-        var (before, beforePepper) = (digest, pepper)
-        if kept.hasPrevious, kept.previousPepper != kept.pepper {
-            beforePepper = notes.pepper(kept.previousPepper)
-            before = (beforePepper ?? newest).digest(of: key)
-        }
-        let isCurrent = digest == kept.digest
-        let isPrevious = before == kept.previous
-        // Under a pepper that is not there, no secret is right.
-        return (
-            isCurrent && kept.isKnown && pepper != nil,
-            isPrevious && kept.hasPrevious && beforePepper != nil
-        )
-    }
-
     /// Under the key's lock, for as long as it takes to copy.
-    private func keptKey(_ id: APIKeyID, _ policy: PolicyImage) -> KeptKey {
+    private func keptKey(
+        _ id: APIKeyID, _ newest: APIKeyPepper, _ policy: PolicyImage
+    ) -> KeptKey {
         withUnsafeBytes(of: id) { bytes in
             let rowKey = engine.directory.keyKey(bytes)
             let shard = engine.directory.keyShard(rowKey.hash)
             shard.lock.pointee.lock()
             defer { shard.lock.pointee.unlock() }
             let handle = shard.table.pointee.find(rowKey)
-            guard handle != .none else { return KeptKey() }
+            guard handle != .none else { return KeptKey(pepper: newest.generation) }
             return copied(shard.table.pointee.row(handle), policy)
         }
     }
 
     private func copied(_ row: Row, _ policy: PolicyImage) -> KeptKey {
         let record = row.payload(KeyRow.self).pointee
-        var kept = KeptKey()
+        var kept = KeptKey(pepper: record.pepper)
         kept.isKnown = true
         kept.digest = record.digest
-        kept.pepper = record.pepper
         kept.expires = record.expires
         kept.isRevoked = record.isRevoked
         kept.isPersonal = record.isPersonal
