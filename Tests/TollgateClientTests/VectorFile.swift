@@ -30,6 +30,7 @@ struct VectorFile: Decodable {
 
     /// The fields of every opcode's request and reply; each vector has its own of them.
     struct Fields: Decodable {
+        var credentialKind: UInt8?
         var credential, address, operation, method, path: String?
         var organization, user, plan, name, reason, status, detail, daemonVersion: String?
         var meters: [Meter]?
@@ -60,12 +61,38 @@ struct VectorFile: Decodable {
         var testDescription: String { name }
     }
 
+    /// A call of the catalogue: members as Protocol.md marks them.
+    struct Call: Decodable, Equatable {
+        var call, role: String
+        var members: [String]
+    }
+
     var requests: [Request]
     var replies: [Reply]
+    var calls: [Call]
+
+    private static var path: URL {
+        URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "Vectors/frames.json")
+    }
+
+    /// What CALL's vectors hold in `fields`, by the name of the vector, as Foundation reads it.
+    static func callFields() throws -> [String: [String: Any]] {
+        let json = try JSONSerialization.jsonObject(with: Data(contentsOf: path))
+        let file = try #require(json as? [String: Any])
+        var found: [String: [String: Any]] = [:]
+        for kind in ["requests", "replies"] {
+            for vector in try #require(file[kind] as? [[String: Any]]) {
+                guard vector["opcode"] as? String == "CALL",
+                    let fields = vector["fields"] as? [String: Any]
+                else { continue }
+                found[try #require(vector["name"] as? String)] = fields
+            }
+        }
+        return found
+    }
 
     static func read() throws -> VectorFile {
-        let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .appending(path: "Vectors/frames.json")
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         return try decoder.decode(VectorFile.self, from: Data(contentsOf: path))

@@ -9,7 +9,7 @@ import struct
 
 OPCODES = {
     "HELLO": 0x01, "PING": 0x02, "CHECK": 0x10, "CONSUME": 0x11, "USAGE": 0x12,
-    "STATS": 0x40, "RELOAD": 0x41, "SHUTDOWN": 0x42,
+    "STATS": 0x40, "RELOAD": 0x41, "SHUTDOWN": 0x42, "CALL": 0x50,
 }
 UNITS_MAX = 2**40
 RETRY_NEVER = 2**32 - 1
@@ -51,6 +51,11 @@ def extensions(fields):
 
 def extension(tag, value=b"", critical=False):
     return {"tag": tag, "critical": critical, "value": value.hex()}
+
+
+def call(document):
+    """Compact JSON, members in their order."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def hello(fields, *, name_bytes=None, reserved=b"\0\0\0"):

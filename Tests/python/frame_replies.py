@@ -2,6 +2,7 @@
 
 import struct
 
+import frame_documents as documents
 import frame_layout as lay
 from frame_layout import OPCODES, RESET_NEVER, RETRY_NEVER, extension
 
@@ -164,9 +165,30 @@ def others(r):
     r.add("shutdown-reply", "empty", "SHUTDOWN", b"", fields={"extensions": []})
 
 
+def calls(r):
+    def add(name, note, call, body, text=None):
+        r.add(f"call-{name}", note, "CALL", lay.call(body) if text is None else text,
+              fields={"call": call, "body": body})
+
+    for name, call, body in documents.REPLIES:
+        add(name, f"to {call}", call, body)
+    user = {"user": documents.USER}
+    add("escaped", "spaces between, escapes within, members in another order", "user.show", user,
+        b' {\r\n\t"user" : { "name":"\\u0041d\\u0061", ' + lay.call(
+            {k: v for k, v in documents.USER.items() if k != "name"})[1:] + b" }")
+    text = {**documents.USER, "name": "\u007f\u2028 漢字 😀 \"\\/\n\t\u0001"}
+    add("texts", "texts of any characters", "user.show", {"user": text})
+    surrogates = lay.call({"user": {**documents.USER, "name": "?"}}).replace(
+        b'"?"', b'"\\ud83d\\ude00"')
+    add("surrogates", "a pair of them is one character", "user.show",
+        {"user": {**documents.USER, "name": "😀"}}, surrogates)
+
+
 def errors(r):
-    texts = {3: "not an opcode of version 1", 14: "policy.yaml:3:1: unknown key \"plan\""}
-    opcodes = {5: "HELLO", 7: "STATS", 10: "USAGE", 11: "CONSUME", 14: "RELOAD"}
+    texts = {3: "not an opcode of version 1", 18: "plan: there is none of that name",
+             23: "log in again", 14: "policy.yaml:3:1: unknown key \"plan\""}
+    opcodes = {5: "HELLO", 7: "STATS", 10: "USAGE", 11: "CONSUME", 14: "RELOAD",
+               **dict.fromkeys(range(16, 24), "CALL")}
     for status, name in enumerate(STATUSES, 1):
         detail = texts.get(status, f"about {name}")
         r.add(f"error-{name}", f"status {status}", opcodes.get(status, "CHECK"), detail.encode(),
@@ -240,8 +262,56 @@ def malformed(r):
     r.vectors[-1]["hex"] = lay.frame(0x02, r.vectors[-1]["id"], b"ping").hex()
 
 
+def malformed_calls(r):
+    def bad(name, note, call, body):
+        r.bad(f"call-{name}", note, "CALL", body if isinstance(body, bytes) else lay.call(body))
+        r.vectors[-1]["fields"] = {"call": call}
+
+    def user(**changes):
+        return {"user": {**documents.USER, **changes}}
+
+    good = lay.call(user())
+    bad("empty", "no JSON", "user.show", b"")
+    bad("cut", "JSON without its end", "user.show", good[:-1])
+    bad("tail", "bytes behind the object", "user.show", good + b"{}")
+    bad("array", "JSON, and no object", "user.show", [user()])
+    bad("null", "JSON, and no object", "user.show", b"null")
+    bad("not-utf8", "a text that is not UTF-8", "user.show", good.replace(b"Ada", b"A\xffa"))
+    bad("mark", "a byte order mark", "user.show", b"\xef\xbb\xbf" + good)
+    bad("surrogate", "half a pair of surrogates", "user.show",
+        good.replace(b"Ada", b"\\ud83d"))
+    bad("twice", "a member comes twice", "user.show", good[:-1] + b"," + good[1:])
+    bad("twice-inside", "a member comes twice, once escaped", "user.show",
+        good.replace(b'"id":"ada"', b'"id":"ada","\\u0069d":"ada"'))
+    bad("deep", "17 levels", "user.show",
+        good[:-1] + b',"later":' + b"[" * 16 + b"]" * 16 + b"}")
+    bad("no-document", "the member that holds the document is missing", "user.show",
+        {"organization": documents.ORGANIZATION})
+    bad("null-document", "the document is null", "user.show", {"user": None})
+    for name, value in (("null", None), ("number", 1), ("array", ["ada"])):
+        bad(f"text-{name}", "a text is none", "user.show", user(name=value))
+    for name, value in (("negative", -1), ("beyond", 2**53 + 1), ("text", "1"), ("flag", True)):
+        bad(f"instant-{name}", "an instant is none", "user.show", user(created_at=value))
+    bad("instant-fraction", "a number with a fraction", "user.show",
+        good.replace(b"1767225600000", b"1767225600000.5"))
+    bad("flag", "a flag is none", "org.show",
+        {"organization": {**documents.ORGANIZATION, "personal": 0}})
+    bad("missing", "a member of the document is missing", "user.show",
+        {"user": {k: v for k, v in documents.USER.items() if k != "status"}})
+    bad("items", "a list without its items", "user.list", {"next": None})
+    bad("items-object", "items are no array", "user.list", {"items": {}, "next": None})
+    bad("item", "an item is of another kind", "user.list",
+        documents.page(documents.USER, documents.PLAN))
+    bad("next", "the cursor is no text", "user.list", {"items": [], "next": 7})
+    bad("inner", "a document inside of another is none", "org.show", {"organization": {
+        **documents.ORGANIZATION, "subscription": {"plan": "pro_tier"}}})
+    bad("texts", "a list of texts holds none", "key.show",
+        {"key": {**documents.KEY, "permissions": [1]}})
+    bad("secret", "a key without its secret", "key.create", {"key": documents.KEY})
+
+
 def vectors():
     replies = Replies()
-    for part in (decisions, others, errors, malformed):
+    for part in (decisions, others, calls, errors, malformed, malformed_calls):
         part(replies)
     return replies.vectors

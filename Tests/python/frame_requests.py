@@ -5,6 +5,7 @@ Verdicts are those of a daemon that has just begun with Tests/Vectors/policy.yam
 
 import struct
 
+import frame_call_requests as calls
 import frame_layout as lay
 from frame_layout import OPCODES, UNITS_MAX, extension
 
@@ -123,7 +124,7 @@ def checks(r):
     r.check("check-v6", "from an IPv6 address", address="2001:db8::1", operation="models")
     r.check("check-v4-in-v6", "::ffff:0:0/96 is the IPv4 address", address="::ffff:192.0.2.7")
     r.check("check-nobody", "no credential", "credentialMissing", **NOBODY)
-    r.check("check-api-key", "a kind of credential that version 1 of the daemon does not take",
+    r.check("check-api-key", "an API key that is none, where there is no directory either",
             "credentialInvalid", credential_kind=2, credential="tg_live_x")
     r.check("check-no-token", "a credential that is no token", "credentialInvalid",
             credential="not.a.token")
@@ -316,7 +317,7 @@ def refused_administration(r):
 
 def vectors():
     requests = Requests()
-    for part in (taken, refused_headers, refused_hello, refused_checks, refused_subjects,
-                 refused_administration):
+    for part in (taken, calls.taken, refused_headers, refused_hello, refused_checks,
+                 refused_subjects, refused_administration, calls.refused):
         part(requests)
     return requests.vectors

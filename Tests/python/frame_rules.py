@@ -6,11 +6,11 @@ is answered, so a set of statuses comes back; no fault is {0}.
 
 import struct
 
+import frame_calls
 from frame_layout import UNITS_MAX
 
 OK, FRAME, TOO_LARGE, OPCODE, BODY, VERSION, FIELD, FORBIDDEN = range(8)
 METER, UNITS, PLAN, OPERATION = range(8, 12)
-VALUE, DIRECTORY = 18, 21
 
 SIXTEEN = {f"m{index:02}".encode(): 1 for index in range(1, 17)}
 CHARGES = {
@@ -46,11 +46,11 @@ def length_faults(length):
 
 
 def statuses(opcode, body, admin):
-    if opcode in (0x40, 0x41, 0x42, 0x50):
+    if opcode == 0x50:
+        return frame_calls.statuses(body, admin)
+    if opcode in (0x40, 0x41, 0x42):
         if not admin:
             return {FORBIDDEN}
-        if opcode == 0x50:
-            return {BODY, VALUE, DIRECTORY}
         faults = {BODY} if len(body) != (4 if opcode == 0x42 else 0) else set()
     elif opcode in RULES:
         faults = RULES[opcode](body)

@@ -12,6 +12,7 @@ import pathlib
 import re
 import sys
 
+import frame_calls
 import frame_layout
 import frame_replies
 import frame_requests
@@ -30,6 +31,7 @@ def document():
         "key": frame_layout.base64url(frame_layout.KEY),
         "requests": frame_requests.vectors(),
         "replies": frame_replies.vectors(),
+        "calls": frame_calls.catalogue(),
     }
 
 

@@ -4,14 +4,28 @@ import asyncio
 import json
 import random
 
+import directory_samples as samples
 import make_frames
 import pytest
 import tollgate
 from scripted_daemon import ScriptedDaemon, request_id, with_id
-from tollgate import AsyncClient, Client, MalformedReply, Refused, Unreachable, replies, wire
+from test_directory_client import plain
+from test_directory_client_replies import reading
+from tollgate import (
+    AsyncClient,
+    Client,
+    MalformedReply,
+    Refused,
+    Unreachable,
+    json_bodies,
+    replies,
+    wire,
+)
 
 VECTORS = json.loads(make_frames.FRAMES.read_text())
-REPLIES = VECTORS["replies"]
+REPLIES = [v for v in VECTORS["replies"] if v["opcode"] != "CALL" or v["status"]]
+DOCUMENTS = [v for v in VECTORS["replies"] if v["opcode"] == "CALL" and not v["status"]]
+CALLS = [v for v in VECTORS["requests"] if v["opcode"] == "CALL" and v["fields"]]
 # What the client has no words for: extension fields, any range of versions.
 BEYOND = {
     "hello-versions", "hello-extension", "check-extension", "check-extensions",
@@ -52,6 +66,31 @@ def test_requests_are_sent_as_the_vectors_have_them():
     for vector in encoded:
         opcode = getattr(wire, vector["opcode"])
         assert wire.frame(opcode, vector["id"], body_of(vector)).hex() == vector["hex"], vector
+
+
+@pytest.mark.parametrize("vector", CALLS, ids=lambda vector: vector["name"])
+def test_calls_are_sent_as_the_vectors_have_them(vector):
+    members = {name: json_bodies.NULL if value is None else value
+               for name, value in vector["fields"]["body"].items()}
+    body = json_bodies.request(members.pop("call"), members)
+    assert wire.frame(wire.CALL, vector["id"], body).hex() == vector["hex"]
+
+
+@pytest.mark.parametrize("vector", DOCUMENTS, ids=lambda vector: vector["name"])
+def test_a_document_is_read_as_its_vector_says(vector):
+    fields = vector["fields"]
+    case = next(case for case in samples.cases() if case.call == fields["call"])
+    read, body = reading(case), bytes.fromhex(vector["hex"])[16:]
+    if vector["malformed"]:
+        with pytest.raises(MalformedReply):
+            read(body)
+        return
+    expected = fields["body"]
+    if case.result and case.result != "items":
+        expected = expected[case.result]
+    elif fields["call"] == "token.issue":
+        expected = {**expected, "retried": False}
+    assert plain(read(body)) == expected
 
 
 def limit(fields):
@@ -97,6 +136,8 @@ def call(client, vector):
         case "PING":
             payload = (vector["fields"] or {}).get("payload", b"ping".hex())
             return client.ping(bytes.fromhex(payload))
+    if vector["opcode"] == "CALL":
+        return client.directory.status()
     return getattr(client, vector["opcode"].lower())()
 
 
