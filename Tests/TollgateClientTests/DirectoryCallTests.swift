@@ -170,8 +170,8 @@ import TollgateWire
         ),
         (sent(.revokeOrganization("o")), #""revoke.organization","organization":"o"}"#),
         (
-            sent(.revocations(organization: "o", isPersonal: true, kind: .token)),
-            #""revoke.list","organization":"o","personal":true,"kind":"token"}"#
+            sent(.revocations(organization: "o", isPersonal: false, kind: .token)),
+            #""revoke.list","organization":"o","personal":false,"kind":"token"}"#
         ),
     ] }
 

@@ -37,16 +37,18 @@ extension DirectoryCall where Answer == RevocationOutcome {
 }
 
 extension DirectoryCall where Answer == DirectoryPage<Revocation> {
-    /// What is revoked of an organization, part by part.
+    /// What is revoked of an organization, part by part; `isPersonal` left out: of personal ones
+    /// and others of that id.
     public static func revocations(
-        organization: String, isPersonal: Bool = false, kind: Revocation.Kind? = nil,
+        organization: String, isPersonal: Bool? = nil, kind: Revocation.Kind? = nil,
         after: String? = nil, limit: Int64? = nil
     ) -> DirectoryCall {
         DirectoryCall(
             .listRevocations,
             [
-                "organization": .string(organization), "personal": .flag(isPersonal),
-                "kind": .member(kind), "after": .member(after), "limit": .member(limit),
+                "organization": .string(organization),
+                "personal": isPersonal.map { .bool($0) }, "kind": .member(kind),
+                "after": .member(after), "limit": .member(limit),
             ])
     }
 }
