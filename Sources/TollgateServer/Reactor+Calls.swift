@@ -17,9 +17,11 @@ extension Reactor {
             return refuse(header, .forbidden, "this user has neither the role admin nor issue")
         }
         guard let calls = shared.calls else {
-            return refuse(
-                header, .noDirectory,
+            // What is wrong with the call is told first, as where there is a directory.
+            let missing = CallReply.refused(
+                .noDirectory,
                 "the policy has no directory; add the section, and start the daemon again")
+            return refuse(header, DecodedCall(request).refusal ?? missing)
         }
         guard calls.put(request) else {
             return refuse(header, .busy, "too many calls wait; ask again")

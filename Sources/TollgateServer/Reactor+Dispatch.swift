@@ -60,6 +60,12 @@ extension Reactor {
         putRefusal(status, detail, opcode: header.opcode, header.requestID)
     }
 
+    /// With a detail that was made for the request.
+    func refuse(_ header: FrameHeader, _ refusal: CallReply) {
+        refusal.body.withUnsafeBytes { replySpace().copy($0, to: 0) }
+        put(Outcome(status: refusal.status, bytes: refusal.body.count), header)
+    }
+
     private func ping(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
         guard body.count <= WireLimits.pingBytesMax else {
             return refuse(header, .malformedBody, "PING: more than 64 bytes")
