@@ -63,7 +63,7 @@ let package = Package(
         .executableTarget(
             name: "tollgate-bench",
             dependencies: [
-                "TollgateClient", "TollgateCore", "TollgateWire", "CLinux",
+                "TollgateClient", "TollgateCore", "TollgateWire", "CLinux", "COpenSSL",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),

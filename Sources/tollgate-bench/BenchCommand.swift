@@ -17,6 +17,13 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Redis' socket: measured as INCRBY and as a Lua script.") var redis: String?
     @Option(name: .customLong("key-file"), help: "32 raw bytes that sign the tokens (kid bench-1).")
     var keyFile: String?
+    @Option(help: "The daemon's admin socket: API keys are measured beside tokens.")
+    var admin: String?
+    @Option(help: "The sockets of a daemon with a larger directory: DATA,ADMIN.")
+    var large: String?
+    @Option(help: "Users and keys in the larger directory.") var largeKeys = 1_000_000
+    @Option(help: "32 raw bytes: the pepper of both directories, generation 1.")
+    var pepperFile: String?
     @Option(help: "Connections × requests in flight.") var loads = "1x1,16x1,64x1,4x16,16x32"
     @Option(help: "Rounds; medians are printed.") var rounds = 5
     @Option(help: "Milliseconds of each measurement.") var milliseconds: UInt64 = 700
@@ -88,12 +95,32 @@ struct BenchCommand: ParsableCommand {
             if let floor { targets.append(Target(name: "floor", path: floor, workload: workload)) }
             if let daemon {
                 targets.append(Target(name: "daemon", path: daemon, workload: workload))
+                targets += try keyTargets(daemon)
             }
         }
         if let redis {
             targets.append(Target(name: "incrby", path: redis, workload: .incrby()))
             let sha = try Self.loadScript(redis)
             targets.append(Target(name: "lua", path: redis, workload: .lua(sha: sha)))
+        }
+        return targets
+    }
+
+    /// API keys, in a directory of the callers alone and in a large one.
+    private func keyTargets(_ daemon: String) throws -> [Target] {
+        guard let pepperFile else { return [] }
+        let pepper = try APIKeyPepper(try Self.secret(pepperFile), generation: 1)
+        var targets: [Target] = []
+        if let admin {
+            let keys = try DirectoryFill(admin: admin, pepper: pepper).keys(count: 0)
+            targets.append(Target(name: "keys", path: daemon, workload: .checks(keys: keys)))
+        }
+        if let large {
+            let sockets = large.split(separator: ",").map(String.init)
+            guard sockets.count == 2 else { throw ValidationError("--large is DATA,ADMIN") }
+            let keys = try DirectoryFill(admin: sockets[1], pepper: pepper).keys(count: largeKeys)
+            targets.append(
+                Target(name: "large", path: sockets[0], workload: .checks(keys: keys)))
         }
         return targets
     }

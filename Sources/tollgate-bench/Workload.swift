@@ -20,8 +20,7 @@ struct Workload {
             let token = TokenMinter.mint(
                 claims: [
                     ("iss", .string("https://login.example.com")),
-                    ("sub", .string("user-\(100_000 + user)")),
-                    ("org", .string("organization-\(1_000 + user % organizations)")),
+                    ("sub", .string(Self.user(user))), ("org", .string(organization(user))),
                     ("plan", .string("pro_tier")), ("aud", .string("https://api.example.com")),
                     ("iat", .integer(now)), ("exp", .integer(now + 7_200)),
                 ], algorithm: .hs256, keyID: "bench-1", secret: secret) ?? ""
@@ -30,9 +29,22 @@ struct Workload {
         return Workload(requests: requests, answers: .frames)
     }
 
-    private static func check(_ token: String, user: Int) -> [UInt8] {
+    /// The same CHECK with an API key, by user.
+    static func checks(keys: [String]) -> Workload {
+        Workload(
+            requests: keys.enumerated().map { check($1, user: $0, .apiKey) }, answers: .frames)
+    }
+
+    static func user(_ index: Int) -> String { "user-\(100_000 + index)" }
+    static func organization(_ user: Int) -> String {
+        "organization-\(1_000 + user % organizations)"
+    }
+
+    private static func check(
+        _ token: String, user: Int, _ kind: CredentialKind = .accessToken
+    ) -> [UInt8] {
         let operation = "chat.completions"
-        var body: [UInt8] = [1, 4, 1, 0, 0, 0]
+        var body: [UInt8] = [kind.rawValue, 4, 1, 0, 0, 0]
         body += [UInt8(token.utf8.count & 255), UInt8(token.utf8.count >> 8)]
         body += [UInt8(operation.utf8.count), 0, 0, 0, 0, 0, 0, 0]
         body += [10, UInt8(user >> 16 & 255), UInt8(user >> 8 & 255), UInt8(user & 255)]

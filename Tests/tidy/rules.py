@@ -32,7 +32,7 @@ MAY_IMPORT = {
                   "TollgateWire", "CLinux", "COpenSSL"},
     "tollgate": {"TollgateClient", "TollgateStorage", "TollgatePolicy", "TollgateCore",
                  "TollgateWire", "CLinux", "COpenSSL", "ArgumentParser"},
-    "tollgate-bench": {"TollgateClient", "TollgateCore", "TollgateWire", "CLinux",
+    "tollgate-bench": {"TollgateClient", "TollgateCore", "TollgateWire", "CLinux", "COpenSSL",
                        "ArgumentParser", "Histogram"},
     "tollgate-floor": {"COpenSSL"},
 }
