@@ -10,33 +10,39 @@ from tollgate import Client, MalformedReply, json_bodies
 
 CASES = samples.cases()
 ANY = object()
-# The documents of the protocol. `name?`: null or absent. ANY: an object, given on as it is.
-PENDING = {"plan": str, "mode": str, "at": int}
-SUBSCRIPTION = {"plan": str, "status": str, "anchor_at": int, "time_zone": str, "since_at": int,
+# The documents of the protocol. `name?`: null or absent. ANY: an object, given on as it is. A set:
+# one of these words.
+STANDING, MODE = {"active", "suspended"}, {"carry", "prorate", "reset"}
+PENDING = {"plan": str, "mode": MODE, "at": int}
+SUBSCRIPTION = {"plan": str, "anchor_at": int, "time_zone": str, "since_at": int,
+                "status": {"trialing", "active", "past_due", "suspended", "canceled"},
                 "pending?": PENDING}
-ORGANIZATION = {"id": str, "name": str, "personal": bool, "status": str, "created_at": int,
-                "subscription?": SUBSCRIPTION}
-USER = {"organization": str, "id": str, "name": str, "role?": str, "status": str,
-        "created_at": int}
+ORGANIZATION = {"id": str, "name": str, "personal": bool, "status": STANDING,
+                "created_at": int, "subscription?": SUBSCRIPTION}
+USER = {"organization": str, "id": str, "name": str, "created_at": int, "status": STANDING,
+        "role?": {"owner", "admin", "member"}}
 KEY = {"organization": str, "id": str, "prefix": str, "user": str, "name": str,
        "environment": str, "creator": str, "created_at": int, "last_used_at?": int,
-       "expires_at?": int, "revoked_at?": int, "state": str, "rotating_until_at?": int,
+       "expires_at?": int, "revoked_at?": int, "rotating_until_at?": int,
+       "state": {"active", "rotating", "expired", "revoked"},
        "permissions?": [str], "addresses?": [str],
        "rate?": {"limit": int, "window_seconds": int}, "pepper": int}
 NEW_KEY = {"key": KEY, "secret": str}
 SESSION = {"organization": str, "id": str, "user": str, "created_at": int, "expires_at": int,
-           "idle_seconds": int, "revoked_at?": int, "reason?": str}
+           "idle_seconds": int, "revoked_at?": int, "reason?": {"asked", "reuse"}}
 TOKENS = {"access_token": str, "token_type": str, "expires_in_seconds": int, "expires_at": int,
           "refresh_token": str, "session": SESSION}
 OVERRIDE = {"organization": str, "user?": str, "limit": str, "units": int, "expires_at?": int}
-REVOCATION = {"organization": str, "personal": bool, "kind": str, "subject": str, "at": int,
-              "expires_at": int}
-SIGNING_KEY = {"id": str, "algorithm": str, "state": str, "added_at": int, "promoted_at?": int,
+REVOCATION = {"organization": str, "personal": bool, "subject": str, "at": int,
+              "kind": {"token", "session", "user", "organization"}, "expires_at": int}
+SIGNING_KEY = {"id": str, "algorithm": str, "added_at": int, "promoted_at?": int,
+               "state": {"verifying", "signing", "retiring", "retired"},
                "demoted_at?": int, "retired_at?": int, "retirable_at?": int}
-LIMIT = {"name": str, "kind": str, "scope": str, "meter": str}
+LIMIT = {"name": str, "kind": {"rate_limit", "quota"}, "scope": {"user", "organization"},
+         "meter": str}
 PLAN = {"name": str, "permissions": [str], "limits": [
-    {**LIMIT, "limit": int, "window_milliseconds?": int, "period?": str}]}
-PREVIEW = {"from?": str, "to": str, "mode": str, "effective_at": int, "permissions_lost": [str],
+    {**LIMIT, "limit": int, "window_milliseconds?": int, "period?": {"day", "month"}}]}
+PREVIEW = {"from?": str, "to": str, "mode": MODE, "effective_at": int, "permissions_lost": [str],
            "permissions_gained": [str], "limits": [{**LIMIT, "before?": int, "after?": int}],
            "over": [{"user?": str, "limit": str, "meter": str, "used": int, "limit_after": int,
                      "until_at?": int}], "over_count": int}
@@ -63,7 +69,8 @@ WHOLE = {
     "backup.create": {"path": str, "bytes": int}, "directory.status": STATUS,
     "directory.import": {"created": int, "unchanged": int},
 }
-WRONG = [1.5, 2.0, 7, "x", True, -1, 2**53, 2**53 + 1, [], {}, [1], ["x"], {"id": 1}, None]
+WRONG = [1.5, 2.0, 7, "x", "active", "user", True, -1, 2**53, 2**53 + 1, [], {}, [1], ["x"],
+         {"id": 1}, None]
 
 
 def shape(case):
@@ -82,6 +89,8 @@ def fits(form, value):
         return isinstance(value, dict) and all(
             name[-1] == "?" and value.get(name[:-1]) is None
             or fits(inner, value.get(name.removesuffix("?"))) for name, inner in form.items())
+    if isinstance(form, set):
+        return isinstance(value, str) and value in form
     if form is int:
         return type(value) is int and 0 <= value <= 2**53
     return type(value) is form
@@ -162,6 +171,9 @@ NOT_STRICT = {
     "a lone surrogate as a name": b'{"\\udc00":1}', "a tail": b'{"a":1,}', "hex": b'{"a":0x1}',
     "a control character": b'{"a":"\n"}', "depth 17": b'{"a":' + b"[" * 16 + b"]" * 16 + b"}",
     "depth beyond any stack": b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    "a fraction": b'{"a":1.0}', "an exponent": b'{"a":1e3}',
+    "beyond 64 bits": b'{"a":9223372036854775808}', "129 members": json.dumps(
+        dict.fromkeys(map(str, range(129)))).encode(),
     "a number beyond any": b'{"a":' + b"9" * 60_000 + b"}",
 }
 
@@ -175,8 +187,10 @@ def test_json_that_is_not_one_strict_object_is_malformed(what):
 def test_json_that_is_strict_is_read():
     deep = b' {"a" : ' + b"[" * 15 + b"]" * 15 + b"}\n"
     assert list(json_bodies.document(deep)) == ["a"]
-    text = '{"é":"\\ud83d\\ude00","n":1e3}'
-    assert json_bodies.document(text.encode()) == {"é": "😀", "n": 1_000}
+    text = '{"é":"\\ud83d\\ude00","n":[-9223372036854775807,9223372036854775807]}'
+    assert json_bodies.document(text.encode()) == {"é": "😀", "n": [1 - 2**63, 2**63 - 1]}
+    many = json.dumps(dict.fromkeys(map(str, range(128)))).encode()
+    assert len(json_bodies.document(many)) == 128
 
 
 @EACH

@@ -20,7 +20,8 @@ class Organizations(Group[Mode]):
     def create(
         self, id: str, *, name: Optional[str] = None, personal: bool = False,
         plan: Optional[str] = None, time_zone: Optional[str] = None,
-        anchor_at: Optional[Instant] = None, subscription_status: Optional[str] = None,
+        anchor_at: Optional[Instant] = None,
+        subscription_status: Optional[docs.SubscriptionStatus] = None,
     ) -> "Request[docs.Organization]":
         """With a `plan`, subscribed to it. A personal one has its user from the start, as its
         owner. The time zone is an IANA name; its billing months begin on the anchor's day."""
@@ -57,8 +58,8 @@ class Organizations(Group[Mode]):
 
     @call
     def change_plan(
-        self, organization: str, plan: str, *, mode: Optional[str] = None,
-        when: Optional[str] = None, preview: bool = False,
+        self, organization: str, plan: str, *, mode: Optional[docs.ChangeMode] = None,
+        when: Optional[docs.When] = None, preview: bool = False,
     ) -> "Request[docs.PlanChange]":
         """`mode` of what is used already: carry (as left out), prorate or reset. `when`: now (as
         left out) or period_end. A preview changes nothing. Without a subscription, makes one."""
@@ -73,7 +74,7 @@ class Organizations(Group[Mode]):
 
     @call
     def set_subscription(
-        self, organization: str, *, status: Optional[str] = None,
+        self, organization: str, *, status: Optional[docs.SubscriptionStatus] = None,
         time_zone: Optional[str] = None, anchor_at: Optional[Instant] = None,
     ) -> "Request[docs.Organization]":
         """Status trialing, active and past_due are served, suspended and canceled refused."""
@@ -86,7 +87,7 @@ class Users(Group[Mode]):
     @call
     def create(
         self, organization: str, id: str, *, name: Optional[str] = None,
-        role: Optional[str] = "member",
+        role: Optional[docs.Role] = "member",
     ) -> "Request[docs.User]":
         """Role owner, admin or member; None makes a user without a seat, who is refused."""
         return Request("user.create", {
@@ -108,7 +109,7 @@ class Users(Group[Mode]):
 
     @call
     def set_role(
-        self, organization: str, user: str, role: Optional[str]
+        self, organization: str, user: str, role: Optional[docs.Role]
     ) -> "Request[docs.User]":
         """None takes the seat away."""
         return Request("user.set_role", {

@@ -151,10 +151,10 @@ class Revoke(Group[Mode]):
 
     @listing
     def list(
-        self, organization: str, *, personal: Optional[bool] = None, kind: Optional[str] = None
+        self, organization: str, *, personal: Optional[bool] = None,
+        kind: Optional[docs.RevokedKind] = None,
     ) -> "Request[Page[docs.Revocation]]":
-        """Of personal organizations, of others, or (None) of both; `kind` is token, session, user
-        or organization."""
+        """Of personal organizations, of others, or (None) of both."""
         return Request("revoke.list", {
             "organization": organization, "personal": personal, "kind": kind,
         }, page(docs.Revocation))

@@ -7,9 +7,20 @@ later daemon adds are left out. Secrets are kept out of `repr`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, Mapping, Optional, Tuple, TypeVar
+from typing import Generic, Literal, Mapping, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
+Role = Literal["owner", "admin", "member"]
+Standing = Literal["active", "suspended"]
+# The first three are served.
+SubscriptionStatus = Literal["trialing", "active", "past_due", "suspended", "canceled"]
+ChangeMode = Literal["carry", "prorate", "reset"]
+When = Literal["now", "period_end"]
+KeyState = Literal["active", "rotating", "expired", "revoked"]
+RevokedKind = Literal["token", "session", "user", "organization"]
+SigningKeyState = Literal["verifying", "signing", "retiring", "retired"]
+LimitKind = Literal["rate_limit", "quota"]
+LimitScope = Literal["user", "organization"]
 
 
 @dataclass(frozen=True)
@@ -17,16 +28,14 @@ class PendingChange:
     """A plan change that waits for the end of the billing month."""
 
     plan: str
-    mode: str
+    mode: ChangeMode
     at: int
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """`status` is trialing, active, past_due, suspended or canceled."""
-
     plan: str
-    status: str
+    status: SubscriptionStatus
     anchor_at: int
     time_zone: str
     since_at: int
@@ -35,25 +44,25 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Organization:
-    """`status` is active or suspended. A personal one is of the user of the same id alone."""
+    """A personal one is of the user of the same id alone."""
 
     id: str
     name: str
     personal: bool
-    status: str
+    status: Standing
     created_at: int
     subscription: Optional[Subscription]
 
 
 @dataclass(frozen=True)
 class User:
-    """`role` is owner, admin or member; None has no seat and is refused."""
+    """Who has no `role` has no seat, and is refused."""
 
     organization: str
     id: str
     name: str
-    role: Optional[str]
-    status: str
+    role: Optional[Role]
+    status: Standing
     created_at: int
 
 
@@ -67,7 +76,7 @@ class KeyRate:
 
 @dataclass(frozen=True)
 class Key:
-    """An API key, without its secret. `state` is active, rotating, expired or revoked.
+    """An API key, without its secret.
 
     `permissions` and `addresses` are None where the key is not narrowed."""
 
@@ -82,7 +91,7 @@ class Key:
     last_used_at: Optional[int]
     expires_at: Optional[int]
     revoked_at: Optional[int]
-    state: str
+    state: KeyState
     rotating_until_at: Optional[int]
     permissions: Optional[Tuple[str, ...]]
     addresses: Optional[Tuple[str, ...]]
@@ -100,7 +109,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class Session:
-    """A login. `reason` of its end is asked, or reuse of a refresh token."""
+    """A login. `reason` of its end: it was asked for, or a refresh token was used twice."""
 
     organization: str
     id: str
@@ -109,7 +118,7 @@ class Session:
     expires_at: int
     idle_seconds: int
     revoked_at: Optional[int]
-    reason: Optional[str]
+    reason: Optional[Literal["asked", "reuse"]]
 
 
 @dataclass(frozen=True)
@@ -139,12 +148,11 @@ class Override:
 
 @dataclass(frozen=True)
 class Revocation:
-    """`kind` is token, session, user or organization. Kept until `expires_at`, when all that it
-    refuses has expired."""
+    """Kept until `expires_at`, when all that it refuses has expired."""
 
     organization: str
     personal: bool
-    kind: str
+    kind: RevokedKind
     subject: str
     at: int
     expires_at: int
@@ -166,12 +174,11 @@ class RevokedSession:
 
 @dataclass(frozen=True)
 class SigningKey:
-    """`state` is verifying, signing, retiring or retired. From `retirable_at` on no token lives
-    that only this key verifies."""
+    """From `retirable_at` on no token lives that only this key verifies."""
 
     id: str
     algorithm: str
-    state: str
+    state: SigningKeyState
     added_at: int
     promoted_at: Optional[int]
     demoted_at: Optional[int]
@@ -181,15 +188,15 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class PlanLimit:
-    """`kind` is rate_limit, with a window, or quota, with a period (day or month)."""
+    """A rate limit has a window, a quota a period."""
 
     name: str
-    kind: str
-    scope: str
+    kind: LimitKind
+    scope: LimitScope
     meter: str
     limit: int
     window_milliseconds: Optional[int]
-    period: Optional[str]
+    period: Optional[Literal["day", "month"]]
 
 
 @dataclass(frozen=True)
@@ -204,8 +211,8 @@ class LimitChange:
     """None where the plan does not have the limit."""
 
     name: str
-    kind: str
-    scope: str
+    kind: LimitKind
+    scope: LimitScope
     meter: str
     before: Optional[int]
     after: Optional[int]
@@ -230,7 +237,7 @@ class Preview:
 
     from_plan: Optional[str] = field(metadata={"member": "from"})
     to_plan: str = field(metadata={"member": "to"})
-    mode: str
+    mode: ChangeMode
     effective_at: int
     permissions_lost: Tuple[str, ...]
     permissions_gained: Tuple[str, ...]

@@ -17,7 +17,7 @@ from .wire import IDENTIFIER_MAX, LENGTH_MAX, LENGTH_MIN
 T = TypeVar("T")
 # What JSON numbers hold exactly in every language (RFC 8259, section 6).
 WHOLE_MAX = 2**53
-DEPTH_MAX = 16
+DEPTH_MAX, MEMBERS_MAX = 16, 128
 # Of one import.
 RECORDS_MAX = 1_000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -119,7 +119,8 @@ def document(body: bytes) -> "dict[str, object]":
     """The strict JSON object that a reply is."""
     try:
         value = json.loads(
-            body.decode(), object_pairs_hook=_without_twins, parse_constant=_no_number)
+            body.decode(), object_pairs_hook=_members_of, parse_int=_integer,
+            parse_float=_no_integer, parse_constant=_no_integer)
         _hold_to_depth(value, DEPTH_MAX)
         # Lone surrogates, which JSON can spell and UTF-8 cannot.
         json.dumps(value, ensure_ascii=False).encode()
@@ -130,15 +131,22 @@ def document(body: bytes) -> "dict[str, object]":
     return value
 
 
-def _without_twins(pairs: "list[tuple[str, object]]") -> "dict[str, object]":
+def _members_of(pairs: "list[tuple[str, object]]") -> "dict[str, object]":
     members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member comes twice")
+    if len(members) != len(pairs) or len(members) > MEMBERS_MAX:
+        raise ValueError("a member comes twice, or there are too many")
     return members
 
 
-def _no_number(name: str) -> object:
-    raise ValueError(f"{name} is no number of JSON")
+def _integer(text: str) -> int:
+    number = int(text)
+    if not -(2**63) < number < 2**63:
+        raise ValueError("a number beyond 64 bits")
+    return number
+
+
+def _no_integer(text: str) -> object:
+    raise ValueError("a number that is no integer")
 
 
 def _hold_to_depth(value: object, left: int) -> None:
@@ -188,6 +196,9 @@ def _read(kind: Any, value: object, what: str) -> Any:
             return kind(**{
                 name: _read(hint, value[key] if key in value else None, f"{what}.{key}")
                 for name, key, hint, needed in _members(kind) if needed or key in value})
+    elif origin is typing.Literal:
+        if isinstance(value, str) and value in inner:
+            return value
     elif kind is int:
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= WHOLE_MAX:
             return value
