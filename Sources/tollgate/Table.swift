@@ -1,6 +1,6 @@
 /// Columns as wide as their widest cell; a column of numbers stands to the right.
 func table(_ header: [String], _ rows: [[String]], indent: Int = 0) -> String {
-    let all = ([header] + rows).map { $0.map(visible) }
+    let all = ([header] + rows).map { $0.map { visible($0, onOneLine: true) } }
     let columns = header.indices.map { column -> (width: Int, isNumber: Bool) in
         let cells = all.dropFirst().map { $0[column] }.filter { $0 != "-" && !$0.isEmpty }
         return (
@@ -23,7 +23,8 @@ func pairs(_ rows: [(String, String)], indent: Int = 2) -> String {
     return rows.map { name, value in
         let gap = String(repeating: " ", count: width - name.count + 2)
         return trimmed(
-            String(repeating: " ", count: indent) + visible(name) + gap + visible(value))
+            String(repeating: " ", count: indent) + visible(name) + gap
+                + visible(value, onOneLine: true))
     }.joined(separator: "\n")
 }
 

@@ -157,7 +157,7 @@ def test_an_instant_is_a_length_of_time_from_now(script, text, seconds):
 
 @pytest.mark.parametrize("text", [
     "tomorrow", "10", "-5s", "1m1h", "1s1s", "5x", "s", "1.5h", "99999999999s", "2026-13-01",
-    "2026-02-30", "2026-12-31T00:00:00", "2026-12-31 00:00Z", "2026-12-31T24:00Z", "1969-12-31",
+    "2026-02-30", "2026-12-00", "2026-12-31T00:00:00", "2026-12-31 00:00Z", "2026-12-31T24:00Z", "1969-12-31",
     "2026-12-31T00:00Zx", "2026-12-31T00:60Z", "2026-12-31T00:00+1:00", "99999999999999999999d"])
 def test_what_is_no_instant_is_refused_with_examples(script, text):
     said = script.cli.error("override", "set", "acme", "burst", "9", f"--expires={text}",
@@ -248,6 +248,18 @@ def test_every_list_asks_and_shows(script, line, call, says, item):
     said = script.cli(*line.split()).stdout
     assert len(said.splitlines()) == 3
     assert "2026-12-31T00:00:00Z" in said or item is OVERRIDE
+
+
+def test_names_of_others_cannot_steer_a_terminal(script):
+    name = "\x1b[2J\u202e\n"
+    script.answers["org.list"] = {"items": [ACME | {"name": name}], "next": "\x1b[2J"}
+    listed = script.cli("org", "list", "--limit", 1)
+    assert "\\u{1b}" in listed.stdout and "\x1b" not in listed.stdout + listed.stderr
+    assert "\u202e" not in listed.stdout and len(listed.stdout.splitlines()) == 2
+    script.answers["org.show"] = {"organization": ACME | {"name": name}}
+    said = script.cli("org", "show", "acme").stdout
+    assert "\x1b" not in said and "\n\n" not in said
+    assert script.cli.json("org", "list", "--limit", 1)["items"][0]["name"] == name
 
 
 def test_the_log_shows_what_changed(script):

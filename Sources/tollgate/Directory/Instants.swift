@@ -52,11 +52,8 @@ enum Instants {
         parts.tm_mon = Int32(month - 1)
         parts.tm_mday = Int32(day)
         let seconds = Int64(timegm(&parts))
-        // The 31st of a month that has 30 days becomes the next month's 1st.
-        guard seconds >= 0, parts.tm_mon == Int32(month - 1), parts.tm_mday == Int32(day) else {
-            return nil
-        }
-        return seconds
+        // A day that the month has not becomes one of another month.
+        return seconds >= 0 && parts.tm_mon == Int32(month - 1) ? seconds : nil
     }
 
     /// Reads a text from front to back.

@@ -86,7 +86,7 @@ struct ListPrinter {
             return try Console.print(
                 (isFirst ? "{\"items\":[" : ",") + texts.joined(separator: ",\n"), isLine: false)
         }
-        let rows = items.map { view.row($0).map(visible) }
+        let rows = items.map { view.row($0).map { visible($0, onOneLine: true) } }
         if widths.isEmpty { widths = view.header.map(\.count) }
         for row in rows {
             for (column, cell) in row.enumerated() {
@@ -104,7 +104,7 @@ struct ListPrinter {
         }
         if isFirst { Console.printError("nothing is listed") }
         if let cursor {
-            Console.printError("there is more: --after \(cursor), or --all")
+            Console.printError(visible("there is more: --after \(cursor), or --all"))
         }
     }
 }
