@@ -112,7 +112,6 @@ import TollgateCore
     }
 }
 
-/// Here, as what stands before the kernel's calls is one for all tests.
 extension CrashTests {
     /// Whatever write fails, of the batch or of its commit.
     @Test(arguments: [ENOSPC, EIO])

@@ -5,34 +5,42 @@ import Testing
 /// Stands before the kernel's calls that change files, as SQLite makes them on this thread
 /// (sqlite3_vfs.xSetSystemCall): a test looks at the files before each, and may refuse it.
 ///
-/// Other threads' calls pass. Tests that use it run one after the other.
+/// Each thread has its own watch: calls of the others pass.
 enum KernelCalls {
     typealias Watch = () throws -> Int32
 
-    private nonisolated(unsafe) static var watch: Watch?
-    private nonisolated(unsafe) static var thread = pthread_self()
-    private nonisolated(unsafe) static var failure: (any Error)?
+    private final class Watching {
+        let watch: Watch
+        var failure: (any Error)?
+
+        init(_ watch: @escaping Watch) { self.watch = watch }
+    }
+
+    private static let ofThread: pthread_key_t = {
+        var key = pthread_key_t()
+        pthread_key_create(&key, nil)
+        return key
+    }()
 
     /// Calls `watch` before each call; what it answers is 0, or the error that the call fails with.
     static func watching(_ watch: @escaping Watch, during body: () throws -> Void) throws {
         install
-        failure = nil
-        thread = pthread_self()
-        Self.watch = watch
-        defer { Self.watch = nil }
-        try body()
-        if let failure { throw failure }
+        let watching = Watching(watch)
+        pthread_setspecific(ofThread, Unmanaged.passUnretained(watching).toOpaque())
+        defer { pthread_setspecific(ofThread, nil) }
+        try withExtendedLifetime(watching) { try body() }
+        if let failure = watching.failure { throw failure }
     }
 
     private static func isRefused() -> Bool {
-        // The thread first: others may not touch a closure that is being changed.
-        guard pthread_equal(thread, pthread_self()) != 0, let watch else { return false }
+        guard let kept = pthread_getspecific(ofThread) else { return false }
+        let watching = Unmanaged<Watching>.fromOpaque(kept).takeUnretainedValue()
         do {
-            let number = try watch()
+            let number = try watching.watch()
             errno = number
             return number != 0
         } catch {
-            failure = error
+            watching.failure = error
             return false
         }
     }

@@ -67,9 +67,10 @@ import TollgateCore
             by: Sample.change(1))
         let before = try CrashTests.content(bench.store)
         var cut: [String] = []
+        let folder = bench.folder
         bench.store.atStep = { step in
             guard step != .committed else { return }
-            do { cut.append(try CrashTests.content(bench.folder.copied().store())) } catch {
+            do { cut.append(try CrashTests.content(folder.copied().store())) } catch {
                 Issue.record("\(error)")
             }
         }
