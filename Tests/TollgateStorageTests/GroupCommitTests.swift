@@ -119,8 +119,20 @@ extension CrashTests {
         let start = TestFolder()
         do {
             let store = try start.store()
-            // Pages that changes spill out of the cache before the commit.
-            for index in 0..<300 { _ = try GroupCommitTests.create("old-\(index)")(store) }
+            for index in 0..<200 { _ = try GroupCommitTests.create(id(index, "old"))(store) }
+        }
+        /// Long, and spread over the pages: changes leave the cache before the commit.
+        func id(_ index: Int, _ end: String) -> String {
+            String(1_000 + index) + String(repeating: "-", count: 100) + end
+        }
+        var refusedLater = 0
+        let last: GroupCommitTests.Call = { store throws(DirectoryError) in
+            do throws(DirectoryError) {
+                return try GroupCommitTests.create("last")(store)
+            } catch {
+                refusedLater += 1
+                throw error
+            }
         }
         var failures = 0
         var refused = 0
@@ -139,7 +151,7 @@ extension CrashTests {
                 error = refusal {
                     _ = try GroupCommitTests.batch(
                         store,
-                        (0..<40).map { GroupCommitTests.create("new-\($0 * 7_919 % 40)") })
+                        (0..<20).map { GroupCommitTests.create(id($0 * 73 % 200, "new")) } + [last])
                 }
             }
             isDone = calls <= refused
@@ -158,7 +170,7 @@ extension CrashTests {
             }
             refused += 1
         }
-        print("\(failures) of \(refused) calls failed the batch")
-        #expect(failures > 8)
+        print("\(failures) of \(refused) calls failed the batch, \(refusedLater) amid it")
+        #expect(failures > 20 && refusedLater > 5)
     }
 }
