@@ -61,6 +61,7 @@ final class PrincipalCache {
     private let victims: UnsafeMutablePointer<UInt8>
     /// The entry of the last `find` or `insert`; for `near`.
     private(set) var current: UnsafeMutablePointer<Entry>?
+    private var isUsed = false
     /// Entries that own overrides.
     private var overridesOwned = 0
 
@@ -76,8 +77,11 @@ final class PrincipalCache {
         memory = made
         // Thousands of entries in turn: small pages would miss the processor's table of pages too.
         _ = madvise(made, bytes, MADV_HUGEPAGE)
-        tags = .allocate(capacity: Self.entryCount)
-        tags.initialize(repeating: 0, count: Self.entryCount)
+        // Of zeros, and only taken from the system when touched.
+        guard let empty = calloc(Self.entryCount, MemoryLayout<UInt64>.stride) else {
+            preconditionFailure("out of memory at start")
+        }
+        tags = empty.assumingMemoryBound(to: UInt64.self)
         victims = .allocate(capacity: Self.setCount)
         victims.initialize(repeating: 0, count: Self.setCount)
     }
@@ -85,15 +89,17 @@ final class PrincipalCache {
     deinit {
         releaseOverrides()
         munmap(memory, Self.entryCount * Self.entryBytes)
-        tags.deallocate()
+        free(tags)
         victims.deallocate()
     }
 
     /// Forgets everything.
     func clear() {
         current = nil
+        guard isUsed else { return }
         releaseOverrides()
         tags.update(repeating: 0, count: Self.entryCount)
+        isUsed = false
     }
 
     private func releaseOverrides() {
@@ -191,6 +197,7 @@ final class PrincipalCache {
         let entry = entry(index)
         if tags[index] != 0 { releaseOverrides(entry) }
         tags[index] = tag
+        isUsed = true
         let userAt = UnsafeMutableRawPointer(entry + 1)
         let organizationAt = userAt + principal.user.count
         userAt.copyMemory(from: user, byteCount: principal.user.count)

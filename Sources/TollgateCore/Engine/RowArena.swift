@@ -18,7 +18,9 @@ struct RowArena: ~Copyable {
     private let chunksMax: Int
     /// Units handed out of the newest chunk.
     private var unitsTaken = RowArena.unitsPerChunk
-    private let freeLists: UnsafeMutablePointer<RowHandle>
+    /// By units; made with the first row that is given back: a daemon has hundreds of arenas, most
+    /// of them empty.
+    private var freeLists: UnsafeMutablePointer<RowHandle>?
     private(set) var bytesTaken = 0
 
     init(chunksMax: Int = 1 << 18) {
@@ -27,14 +29,12 @@ struct RowArena: ~Copyable {
         chunks = .allocate(capacity: 64)
         chunks.initialize(repeating: nil, count: 64)
         chunkCapacity = 64
-        freeLists = .allocate(capacity: Self.rowUnitsMax + 1)
-        freeLists.initialize(repeating: .none, count: Self.rowUnitsMax + 1)
     }
 
     deinit {
         for index in 0..<chunkCount { free(chunks[index]) }
         chunks.deallocate()
-        freeLists.deallocate()
+        freeLists?.deallocate()
     }
 
     /// The memory of a row that `take` gave and `give` has not taken back.
@@ -49,12 +49,12 @@ struct RowArena: ~Copyable {
     /// Zeroed memory of `units` units, or `none` when memory is short.
     mutating func take(units: Int) -> RowHandle {
         precondition(units > 0 && units <= Self.rowUnitsMax)
-        let free = freeLists[units]
-        if free != .none {
-            let memory = pointer(free)
+        if let freeLists, freeLists[units] != .none {
+            let given = freeLists[units]
+            let memory = pointer(given)
             freeLists[units] = RowHandle(raw: memory.load(as: UInt32.self))
             memset(memory, 0, units * Self.unitBytes)
-            return free
+            return given
         }
         if unitsTaken + units > Self.unitsPerChunk && !addChunk() { return .none }
         let unit = (chunkCount - 1) * Self.unitsPerChunk + unitsTaken
@@ -65,8 +65,16 @@ struct RowArena: ~Copyable {
     /// Takes a row back. Its kind becomes 0, which no key has: a `RowHint` finds nobody there.
     mutating func give(_ handle: RowHandle, units: Int) {
         memset(pointer(handle), 0, Row.headerBytes)
-        pointer(handle).storeBytes(of: freeLists[units].raw, as: UInt32.self)
-        freeLists[units] = handle
+        let lists = freeLists ?? Self.emptyLists()
+        freeLists = lists
+        pointer(handle).storeBytes(of: lists[units].raw, as: UInt32.self)
+        lists[units] = handle
+    }
+
+    private static func emptyLists() -> UnsafeMutablePointer<RowHandle> {
+        let lists = UnsafeMutablePointer<RowHandle>.allocate(capacity: rowUnitsMax + 1)
+        lists.initialize(repeating: .none, count: rowUnitsMax + 1)
+        return lists
     }
 
     private mutating func addChunk() -> Bool {
