@@ -306,3 +306,39 @@ def test_a_directory_moves_to_another_daemon(start, tmp_path):
     said = new.error("import", "-", stdin=altered, code=BAD_DATA)
     assert f"-:{types.index('key') + 1}: " in said
     assert new("export").stdout == exported
+
+
+def test_lists_and_exports_go_on_behind_every_cursor(start):
+    one = start(os.urandom(32))
+    names = ["plain", "with space", "comma, and \u00fc", "--option", "'quote'"]
+    records = [{"type": "organization", "id": name, "name": name, "personal": False,
+                "status": "active", "created_at": 1, "subscription": None} for name in names]
+    records += [{"type": "user", "organization": name, "id": f"{name} {number}", "name": "x",
+                 "role": "member", "status": "active", "created_at": 1}
+                for name in names for number in range(3)]
+    # More than one frame holds.
+    records += [{"type": "user", "organization": "plain", "id": f"u{number}", "name": "n" * 120,
+                 "role": None, "status": "active", "created_at": 1} for number in range(400)]
+    one("import", "-", stdin="".join(json.dumps(record) + "\n" for record in records))
+    for name in names:
+        one("override", "set", "--", name, "burst", "5")
+        one("override", "set", f"--user={name} 1", "--", name, "burst", "5")
+        one("revoke", "organization", "--yes", "--", name)
+        one("revoke", "token", "--yes", "--", name, "jti 1")
+    whole = [json.loads(line) for line in one("export").stdout.splitlines()]
+    assert len(whole) == len(records) + 4 * len(names)
+    assert all(whole.count(record) == 1 for record in records)
+    for command in (["org", "list"], ["user", "list", "with space"],
+                    ["override", "list", "with space"], ["revoke", "list", "with space"],
+                    ["signing-key", "list"], ["plan", "list"], ["log"]):
+        everything = one.json(*command, "--all")["items"]
+        limit = 100 if command == ["log"] else 1
+        items, after = [], []
+        while True:
+            part = one.json(*command, "--limit", limit, *after)
+            items += part["items"]
+            if part["next"] is None:
+                break
+            after = ["--after", part["next"]]
+        assert items == everything and items, command
+    assert "after" in one.error("org", "list", "--after", "no cursor!", code=USAGE)

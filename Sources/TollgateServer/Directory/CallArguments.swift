@@ -66,7 +66,7 @@ struct CallArguments {
         _ document: (Item) throws(DirectoryError) -> Document
     ) throws(DirectoryError) -> JSONValue {
         let limit = Int(clamping: integer("limit") ?? 100)
-        let after = optionalText("after")
+        let after = try ListCursor.read(optionalText("after"))
         var page = try fetch(after, limit)
         var items: [Document] = []
         var bytes = 0
@@ -80,7 +80,27 @@ struct CallArguments {
             // As many as fit a frame: asked again for these, the store says where the next begins.
             page = try fetch(after, items.count)
         }
-        return DirectoryPage(items: items, next: page.next).json
+        return DirectoryPage(items: items, next: page.next.map(ListCursor.text)).json
+    }
+}
+
+/// Cursors as they leave the daemon: the store's parts its own with line feeds, which no member of
+/// a call may hold, and names may hold anything else. In base64url they go through shells too, and
+/// begin with no `-`, for no first byte of UTF-8 does.
+enum ListCursor {
+    static func text(_ cursor: String) -> String {
+        String(decoding: Base64URL.encode(cursor.utf8), as: UTF8.self)
+    }
+
+    static func read(_ text: String?) throws(DirectoryError) -> String? {
+        guard let text else { return nil }
+        var decoded = [UInt8](repeating: 0, count: text.utf8.count)
+        let count = Array(text.utf8).withUnsafeBytes { source in
+            decoded.withUnsafeMutableBytes { Base64URL.decode(source, into: $0) }
+        }
+        guard let count, let cursor = String(validating: decoded.prefix(count), as: UTF8.self)
+        else { throw .invalid(field: "after", why: "is no cursor of a list") }
+        return cursor
     }
 }
 
