@@ -24,10 +24,10 @@ import TollgateCore
             _ = try tenant.createUser(user, name: "Ada", role: .owner, by: Sample.change())
         }
 
-        func key(expires: WallTime? = nil) throws -> APIKeyRecord {
+        func key(expires: WallTime? = nil, of user: UserID? = nil) throws -> APIKeyRecord {
             let made = try Sample.key(&random, pepper: pepper)
             return try tenant.createKey(
-                made.id, user: user, environment: "live", digest: made.digest,
+                made.id, user: user ?? self.user, environment: "live", digest: made.digest,
                 scope: KeyScope(name: "k", expires: expires), creator: "root",
                 by: Sample.change())
         }

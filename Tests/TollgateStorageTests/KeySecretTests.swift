@@ -59,6 +59,20 @@ import TollgateCore
         #expect(all.sessions == 1 && all.revocations == 1)
     }
 
+    @Test func whoIsRevokedLosesItsKeysTooAndKeepsTheInstantsOfThoseBefore() throws {
+        let bench = try DirectoryStoreTests.Bench()
+        let eve = try bench.tenant.createUser(
+            UserID("eve"), name: "eve", role: .member, by: Sample.change())
+        let keys = [try bench.key(), try bench.key(), try bench.key(of: eve.id)]
+        _ = try bench.tenant.revokeKey(keys[0].id, by: Sample.change(1))
+        func revoked() throws -> [WallTime?] { try keys.map { try bench.tenant.key($0.id).revoked } }
+        _ = try bench.tenant.revokeUser(
+            bench.user, tokensExpire: Sample.time(9), by: Sample.change(2))
+        #expect(try revoked() == [Sample.time(1), Sample.time(2), nil])
+        _ = try bench.tenant.revokeAll(tokensExpire: Sample.time(9), by: Sample.change(3))
+        #expect(try revoked() == [Sample.time(1), Sample.time(2), Sample.time(3)])
+    }
+
     /// The texts of the log are the same: no digest stands there.
     @Test func aRotationIsLoggedThoughNoOldSecretGoesOn() throws {
         let bench = try DirectoryStoreTests.Bench()

@@ -76,9 +76,10 @@ WAYS = {
         {"token acme/ada/1": REVOKED}, {"acme/ada/2", "acme/ben/1"}, None),
     "revoke a user": (
         lambda c: c.admin.revoke.user("acme", "ada"),
-        of("token acme/ada"), {"acme/ben/1"}, None),
+        of("key acme/ada", "token acme/ada"), {"acme/ben/1"}, None),
     "revoke an organization": (
-        lambda c: c.admin.revoke.organization("acme"), of("token acme"), {"beta/ada/1"}, None),
+        lambda c: c.admin.revoke.organization("acme"), of("key acme", "token acme"),
+        {"beta/ada/1"}, None),
     "suspend a user": (
         lambda c: c.admin.users.suspend("acme", "ada"),
         of("key acme/ada", "token acme/ada"), {"acme/ben/1"},

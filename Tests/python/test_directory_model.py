@@ -192,6 +192,12 @@ class Lives:
                 if why == "credentialRevoked":
                     held.owner.revoked = True
 
+    def end_keys(self, which):
+        """Revoked, like each of them by itself."""
+        for held in self.held:
+            if isinstance(held.owner, Key) and which(held):
+                held.owner.revoked = True
+
     def hold(self, text, found, owner):
         held = Held(text, *found, owner)
         owner.held.append(held)
@@ -300,9 +306,11 @@ class Lives:
         if what == "user":
             assert self.admin.revoke.user(organization.id, user.id).known
             self.end("credentialRevoked", lambda held: held.user is user)
+            self.end_keys(lambda held: held.user is user)
         elif what == "organization":
             assert self.admin.revoke.organization(organization.id).known
             self.end("credentialRevoked", lambda held: held.organization is organization)
+            self.end_keys(lambda held: held.organization is organization)
         else:
             held = self.some(self.owners(Login))
             if held is None:

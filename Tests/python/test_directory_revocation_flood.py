@@ -72,11 +72,13 @@ CHANGES = {
         {"token": REVOKED}, lambda c: c.admin.sessions.revoke(c.id, c.login.session.id)),
     "session.end": (
         {"token": REVOKED}, lambda c: c.admin.sessions.end(c.login.refresh_token)),
-    "revoke.user": ({"token": REVOKED}, lambda c: c.admin.revoke.user(c.id, "ada")),
+    "revoke.user": (
+        {"key": REVOKED, "token": REVOKED}, lambda c: c.admin.revoke.user(c.id, "ada")),
     "revoke.user of another issuer": (
         {"claimed": REVOKED}, lambda c: c.admin.revoke.user(c.id, "eve")),
     "revoke.organization": (
-        {"token": REVOKED, "claimed": REVOKED}, lambda c: c.admin.revoke.organization(c.id)),
+        {"key": REVOKED, "token": REVOKED, "claimed": REVOKED},
+        lambda c: c.admin.revoke.organization(c.id)),
     "user.suspend": (
         {"key": REVOKED, "token": REVOKED}, lambda c: c.admin.users.suspend(c.id, "ada")),
     "user.set_role to none": (

@@ -51,6 +51,7 @@ extension CallHandlers {
         let revoked = try tenant.revokeUser(
             try arguments.user, tokensExpire: context.tokensExpire,
             personal: arguments.flag("personal"), by: context.change)
+        context.publishKeys(of: revoked.record, user: revoked.record.subject)
         return outcome(revoked, &context)
     }
 
@@ -61,6 +62,7 @@ extension CallHandlers {
         let revoked = try tenant.revokeAll(
             tokensExpire: context.tokensExpire, personal: arguments.flag("personal"),
             by: context.change)
+        context.publishKeys(of: revoked.record, user: nil)
         return outcome(revoked, &context)
     }
 
@@ -97,6 +99,12 @@ extension RevocationKind {
 }
 
 extension CallContext {
+    fileprivate mutating func publishKeys(of record: RevocationRecord, user: String?) {
+        publications.append(
+            .keysRevoked(
+                organization: record.organization.text, isPersonal: record.isPersonal, user: user))
+    }
+
     /// Until when a revoked token is remembered: as the call says, and the widest leeway of any
     /// issuer longer; never longer than any token lives.
     fileprivate func expiry(_ arguments: CallArguments) -> WallTime {

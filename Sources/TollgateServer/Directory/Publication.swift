@@ -8,6 +8,8 @@ enum Publication {
     case user(UserEntry)
     case key(APIKeyEntry)
     case revocation(RevocationEntry)
+    /// All keys of the organization, or of one user of it.
+    case keysRevoked(organization: String, isPersonal: Bool, user: String?)
     case organizationGone(OrganizationRecord)
     case userGone(UserID, of: OrganizationRecord)
     /// What was used of the organization's quotas is forgotten.
@@ -30,6 +32,8 @@ extension DirectoryImage {
         case .user(let entry): put(entry)
         case .key(let entry): put(entry)
         case .revocation(let entry): put(entry)
+        case .keysRevoked(let organization, let isPersonal, let user):
+            revokeKeys(organization: organization, isPersonal: isPersonal, user: user)
         case .organizationGone(let gone):
             removeOrganization(gone.id.text, isPersonal: gone.isPersonal)
         case .userGone(let id, let organization):

@@ -15,8 +15,7 @@ extension TenantDirectory {
         }
     }
 
-    /// Everything of a user that was issued until now: access tokens, and sessions with them. Keys
-    /// are revoked one by one.
+    /// Everything of a user that was issued until now: access tokens, sessions with them, API keys.
     package func revokeUser(
         _ id: UserID, tokensExpire: WallTime, personal: Bool = false, by change: Change
     ) throws(DirectoryError) -> Revoked {
@@ -26,6 +25,9 @@ extension TenantDirectory {
                 UPDATE refresh_families SET revoked = ?3, reason = 'asked'
                 WHERE organization = ?1 AND user = ?2 AND revoked IS NULL
                 """, [tenant, .text(id.text), .integer(change.at.milliseconds)])
+            try store.run(
+                Self.revokeKeys + " AND user = ?3",
+                [tenant, .integer(change.at.milliseconds), .text(id.text)])
             let record = try insertRevocation(
                 .user, id.text, at: change.at, expires: tokensExpire, orPersonal: personal)
             return Revoked(record: record, isKnown: try isKnown(id))
@@ -42,12 +44,18 @@ extension TenantDirectory {
                 UPDATE refresh_families SET revoked = ?2, reason = 'asked'
                 WHERE organization = ?1 AND revoked IS NULL
                 """, [tenant, .integer(change.at.milliseconds)])
+            try store.run(Self.revokeKeys, [tenant, .integer(change.at.milliseconds)])
             let record = try insertRevocation(
                 .organization, organization.text, at: change.at, expires: tokensExpire,
                 orPersonal: personal)
             return Revoked(record: record, isKnown: try isKnown())
         }
     }
+
+    /// One that was revoked before stays as it was.
+    private static let revokeKeys = """
+        UPDATE api_keys SET revoked = ?2 WHERE organization = ?1 AND revoked IS NULL
+        """
 
     /// In the order of organizations and personal ones, then by kind, then by subject; `nil`: of
     /// both, of every kind. None of an organization that the directory does not know is not an

@@ -79,10 +79,9 @@ struct RevokeSession: ParsableCommand {
 
 struct RevokeUser: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "user", abstract: "Refuse all tokens of a user issued until now.",
+        commandName: "user", abstract: "Refuse all of a user issued until now: tokens, sessions, API keys.",
         discussion: """
-            Also where the directory does not know the user, whose tokens another issuer made. API \
-            keys stay: tollgate revoke key.
+            Also where the directory does not know the user, whose tokens another issuer made.
             """)
     @OptionGroup var options: AdminOptions
     @OptionGroup var owner: RevokedOwner
@@ -96,7 +95,7 @@ struct RevokeUser: ParsableCommand {
     func run() throws {
         let user = user ?? owner.organization
         let what = "user \(user) \(owner.personal ? "on its own" : "of \(owner.organization)")"
-        try confirmation.confirm("revoke all tokens of \(what)")
+        try confirmation.confirm("revoke all tokens, sessions and API keys of \(what)")
         try owner.tell(options, what, .revokeUser, ["user": .string(user)])
     }
 }
@@ -104,10 +103,10 @@ struct RevokeUser: ParsableCommand {
 struct RevokeOrganization: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "organization",
-        abstract: "Refuse all tokens of an organization issued until now.",
+        abstract: "Refuse all of an organization issued until now: tokens, sessions, API keys.",
         discussion: """
             Also where the directory does not know the organization, whose tokens another issuer \
-            made. API keys stay: tollgate revoke key.
+            made.
             """,
         aliases: ["org"])
     @OptionGroup var options: AdminOptions
@@ -116,7 +115,7 @@ struct RevokeOrganization: ParsableCommand {
 
     func run() throws {
         let what = "organization \(owner.organization)"
-        try confirmation.confirm("revoke all tokens of \(what)")
+        try confirmation.confirm("revoke all tokens, sessions and API keys of \(what)")
         try owner.tell(options, what, .revokeOrganization, [:])
     }
 }

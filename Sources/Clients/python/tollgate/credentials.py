@@ -136,7 +136,7 @@ class Revoke(Group[Mode]):
     def user(
         self, organization: str, user: str, *, personal: bool = False
     ) -> "Request[docs.Revoked]":
-        """All tokens that a user holds now."""
+        """All that a user holds now: tokens, sessions, API keys."""
         return Request("revoke.user", {
             "organization": organization, "personal": personal or None, "user": user,
         }, of(docs.Revoked))
@@ -145,7 +145,7 @@ class Revoke(Group[Mode]):
     def organization(
         self, organization: str, *, personal: bool = False
     ) -> "Request[docs.Revoked]":
-        """All tokens that its users hold now."""
+        """All that its users hold now: tokens, sessions, API keys."""
         return Request("revoke.organization", {
             "organization": organization, "personal": personal or None}, of(docs.Revoked))
 
