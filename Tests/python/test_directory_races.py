@@ -119,7 +119,8 @@ def test_keys_are_rotated_without_refusing_a_request(directory):
     assert len(set(secrets)) == 21 and all(allowed for _, allowed in flood.decided)
 
 
-def test_one_refresh_token_has_one_successor_however_many_ask(directory):
+def test_one_refresh_token_has_one_successor_however_many_ask(start_directory):
+    directory = start_directory(tokens={"refresh_grace": "60s"})
     signed_up(directory)
     token = directory.admins.tokens.issue("acme", "ada").refresh_token
     count = 64
