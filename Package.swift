@@ -84,6 +84,7 @@ let package = Package(
             name: "TollgateServerTests",
             dependencies: [
                 "TollgateServer", "TollgateStorage", "TollgateCore", "TollgateWire", "CLinux",
+                "CSQLite",
             ],
             swiftSettings: strict),
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),

@@ -50,7 +50,11 @@ package struct Observer {
                 + " old clock; if it is right now, say so with tollgate reload")
         watch(
             .forbidden, .warning,
-            "requests refused: an operator's opcode on the data socket, or from another user")
+            "requests refused: outside of the user's role, or an operator's opcode on data")
+        watch(
+            .storageFailed, .error,
+            "changes of the directory refused: the disk did not take them")
+        watch(.busy, .warning, "calls refused: too many wait for the directory")
         watch(.malformedFrame, .warning, "connections closed: a header that breaks the grid")
         watch(.frameTooLarge, .warning, "connections closed: a frame above frame_bytes_max")
         watch(.internalError, .error, "requests met a defect of the daemon")

@@ -39,12 +39,43 @@ extension Server {
         add("tollgate_capacity_refusals_total", gauges.capacityRefusals)
         add("tollgate_address_overflows_total", gauges.addressOverflows)
         add("tollgate_clock_held_forward", gauges.clockHeldForward ? 1 : 0, gauge: true)
+        for entry in directoryStatistics() { entries.append(entry) }
         add(
             "tollgate_policy_generation", shared.generation.load(ordering: .relaxed), gauge: true)
         add(
             "tollgate_uptime_seconds", (tg_boottime() &- shared.startedAt) / 1_000_000_000,
             gauge: true)
         add("tollgate_build_info{version=\"\(shared.version)\"}", 1, gauge: true)
+        return entries
+    }
+
+    /// What the directory holds and was asked; nothing without one.
+    private func directoryStatistics() -> [Statistic] {
+        guard let directory else { return [] }
+        let image = shared.engine.directory
+        let (organizations, users, keys, revocations) = image.counts
+        var entries = [
+            ("organizations", organizations), ("users", users), ("keys", keys),
+            ("revocations", revocations), ("image_bytes", image.bytesTaken),
+        ].map {
+            Statistic(
+                name: "tollgate_directory_\($0)", value: UInt64(clamping: $1), isGauge: true)
+        }
+        func add(_ name: String, _ value: UInt64) {
+            entries.append(Statistic(name: name, value: value, isGauge: false))
+        }
+        for status in Status.allCases {
+            let count = directory.counters.calls(status)
+            if count > 0 || status == .ok {
+                add("tollgate_calls_total{status=\"\(status)\"}", count)
+            }
+        }
+        add(
+            "tollgate_directory_commits_total",
+            directory.counters.batches.load(ordering: .relaxed))
+        add(
+            "tollgate_refresh_reuse_total",
+            directory.counters.refreshReuses.load(ordering: .relaxed))
         return entries
     }
 }

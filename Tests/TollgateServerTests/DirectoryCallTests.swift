@@ -246,6 +246,59 @@ import TollgateWire
         }
     }
 
+    @Test func everyListGoesOnWhereItsPartEnded() throws {
+        try withDirectory { harness in
+            try harness.makeTenant()
+            try harness.makeTenant("other", user: "eve")
+            let acme: JSONObject = ["organization": "acme"]
+            let ada: JSONObject = ["organization": "acme", "user": "ada"]
+            for number in 0..<2 {
+                let user = JSONValue.string("u\(number)")
+                try harness.call(.createUser, ["organization": "acme", "id": user]).expectOK()
+                try harness.call(.createKey, ada).expectOK()
+                try harness.call(.issueTokens, ada).expectOK()
+                try harness.call(.addSigningKey).expectOK()
+                try harness.call(.revokeUser, ["organization": "acme", "user": user]).expectOK()
+                try harness.call(
+                    .setOverride,
+                    ["organization": "acme", "user": user, "limit": "per_minute", "units": 1]
+                ).expectOK()
+            }
+            let lists: [(CallName, JSONObject)] = [
+                (.listOrganizations, [:]), (.listUsers, acme), (.listKeys, acme), (.listKeys, ada),
+                (.listSessions, ada), (.listRevocations, acme), (.listOverrides, acme),
+                (.listSigningKeys, [:]), (.listPlans, [:]), (.listLog, [:]), (.listLog, acme),
+                (.exportDirectory, [:]),
+            ]
+            for (call, members) in lists {
+                var all = members
+                all.append("limit", 1_000)
+                let whole = try harness.call(call, all)
+                #expect(whole.items.count > 1 && whole["next"] == .null, "\(call)")
+                var parts: [JSONValue] = []
+                var next: JSONValue? = nil
+                repeat {
+                    var part = members
+                    part.append("limit", 1)
+                    if let next { part.append("after", next) }
+                    let answer = try harness.call(call, part)
+                    answer.expectOK()
+                    parts += answer.items
+                    next = answer["next"]
+                } while next != .null && parts.count <= whole.items.count
+                #expect(parts == whole.items, "\(call)")
+                for junk in ["x", "AA==", "_w"] {
+                    var part = members
+                    part.append("after", .string(junk))
+                    let answer = try harness.call(call, part)
+                    #expect(
+                        answer.status == .invalidValue && answer.detail.hasPrefix("after:"),
+                        "\(call) \(junk)")
+                }
+            }
+        }
+    }
+
     @Test func aPartOfAListFitsAFrameHoweverMuchIsAskedFor() throws {
         try withDirectory { harness in
             let name = JSONValue.string(String(repeating: "\\", count: 128))

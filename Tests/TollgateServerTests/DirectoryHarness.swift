@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Synchronization
 import Testing
 import TollgateStorage
 import TollgateWire
@@ -13,6 +14,7 @@ final class DirectoryHarness {
     private(set) var server: ServerHarness
     private let definition: PolicyDefinition
     private let change: (inout DirectoryPlan) -> Void
+    private let next: PolicyChoice
     private let settings: (inout ServerSettings) -> Void
     private(set) var admin: Peer
     let logged = LogPipe()
@@ -27,15 +29,17 @@ final class DirectoryHarness {
         self.definition = definition
         self.change = change
         self.settings = settings
+        next = PolicyChoice(definition)
         server = try Self.start(
-            folder, definition, settings, change, logged.log, storageFailures)
+            folder, definition, settings, change, logged.log, storageFailures, next)
         admin = try server.peer(admin: true)
     }
 
     private static func start(
         _ folder: String, _ definition: PolicyDefinition,
         _ settings: @escaping (inout ServerSettings) -> Void,
-        _ change: (inout DirectoryPlan) -> Void, _ log: Log, _ failures: Counter
+        _ change: (inout DirectoryPlan) -> Void, _ log: Log, _ failures: Counter,
+        _ next: PolicyChoice
     ) throws -> ServerHarness {
         var plan = DirectoryPlan(
             path: folder, signingKeysPath: folder + "/signing", peppers: [try pepper(1)],
@@ -43,14 +47,20 @@ final class DirectoryHarness {
         change(&plan)
         return try ServerHarness(
             definition: definition, plan: plan, log: log,
-            onStorageFailure: { failures.add() }, change: settings)
+            onStorageFailure: { failures.add() }, loader: { .success(next.definition) },
+            change: settings)
     }
+
+    func stopServer() { server.stop() }
+
+    /// What the next reload reads.
+    func nextPolicy(_ definition: PolicyDefinition) { next.set(definition) }
 
     /// Ends the server, and starts another in the same folder.
     func restart() throws {
         server.stop()
         server = try Self.start(
-            folder, definition, settings, change, logged.log, storageFailures)
+            folder, definition, settings, change, logged.log, storageFailures, next)
         admin = try server.peer(admin: true)
     }
 
@@ -207,6 +217,26 @@ extension JSONValue: ExpressibleByIntegerLiteral {
     public init(integerLiteral number: Int64) { self = .integer(number) }
 }
 
+/// A policy that a test changes.
+final class PolicyChoice: Sendable {
+    private let lock = Lock()
+    private nonisolated(unsafe) var chosen: PolicyDefinition
+
+    init(_ definition: PolicyDefinition) { chosen = definition }
+
+    func set(_ definition: PolicyDefinition) {
+        lock.lock()
+        chosen = definition
+        lock.unlock()
+    }
+
+    var definition: PolicyDefinition {
+        lock.lock()
+        defer { lock.unlock() }
+        return chosen
+    }
+}
+
 /// Counts from any thread.
 final class Counter: Sendable {
     private let lock = Lock()
@@ -222,6 +252,36 @@ final class Counter: Sendable {
         lock.lock()
         defer { lock.unlock() }
         return number
+    }
+}
+
+/// Holds the directory's thread at a step, the first time that it gets there while it is closed.
+final class StepGate: Sendable {
+    private let step: String
+    private let state = Atomic<Int>(0)  // 0 open, 1 closed, 2 held
+    private let lock = Lock()
+
+    init(_ step: String) { self.step = step }
+
+    func close() {
+        lock.lock()
+        state.store(1, ordering: .releasing)
+    }
+
+    func reach(_ step: String) {
+        guard step == self.step,
+            state.compareExchange(expected: 1, desired: 2, ordering: .acquiringAndReleasing)
+                .exchanged
+        else { return }
+        lock.lock()
+        lock.unlock()
+    }
+
+    func waitUntilHeld() { while state.load(ordering: .acquiring) != 2 { usleep(100) } }
+
+    func open() {
+        state.store(0, ordering: .releasing)
+        lock.unlock()
     }
 }
 

@@ -67,7 +67,7 @@ struct CallArguments {
     ) throws(DirectoryError) -> JSONValue {
         let limit = Int(clamping: integer("limit") ?? 100)
         let after = try ListCursor.read(optionalText("after"))
-        var page = try fetch(after, limit)
+        var page = try page(after, limit, fetch)
         var items: [Document] = []
         var bytes = 0
         for item in page.items {
@@ -78,9 +78,20 @@ struct CallArguments {
         }
         if items.count < page.items.count {
             // As many as fit a frame: asked again for these, the store says where the next begins.
-            page = try fetch(after, items.count)
+            page = try self.page(after, items.count, fetch)
         }
         return DirectoryPage(items: items, next: page.next.map(ListCursor.text)).json
+    }
+
+    /// What the store calls a cursor is the member `after`.
+    private func page<Item: Sendable>(
+        _ after: String?, _ limit: Int,
+        _ fetch: (_ after: String?, _ limit: Int) throws(DirectoryError) -> Page<Item>
+    ) throws(DirectoryError) -> Page<Item> {
+        do throws(DirectoryError) { return try fetch(after, limit) } catch {
+            if case .invalid("cursor", let why) = error { throw .invalid(field: "after", why: why) }
+            throw error
+        }
     }
 }
 

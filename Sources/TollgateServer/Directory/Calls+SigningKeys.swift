@@ -48,8 +48,10 @@ extension CallHandlers {
     static func listSigningKeys(
         _ arguments: CallArguments, _ context: inout CallContext
     ) throws(DirectoryError) -> JSONValue {
-        let keys = try context.store.allSigningKeys()
-        return .object(["items": .array(keys.map { document($0, context).json }), "next": .null])
+        let context = context
+        return try arguments.list({ after, limit throws(DirectoryError) in
+            try context.store.signingKeys(after: after, limit: limit)
+        }) { document($0, context) }
     }
 
     private static func document(

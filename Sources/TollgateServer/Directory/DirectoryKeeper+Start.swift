@@ -43,9 +43,12 @@ extension DirectoryKeeper {
                 "directory: \(count) keys were made under the pepper of generation \(generation),"
                     + " which the policy does not have: they are refused until it does")
         }
-        let known = Set(issuer.definition.plans.map(\.name))
-        for (name, count) in tally.plans.sorted(by: { $0.key < $1.key })
-        where !known.contains(name) {
+        warn(plans: tally.plans, known: Set(issuer.definition.plans.map(\.name)))
+    }
+
+    /// Of subscriptions to plans that the policy does not have.
+    func warn(plans: [String: Int], known: Set<String>) {
+        for (name, count) in plans.sorted(by: { $0.key < $1.key }) where !known.contains(name) {
             log.warning(
                 "directory: \(count) subscriptions are to plan \(name), which the policy does not"
                     + " have: their requests are refused")

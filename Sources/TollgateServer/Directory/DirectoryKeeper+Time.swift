@@ -12,6 +12,7 @@ extension DirectoryKeeper {
         applyDuePlans()
         keepDigests()
         if issuer.lacksKey { makeMissingKey() }
+        if let before = issuer.takeReplaced() { lookAtPolicy(replacing: before) }
         guard now.nanoseconds &- lastMinute >= Self.minuteNanoseconds else { return }
         lastMinute = now.nanoseconds
         forgetExpired()
@@ -32,6 +33,23 @@ extension DirectoryKeeper {
         if case .failure(let error) = links.republish() {
             log.error("directory: \(error.messages.joined(separator: "; "))")
         }
+    }
+
+    /// Another policy is in force: what it leaves behind in the directory, and out there.
+    private func lookAtPolicy(replacing before: PolicyDefinition) {
+        let now = issuer.definition
+        if let old = before.tokens,
+            old.issuer != now.tokens?.issuer || old.audience != now.tokens?.audience
+        {
+            log.warning(
+                "the policy does not issue tokens as \(old.issuer) any more: those that are out are"
+                    + " refused, and their holders log in again")
+        }
+        let names = Set(now.plans.map(\.name))
+        guard before.plans.contains(where: { !names.contains($0.name) }) else { return }
+        do throws(DirectoryError) {
+            warn(plans: try store.planCounts(), known: names)
+        } catch { _ = note(error) }
     }
 
     private func forgetExpired() {
@@ -58,23 +76,30 @@ extension DirectoryKeeper {
 
     /// Digests that a use of the key brought under the newest pepper.
     private func keepDigests() {
-        for rehash in engine.directory.takeRehashes() {
-            do throws(DirectoryError) {
-                let tenant = store.acting(for: OrganizationID(unchecked: rehash.organization))
-                let isDone = try tenant.rehashKey(
-                    rehash.id, from: rehash.from,
-                    to: KeptDigest(digest: rehash.to, pepper: rehash.pepper))
-                guard isDone else { continue }
-                let key = try tenant.key(rehash.id)
-                let organization = try tenant.record()
-                engine.directory.put(
-                    APIKeyEntry(
-                        key, isPersonal: organization.isPersonal,
-                        lastUsed: engine.directory.lastUsed(key.id)))
-            } catch .notFound {
-                // Deleted since.
-            } catch { return _ = note(error) }
-        }
+        let rehashes = engine.directory.takeRehashes()
+        guard !rehashes.isEmpty else { return }
+        do throws(DirectoryError) {
+            let kept = try store.together { () throws(DirectoryError) in
+                var kept: [APIKeyEntry] = []
+                for rehash in rehashes {
+                    if let entry = try keep(rehash) { kept.append(entry) }
+                }
+                return kept
+            }
+            for entry in kept { engine.directory.put(entry) }
+        } catch { _ = note(error) }
+    }
+
+    /// The key as it is kept now; `nil` when its secret was changed, or it was deleted, meanwhile.
+    private func keep(_ rehash: KeyRehash) throws(DirectoryError) -> APIKeyEntry? {
+        let tenant = store.acting(for: OrganizationID(unchecked: rehash.organization))
+        let isDone = try tenant.rehashKey(
+            rehash.id, from: rehash.from,
+            to: KeptDigest(digest: rehash.to, pepper: rehash.pepper))
+        guard isDone else { return nil }
+        return APIKeyEntry(
+            try tenant.key(rehash.id), isPersonal: try tenant.record().isPersonal,
+            lastUsed: engine.directory.lastUsed(rehash.id))
     }
 }
 

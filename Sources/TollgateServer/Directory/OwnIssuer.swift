@@ -24,6 +24,7 @@ final class OwnIssuer: Sendable {
     private nonisolated(unsafe) var loaded: PolicyDefinition
     private nonisolated(unsafe) var keys: [OwnKey] = []
     private nonisolated(unsafe) var longestAccessMilliseconds: Int64 = 0
+    private nonisolated(unsafe) var replaced: PolicyDefinition?
 
     init(_ definition: PolicyDefinition, files: SigningKeyFiles) {
         loaded = definition
@@ -55,8 +56,19 @@ final class OwnIssuer: Sendable {
 
     /// The policy that was completed is in force.
     func adopt(_ definition: PolicyDefinition) {
-        locked { loaded = definition }
+        locked {
+            replaced = replaced ?? loaded
+            loaded = definition
+        }
         note(definition)
+    }
+
+    /// The policy that was in force when this was asked last, if another is now.
+    func takeReplaced() -> PolicyDefinition? {
+        locked {
+            defer { replaced = nil }
+            return replaced
+        }
     }
 
     func setKeys(_ all: [OwnKey]) { locked { keys = all } }
@@ -94,7 +106,8 @@ final class OwnIssuer: Sendable {
 
     private func note(_ definition: PolicyDefinition) {
         guard let terms = definition.tokens else { return }
-        let life = (terms.accessSeconds + terms.leewaySeconds) * 1_000
+        // The clock that set `iat` may run ahead by the leeway too.
+        let life = (terms.accessSeconds + 2 * terms.leewaySeconds) * 1_000
         locked { longestAccessMilliseconds = max(longestAccessMilliseconds, life) }
     }
 

@@ -80,8 +80,9 @@ struct SigningKeyFiles {
         guard descriptor >= 0 else {
             guard errno == ENOENT else { throw fault(path(id), errno) }
             throw SigningKeyFault(
-                "\(path(id)): the signing key's file is missing; put it back from a backup, or"
-                    + " retire the key with: tollgate token key retire \(id)")
+                "\(path(id)): the file is missing; put it back from a backup. If it is lost, the"
+                    + " tokens that it signed are too: make another with: (umask 077; openssl rand"
+                    + " 32 | basenc --base64url -w0 | tr -d = > \(path(id)))")
         }
         defer { close(descriptor) }
         var status = stat()

@@ -20,6 +20,14 @@ package struct DirectoryCounts: Sendable, Equatable {
 }
 
 extension DirectoryStore {
+    /// Subscriptions by plan.
+    package func planCounts() throws(DirectoryError) -> [String: Int] {
+        let rows = try rows("SELECT plan, count(*) FROM subscriptions GROUP BY plan", []) { row in
+            (row.text(0), Int(row.integer(1)))
+        }
+        return Dictionary(rows) { first, _ in first }
+    }
+
     /// Reads every key's row, for the peppers: some tenths of a second for a million.
     package func counts(at now: WallTime) throws(DirectoryError) -> DirectoryCounts {
         let counts = try row(

@@ -42,6 +42,8 @@ enum Schema {
           CHECK((next_plan IS NULL) = (next_mode IS NULL)),
           CHECK((next_plan IS NULL) = (next_at IS NULL))
         ) STRICT, WITHOUT ROWID;
+        -- Asked every second.
+        CREATE INDEX subscriptions_next ON subscriptions(next_at) WHERE next_at IS NOT NULL;
         -- user '' is the whole organization.
         CREATE TABLE overrides(
           organization TEXT NOT NULL REFERENCES organizations(id) ON DELETE CASCADE,
