@@ -65,7 +65,9 @@ import TollgateCore
             UserID("eve"), name: "eve", role: .member, by: Sample.change())
         let keys = [try bench.key(), try bench.key(), try bench.key(of: eve.id)]
         _ = try bench.tenant.revokeKey(keys[0].id, by: Sample.change(1))
-        func revoked() throws -> [WallTime?] { try keys.map { try bench.tenant.key($0.id).revoked } }
+        func revoked() throws -> [WallTime?] {
+            try keys.map { try bench.tenant.key($0.id).revoked }
+        }
         _ = try bench.tenant.revokeUser(
             bench.user, tokensExpire: Sample.time(9), by: Sample.change(2))
         #expect(try revoked() == [Sample.time(1), Sample.time(2), nil])

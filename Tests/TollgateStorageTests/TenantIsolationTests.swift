@@ -301,6 +301,9 @@ import TollgateCore
                     UserID(subject), tokensExpire: expires, personal: asked, by: by)
         }
         guard !isToken, var after = known else { return }
+        for (id, key) in after.keys where key.user.text == subject {
+            after.keys[id]?.revoked = key.revoked ?? Sample.time(bench.now)
+        }
         for (id, session) in after.sessions where session.user.text == subject {
             guard session.revoked == nil else { continue }
             after.sessions[id]?.revoked = Sample.time(bench.now)

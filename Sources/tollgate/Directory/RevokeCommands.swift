@@ -79,7 +79,8 @@ struct RevokeSession: ParsableCommand {
 
 struct RevokeUser: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "user", abstract: "Refuse all of a user issued until now: tokens, sessions, API keys.",
+        commandName: "user",
+        abstract: "Refuse all of a user issued until now: tokens, sessions, API keys.",
         discussion: """
             Also where the directory does not know the user, whose tokens another issuer made.
             """)
