@@ -98,6 +98,9 @@ final class Database {
     /// Whether what is changed now can still be undone with more.
     var isInTransaction: Bool { depth > 0 }
 
+    /// Rows changed since it was opened, those included that were rolled back.
+    var changes: Int64 { sqlite3_total_changes64(handle) }
+
     /// Binds, runs to the end, and says how many rows were changed.
     @discardableResult
     func run(_ sql: String, _ values: [SQLiteValue]) throws(StorageFault) -> Int {

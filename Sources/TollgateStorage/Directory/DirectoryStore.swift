@@ -18,7 +18,8 @@ package enum DirectoryStep: String, Sendable, CaseIterable {
 package final class DirectoryStore {
     let database: Database
     private let place: DirectoryPlace
-    /// Called at each step of every change: `committed` once what it is part of is on the disk.
+    /// Called at each step of every change: `committed` once what it is part of is on the disk, and
+    /// not where nothing was to be written, as at most of the looks that the clock asks for.
     package var atStep: ((DirectoryStep) -> Void)?
 
     /// Opens the directory in `folder`, and makes it when the folder holds none. Ends what was cut
@@ -45,8 +46,9 @@ package final class DirectoryStore {
     package func together<T>(
         _ body: () throws(DirectoryError) -> T
     ) throws(DirectoryError) -> T {
+        let before = database.changes
         let result = try database.transaction(body)
-        if !database.isInTransaction { atStep?(.committed) }
+        if !database.isInTransaction, database.changes != before { atStep?(.committed) }
         return result
     }
 
