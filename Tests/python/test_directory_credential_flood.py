@@ -1,0 +1,151 @@
+"""RELIABILITY K2 and K3: floods of keys that are none, and of a victim's real key with wrong
+secrets. They hurt nobody else, and nothing of them is kept."""
+
+import json
+import random
+import string
+import threading
+import zlib
+
+import pytest
+from directory_daemon import DirectoryDaemon, Place
+from directory_flood import ALLOWED, check, decisions
+from hardening import connect
+
+LIMIT = 20
+FLOODER, OWNER = "198.51.100.7", "192.0.2.1"
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+LIMITED, INVALID = (2, 50), (2, 11)
+FLOOD, PART = 20_000, 200
+
+
+class StrictPlace(Place):
+    """Whose policy limits invalid credentials, and does not say what is wrong with one."""
+
+    def policy(self, tokens):
+        policy = super().policy(tokens).replace("reveal_credential_failures: true\n", "")
+        return policy.replace(
+            "{limit: 1000000, window: 1s}", json.dumps({"limit": LIMIT, "window": "1h"}))
+
+
+@pytest.fixture
+def daemon():
+    place = StrictPlace()
+    made = DirectoryDaemon(place, threads=2)
+    made.admins.organizations.create("acme", plan="enterprise_tier")
+    made.admins.users.create("acme", "ada")
+    yield made
+    assert made.process.poll() is None, "the daemon died: " + made.logged()
+    assert made.stop() == 0
+    made.remove()
+    place.remove()
+
+
+def random_text(source, count):
+    return "".join(source.choices(ALPHABET, k=count))
+
+
+def checked(text):
+    """With the check digits that belong to it."""
+    value, digits = zlib.crc32(text.encode()), ""
+    for _ in range(6):
+        value, digit = divmod(value, 62)
+        digits = ALPHABET[digit] + digits
+    return text + digits
+
+
+def bad_digits(source):
+    text = checked("tg_live_" + random_text(source, 48))
+    place = source.randrange(8, len(text))
+    return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1:]
+
+
+def unknown_key(source):
+    return checked("tg_live_" + random_text(source, 48))
+
+
+def test_the_check_digits_here_are_those_of_the_daemon(daemon):
+    secret = daemon.admins.keys.create("acme", "ada").secret
+    assert checked(secret[:-6]) == secret
+
+
+class Owner(threading.Thread):
+    """Works with a key, from an address of his own, while others misbehave."""
+
+    def __init__(self, daemon, secret, address):
+        super().__init__()
+        self.path, self.body = daemon.data, check(secret, address=address)
+        self.done, self.said = threading.Event(), []
+
+    def run(self):
+        while not self.done.is_set():
+            # A connection each, so that every reactor is asked, those that know the key and not.
+            with connect(self.path) as peer:
+                self.said += decisions(peer, [self.body] * 20)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.join(60)
+
+
+def kept(daemon):
+    """What would grow if anything of a flood were kept."""
+    files = {path.name: path.stat().st_size
+             for path in daemon.place.directory.rglob("*") if path.is_file()}
+    newest = daemon.admins.log.list().page(limit=1).items[0].number
+    return files, newest, daemon.admins.directory.status(), daemon.logged()
+
+
+@pytest.mark.parametrize("kind", ["bad check digits", "unknown keys", "a victim's key"])
+def test_a_flood_of_invalid_keys_hurts_nobody_and_leaves_nothing(daemon, kind):
+    key = daemon.admins.keys.create("acme", "ada")
+    head = key.secret[:-38]
+    make = {"bad check digits": bad_digits, "unknown keys": unknown_key,
+            "a victim's key": lambda source: checked(head + random_text(source, 32))}[kind]
+    assert daemon.decide(key.secret, address=OWNER) == "enterprise_tier"
+    source = random.Random(7)
+    before, resident, said = kept(daemon), daemon.resident_kib(), []
+    with Owner(daemon, key.secret, OWNER) as owner, connect(daemon.data) as flooder:
+        for _ in range(FLOOD // PART):
+            bodies = [check(make(source), address=FLOODER) for _ in range(PART)]
+            said += decisions(flooder, bodies)
+        assert owner.is_alive()
+    # Nobody who is refused learns why, nor anything of the victim's key.
+    assert said == [INVALID] * LIMIT + [LIMITED] * (FLOOD - LIMIT)
+    assert set(owner.said) == {ALLOWED} and len(owner.said) > 500
+    assert kept(daemon) == before
+    assert daemon.resident_kib() < resident + 8 * 1024
+    assert daemon.admins.keys.show("acme", key.key.id).state == "active"
+
+
+def test_who_shares_the_flooders_address_goes_on_with_what_was_in_use(daemon):
+    key = daemon.admins.keys.create("acme", "ada")
+    login = daemon.admins.tokens.issue("acme", "ada")
+    ours = [check(key.secret, address=FLOODER), check(login.access_token, address=FLOODER)]
+    source = random.Random(8)
+    # What is known is known by the thread that serves a connection.
+    peers = [connect(daemon.data) for _ in range(8)]
+    for peer in peers:
+        assert set(decisions(peer, ours)) == {ALLOWED}
+    assert set(decisions(peers[0], [
+        check(bad_digits(source), address=FLOODER) for _ in range(200)])) == {INVALID, LIMITED}
+    for peer in peers:
+        assert set(decisions(peer, ours)) == {ALLOWED}
+    # A change elsewhere makes the daemon look again; it looks at what it knows.
+    daemon.admins.organizations.create("other")
+    for peer in peers:
+        assert set(decisions(peer, ours)) == {ALLOWED}
+    # What was never seen is not looked at from there, and is good from elsewhere.
+    new = daemon.admins.keys.create("acme", "ada").secret
+    assert set(decisions(peers[0], [check(new, address=FLOODER)])) == {LIMITED}
+    assert set(decisions(peers[0], [check(new, address=OWNER)])) == {ALLOWED}
+    # Nor is what was revoked meanwhile: it is known no more.
+    daemon.admins.keys.revoke("acme", key.key.id)
+    for peer in peers:
+        assert decisions(peer, ours)[0] in (INVALID, LIMITED)
+    for peer in peers:
+        peer.close()
