@@ -3,6 +3,7 @@ Each change holds for the very next CHECK, and after kill -9."""
 
 import os
 
+import jwt
 from directory_daemon import (
     DAY,
     after_a_kill,
@@ -268,3 +269,29 @@ def test_tokens_of_an_issuer_outside_are_served_beside_the_directory(directory):
     after_a_kill(directory)
     assert directory.decide(outside) == "credentialRevoked"
     assert directory.decide(inside) == "subscriptionInactive"
+
+
+def test_lone_users_of_an_issuer_outside_are_their_own_organizations(directory):
+    admin = directory.admins
+    admin.organizations.create("zoë", personal=True, plan="pro_tier")
+    claimed = {"iss": "https://login.example.com", "aud": "https://api.example.com", "sub": "zoë",
+               "plan": "pro_tier", "exp": now() // 1_000 + 3_000}
+    lone = jwt.encode(claimed, directory.secret, "HS256", headers={"kid": "main-1"})
+    # Of an organization of that name, which the directory does not know.
+    member = token(directory, plan="pro_tier", sub="zoë", org="zoë")
+
+    def decided():
+        assert directory.decide(member, dry_run=True) == "pro_tier"
+        return directory.decide(lone, dry_run=True)
+
+    assert decided() == "pro_tier"
+    admin.organizations.suspend("zoë")
+    assert decided() == "subscriptionInactive"
+    admin.organizations.resume("zoë")
+    assert decided() == "pro_tier"
+    assert admin.revoke.user("zoë", "zoë", personal=True).known
+    assert decided() == "credentialRevoked"
+    assert [one.personal for one in admin.revoke.list("zoë")] == [True]
+    assert list(admin.revoke.list("zoë", personal=False)) == []
+    after_a_kill(directory)
+    assert decided() == "credentialRevoked"
