@@ -122,7 +122,7 @@ def test_a_rotated_secret_is_good_strictly_before_the_end_of_its_overlap(daemon)
         key = made
 
 
-def test_a_key_and_an_access_token_are_good_strictly_before_their_end(start_directory):  # noqa: F811
+def test_keys_and_tokens_are_good_strictly_before_their_end(start_directory):  # noqa: F811
     daemon = start_directory(tokens={"access_lifetime": "2s"})
     daemon.admins.organizations.create("acme", plan="enterprise_tier")
     daemon.admins.users.create("acme", "ada")
