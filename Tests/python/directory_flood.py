@@ -1,10 +1,12 @@
-"""Checks that come as fast as they can, from processes of their own, while something changes; and
-calls from many connections at once."""
+"""Checks that come as fast as they can, from processes of their own, while something changes; raw
+calls; and keys that an attacker makes."""
 
 import json
 import multiprocessing
+import string
 import struct
 import time
+import zlib
 from contextlib import contextmanager
 
 from directory_daemon import Place
@@ -17,6 +19,9 @@ instant = time.monotonic
 # A decision's verdict and reason.
 VERDICT = struct.Struct("<BxH")
 ALLOWED = (1, 0)
+INVALID_LIMIT = 20
+# Of base 62 (Sources/TollgateCore/Credentials/Base62.swift).
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 # Nothing of it is used up by a flood.
 WIDE = """
   wide_tier:
@@ -31,6 +36,28 @@ class WidePlace(Place):
 
     def policy(self, tokens):
         return super().policy(tokens).replace("plans:", "plans:" + WIDE.rstrip(), 1)
+
+
+class StrictPlace(Place):
+    """Whose policy limits invalid credentials, and does not say what is wrong with one."""
+
+    def policy(self, tokens):
+        policy = super().policy(tokens).replace("reveal_credential_failures: true\n", "")
+        return policy.replace(
+            "{limit: 1000000, window: 1s}", json.dumps({"limit": INVALID_LIMIT, "window": "1h"}))
+
+
+def random_text(source, count):
+    return "".join(source.choices(ALPHABET, k=count))
+
+
+def checked(text):
+    """With the check digits that belong to it."""
+    value, digits = zlib.crc32(text.encode()), ""
+    for _ in range(6):
+        value, digit = divmod(value, 62)
+        digits = ALPHABET[digit] + digits
+    return text + digits
 
 
 def check(credential, operation="chat", **question):

@@ -1,31 +1,18 @@
 """RELIABILITY K2 and K3: floods of keys that are none, and of a victim's real key with wrong
 secrets. They hurt nobody else, and nothing of them is kept."""
 
-import json
 import random
-import string
 import threading
-import zlib
 
 import pytest
-from directory_daemon import DirectoryDaemon, Place
-from directory_flood import ALLOWED, check, decisions
+from directory_daemon import DirectoryDaemon
+from directory_flood import (
+    ALLOWED, INVALID_LIMIT, StrictPlace, check, checked, decisions, random_text)
 from hardening import connect
 
-LIMIT = 20
 FLOODER, OWNER = "198.51.100.7", "192.0.2.1"
-ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 LIMITED, INVALID = (2, 50), (2, 11)
 FLOOD, PART = 20_000, 200
-
-
-class StrictPlace(Place):
-    """Whose policy limits invalid credentials, and does not say what is wrong with one."""
-
-    def policy(self, tokens):
-        policy = super().policy(tokens).replace("reveal_credential_failures: true\n", "")
-        return policy.replace(
-            "{limit: 1000000, window: 1s}", json.dumps({"limit": LIMIT, "window": "1h"}))
 
 
 @pytest.fixture
@@ -39,19 +26,6 @@ def daemon():
     assert made.stop() == 0
     made.remove()
     place.remove()
-
-
-def random_text(source, count):
-    return "".join(source.choices(ALPHABET, k=count))
-
-
-def checked(text):
-    """With the check digits that belong to it."""
-    value, digits = zlib.crc32(text.encode()), ""
-    for _ in range(6):
-        value, digit = divmod(value, 62)
-        digits = ALPHABET[digit] + digits
-    return text + digits
 
 
 def bad_digits(source):
@@ -115,7 +89,7 @@ def test_a_flood_of_invalid_keys_hurts_nobody_and_leaves_nothing(daemon, kind):
             said += decisions(flooder, bodies)
         assert owner.is_alive()
     # Nobody who is refused learns why, nor anything of the victim's key.
-    assert said == [INVALID] * LIMIT + [LIMITED] * (FLOOD - LIMIT)
+    assert said == [INVALID] * INVALID_LIMIT + [LIMITED] * (FLOOD - INVALID_LIMIT)
     assert set(owner.said) == {ALLOWED} and len(owner.said) > 500
     assert kept(daemon) == before
     assert daemon.resident_kib() < resident + 8 * 1024
