@@ -67,7 +67,8 @@ def test_it_shows_what_the_daemon_does(story) -> None:
     assert story.first.returncode == 0, shown
     allowed, denied, limited, used = (shown.index(text) for text in (
         "\nallow\n", "\ndeny  permissionDenied\n", "\ndeny  rateLimited\n", "\nLIMIT  "))
-    assert allowed < denied < limited < used
+    assert shown.index("\nAPI key\n") < allowed < denied < limited < used
+    assert used < shown.index("→ pro_tier\n") < shown.rindex("\nallow\n")
     assert re.search(r"^monthly_tokens +organization +tokens +250 +100000 +99750 ", shown, re.M)
     assert re.search(r"^  retry +in \d+ ", shown, re.M)
 
@@ -82,7 +83,7 @@ def test_run_again_it_builds_nothing_and_finds_the_daemon(story) -> None:
 def test_the_state_is_nobody_elses_business(story) -> None:
     assert story.state.stat().st_mode & 0o777 == 0o700
     assert (story.state / "directory").stat().st_mode & 0o777 == 0o700
-    for name in ("keys/main.key", "keys/pepper.key", "demo.token"):
+    for name in ("keys/main.key", "keys/pepper.key", "demo.key"):
         assert (story.state / name).stat().st_mode & 0o777 == 0o600
     assert len(story.data_socket()) < 108
 

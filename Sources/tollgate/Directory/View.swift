@@ -79,8 +79,8 @@ extension View {
         View(
             noun: "API key",
             fields: [
-                .member("organization", alone: true), .member("id"),
-                .member("prefix", alone: true), .member("user"), .member("name"),
+                .member("organization", alone: true), .member("id", alone: true),
+                .member("prefix"), .member("user"), .member("name"),
                 .member("environment", alone: true), .member("state"),
                 .made("old secret good until", alone: true) { $0.shown("rotating_until_at") },
                 .member("creator"), .member("created_at"), .member("last_used_at"),
