@@ -66,7 +66,8 @@ import TollgateCore
 
     private func units(_ before: UInt64, _ after: UInt64, _ seconds: Int64) -> UInt64 {
         Proration.units(
-            before: before, after: after, at: WallTime(seconds: day.start + seconds), of: day)
+            held: before, before: before, after: after,
+            at: WallTime(seconds: day.start + seconds), of: day)
     }
 
     @Test func eachPlanGivesItsPartRoundedUp() {
@@ -88,6 +89,21 @@ import TollgateCore
         #expect(units(100, 10, 1 << 40) == 100)
         let empty = PeriodInterval(start: 5, end: 5)
         #expect(
-            Proration.units(before: 1, after: 9, at: WallTime(seconds: 5), of: empty) == 9)
+            Proration.units(held: 1, before: 1, after: 9, at: WallTime(seconds: 5), of: empty)
+                == 9)
+    }
+
+    /// Of 100 and 200 units: half the month of each, whatever came between.
+    @Test func whoGoesBackAndForthHasOfEachPlanItsTime() {
+        let month = PeriodInterval(start: 0, end: 1_000)
+        var held: UInt64 = 100
+        var plans: [UInt64] = [100, 200]
+        for second in stride(from: 100 as Int64, to: 1_000, by: 100) {
+            held = Proration.units(
+                held: held, before: plans[0], after: plans[1], at: WallTime(seconds: second),
+                of: month)
+            plans.swapAt(0, 1)
+        }
+        #expect(held == 150)
     }
 }

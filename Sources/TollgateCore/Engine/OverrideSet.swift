@@ -49,8 +49,13 @@ extension PolicyImage {
         }
     }
 
-    /// The largest limit that a step's counter holds.
+    /// The largest number that an override may give a step: what the policy says, and what its
+    /// counter holds.
     func unitsMax(_ step: ChargeStep) -> UInt64 {
+        min(cellsMax(step), limits[Int(step.limitIndex)].overrideMax ?? .max)
+    }
+
+    private func cellsMax(_ step: ChargeStep) -> UInt64 {
         if step.isQuota { return .max }
         return switch shapes[Int(step.form)].cellBytes {
         case 2: 32_767

@@ -226,7 +226,8 @@ struct PolicyCompiler {
         limits.append(
             LimitInfo(
                 name: Array(limit.name.utf8), meter: Array(limit.meter.utf8),
-                windowMilliseconds: limit.windowNanoseconds / 1_000_000))
+                windowMilliseconds: limit.windowNanoseconds / 1_000_000,
+                overrideMax: limit.overrideMax))
         let step = self.step(limit.limit, isQuota: false, limit.scope, slot: slot, form: form)
         return Template(step: step, meter: limit.meter, classes: limit.classes)
     }

@@ -83,6 +83,8 @@ struct LimitInfo {
     var meter: [UInt8]
     /// Of a window; 0 for a quota, whose period's length depends on the date.
     var windowMilliseconds: UInt64
+    /// The most that an override may set, where the policy says so.
+    var overrideMax: UInt64?
 }
 
 /// A calendar that quotas share.

@@ -1,16 +1,19 @@
-/// What a quota allows in a period within which the plan is changed: of the plan before for the
-/// part of the period that is over, and of the plan after for the part that is left.
+/// A quota for a period in which the plan changes: of each plan the part of the period in which it
+/// holds.
 package enum Proration {
-    /// Rounded up, so that nobody loses a unit by it. Never above the larger of both.
+    /// Rounded up, so that nobody loses a unit by it. `held` is what holds for the period so far:
+    /// `before`, or, when the plan changed in this period already, what came of that. Whoever goes
+    /// back and forth so gains nothing.
     package static func units(
-        before: UInt64, after: UInt64, at now: WallTime, of period: PeriodInterval
+        held: UInt64, before: UInt64, after: UInt64, at now: WallTime, of period: PeriodInterval
     ) -> UInt64 {
         let length = UInt64(clamping: period.end - period.start) * 1_000
         guard length > 0 else { return after }
         let since = now.milliseconds - period.start * 1_000
-        let over = min(UInt64(clamping: since), length)
+        let left = Int128(length - min(UInt64(clamping: since), length))
+        // Below 2^64 times 2^60, so far from 2^127.
         let weighted =
-            UInt128(before) * UInt128(over) + UInt128(after) * UInt128(length - over)
-        return UInt64(clamping: (weighted + UInt128(length) - 1) / UInt128(length))
+            Int128(held) * Int128(length) + (Int128(after) - Int128(before)) * left
+        return UInt64(clamping: (max(0, weighted) + Int128(length) - 1) / Int128(length))
     }
 }

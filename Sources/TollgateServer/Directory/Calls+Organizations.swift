@@ -101,6 +101,11 @@ extension CallHandlers {
         _ arguments: CallArguments, _ context: inout CallContext
     ) throws(DirectoryError) -> JSONValue {
         let tenant = context.acting(for: try arguments.organization)
+        _ = try tenant.record()
+        guard try tenant.subscriptionIfAny() != nil else {
+            throw .conflict(
+                "the organization has no subscription: give it a plan with org.change_plan")
+        }
         _ = try tenant.amendSubscription(
             status: arguments.word("status"), anchor: arguments.time("anchor_at"),
             zone: try context.zone(arguments), by: context.change)

@@ -37,7 +37,7 @@ extension CallHandlers {
                 by: context.change)
         } else {
             _ = try tenant.changePlan(
-                to: change.to, prorated: context.prorated(change), by: context.change)
+                to: change.to, prorated: try context.prorated(change), by: context.change)
         }
         try context.publishOrganization(tenant.organization)
         if change.resetsNow { context.publications.append(.quotasReset(change.organization)) }
@@ -86,7 +86,12 @@ extension CallContext {
 
     /// The quotas of the plan to come for the rest of their periods. A quota that the plan before
     /// did not have begins in full.
-    fileprivate func prorated(_ change: PlanChangePlan) -> [ProratedLimit] {
+    fileprivate func prorated(
+        _ change: PlanChangePlan
+    ) throws(DirectoryError) -> [ProratedLimit] {
+        let held = try acting(for: change.organization.id).overrides(of: nil).filter {
+            $0.isProrated && $0.expires.map { $0 > now } ?? true
+        }
         guard change.proratesNow, let before = change.before,
             let old = policy.limitFacts(of: before.plan.text, at: now),
             let new = policy.limitFacts(of: change.to.text, at: now)
@@ -96,6 +101,7 @@ extension CallContext {
                 let former = old.first(where: { $0.isQuota && $0.name == fact.name })
             else { return nil }
             let units = Proration.units(
+                held: held.first { $0.limit.text == fact.name }?.units ?? former.limit,
                 before: former.limit, after: fact.limit, at: now, of: period)
             return ProratedLimit(
                 limit: LimitName(unchecked: fact.name), units: min(units, fact.unitsMax),
@@ -112,31 +118,34 @@ extension CallContext {
         let from = change.before?.plan.text
         let lost = permissions(from).filter { !permissions(change.to.text).contains($0) }
         let gained = permissions(change.to.text).filter { !permissions(from).contains($0) }
+        let overrides = try acting(for: change.organization.id).overrides(of: nil)
         let limits = LimitsAfter(
             facts: policy.limitFacts(of: change.to.text, at: now) ?? [],
-            prorated: prorated(change),
-            overrides: try acting(for: change.organization.id).overrides(of: nil),
-            at: change.effective)
+            prorated: try prorated(change), overrides: overrides, at: change.effective)
+        let held = LimitsBefore(
+            facts: from.flatMap { policy.limitFacts(of: $0, at: now) } ?? [],
+            overrides: overrides, at: now)
         let over = try over(change, limits)
         return PlanChangePreview(
             from: from, to: change.to.text, mode: Subscription.ChangeMode(sameAs: change.mode),
             effectiveAt: Timestamp(change.effective), permissionsLost: lost,
-            permissionsGained: gained, limits: documents(from, limits), over: Self.fitting(over),
-            overCount: UInt64(over.count))
+            permissionsGained: gained, limits: Self.documents(held, limits),
+            over: Self.fitting(over), overCount: UInt64(over.count))
     }
 
     private func permissions(_ plan: String?) -> [String] {
         issuer.definition.plans.first { $0.name == plan }?.permissions ?? []
     }
 
-    private func documents(_ from: String?, _ after: LimitsAfter) -> [PlanChangePreview.Limit] {
-        let before = from.flatMap { policy.limitFacts(of: $0, at: now) } ?? []
-        let gone = before.filter { old in !after.facts.contains { $0.name == old.name } }
+    private static func documents(
+        _ before: LimitsBefore, _ after: LimitsAfter
+    ) -> [PlanChangePreview.Limit] {
+        let gone = before.facts.filter { old in !after.facts.contains { $0.name == old.name } }
         return (gone + after.facts).compactMap { fact in
             guard let scope = PlanLimitScope(fact.scope) else { return nil }
             return PlanChangePreview.Limit(
                 name: fact.name, kind: fact.isQuota ? .quota : .rateLimit, scope: scope,
-                meter: fact.meter, before: before.first { $0.name == fact.name }?.limit,
+                meter: fact.meter, before: before.units(of: fact.name),
                 after: after.units(of: fact.name))
         }
     }
@@ -178,6 +187,23 @@ extension CallContext {
                 bytes += entry.json.bytes.count + 1
                 return bytes <= CallReply.bytesMax / 4
             })
+    }
+}
+
+/// The limits of a plan as they hold for one organization now.
+private struct LimitsBefore {
+    var facts: [LimitFact]
+    /// The operator's, and what a change within the period left.
+    var overrides: [OverrideRecord]
+    var at: WallTime
+
+    /// `nil` when the plan has no such limit.
+    func units(of name: String) -> UInt64? {
+        guard let fact = facts.first(where: { $0.name == name }) else { return nil }
+        let set = overrides.first {
+            $0.limit.text == name && $0.expires.map { $0 > at } ?? true
+        }
+        return set?.units ?? fact.limit
     }
 }
 
