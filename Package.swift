@@ -75,11 +75,13 @@ let package = Package(
                 "TollgateClient", "TollgateServer", "TollgateCore", "TollgateWire", "CLinux",
             ], swiftSettings: strict),
         .testTarget(
-            name: "TollgatePolicyTests", dependencies: ["TollgatePolicy", "TollgateCore"],
+            name: "TollgatePolicyTests",
+            dependencies: ["TollgatePolicy", "TollgateCore", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "TollgateStorageTests",
-            dependencies: ["TollgateStorage", "TollgateCore", "CSQLite"], swiftSettings: strict),
+            dependencies: ["TollgateStorage", "TollgateCore", "CSQLite", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
             name: "TollgateServerTests",
             dependencies: [
@@ -87,6 +89,7 @@ let package = Package(
                 "CSQLite",
             ],
             swiftSettings: strict),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
         // Run under callgrind by Tests/python/test_tokens_timing.py.
         .executableTarget(
@@ -96,7 +99,7 @@ let package = Package(
             name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
         .testTarget(
             name: "TollgateCoreTests",
-            dependencies: ["TollgateCore", "TollgateWire", "CAllocationCount"],
+            dependencies: ["TollgateCore", "TollgateWire", "CAllocationCount", "TestSupport"],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],

@@ -1,35 +1,14 @@
 import Foundation
+import TestSupport
 import Testing
 import TollgateCore
 
 @testable import TollgateStorage
 
-/// How much larger than in `Deploy/test` the randomised tests are: TOLLGATE_TEST_SCALE.
-let testScale = ProcessInfo.processInfo.environment["TOLLGATE_TEST_SCALE"].flatMap { Int($0) } ?? 1
+typealias SeededRandom = TestSupport.SeededRandom
+let testScale = TestSupport.testScale
 
-/// SplitMix64 (Steele, Lea, Flood, 2014): the same numbers for the same seed.
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    /// A generator whose seed is printed; TOLLGATE_TEST_SEED repeats a run.
-    static func printed(_ what: String) -> SeededRandom {
-        let seed =
-            ProcessInfo.processInfo.environment["TOLLGATE_TEST_SEED"].flatMap { UInt64($0) }
-            ?? UInt64.random(in: 0...UInt64.max)
-        print("\(what): seed \(seed)")
-        return SeededRandom(seed: seed)
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-
+extension SeededRandom {
     mutating func bytes(_ count: Int) -> [UInt8] {
         (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) }
     }
