@@ -62,10 +62,13 @@ import TollgateWire
             #expect(try preview(change(harness, ["plan": "free_tier"])).overCount == 0)
             #expect(try allowed(10, key, harness) == 4)
             try change(harness, ["plan": "pro_tier", "mode": "reset"]).expectOK()
-            #expect(try allowed(90, key, harness) == 90)
+            // The window of another user is empty, the quota is of both.
+            try harness.call(.createUser, ["organization": "acme", "id": "bob"]).expectOK()
+            let other = try harness.call(.createKey, ["organization": "acme", "user": "bob"])
+            #expect(try allowed(101, other.text("secret"), harness) == 100)
             #expect(try preview(
                 change(harness, ["plan": "free_tier", "mode": "reset", "preview": .bool(true)])
-            ).over.map(\.limit) == ["per_minute"])
+            ).over.map(\.user) == ["bob"])
         }
     }
 

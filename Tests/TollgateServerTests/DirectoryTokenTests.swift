@@ -37,8 +37,8 @@ import TollgateWire
     }
 
     /// The payload of a token, as text: its numbers may have fractions.
-    private func payload(_ tokens: IssuedTokens) throws -> String {
-        let parts = tokens.accessToken.revealed().split(separator: ".")
+    private func payload(_ token: String) throws -> String {
+        let parts = token.split(separator: ".")
         var bytes = [UInt8](repeating: 0, count: 4_096)
         let text = Array(parts[1].utf8)
         let count = text.withUnsafeBytes { from in
@@ -48,7 +48,11 @@ import TollgateWire
     }
 
     private func claim(_ name: String, _ tokens: IssuedTokens) throws -> String? {
-        let text = try payload(tokens)
+        try claim(name, tokens.accessToken.revealed())
+    }
+
+    private func claim(_ name: String, _ token: String) throws -> String? {
+        let text = try payload(token)
         guard let start = text.range(of: "\"\(name)\":") else { return nil }
         return String(text[start.upperBound...].prefix { $0 != "," && $0 != "}" })
     }
@@ -258,13 +262,39 @@ import TollgateWire
                     let members = call == .revokeUser ? ada : ["organization": "acme"]
                     try harness.call(call, members).expectOK()
                     let new = try tokens(try harness.call(.issueTokens, ada))
-                    #expect(try claim("iat", new)?.contains(".") == true)
                     // A token is good from the instant that it names, a millisecond ahead at most.
                     while try claim("iat", new) ?? "" > now() {}
                     #expect(try isGood(new, harness))
                     #expect(try !isGood(old, harness))
                 }
             }
+        }
+    }
+
+    @Test func issuedAtIsWholeUnlessARevocationInItsSecondDecides() throws {
+        let record = SigningKeyRecord(
+            id: SigningKeyID(unchecked: "k"), state: .signing,
+            added: WallTime(milliseconds: 0))
+        let key = OwnKey(record: record, secret: ServerHarness.secret)
+        let claims = AccessTokenClaims(
+            organization: OrganizationRecord(
+                id: OrganizationID(unchecked: "acme"), name: "Acme", isPersonal: false,
+                status: .active, created: WallTime(milliseconds: 0)),
+            user: UserID(unchecked: "ada"), session: SessionID(unchecked: "s"),
+            plan: PlanName(unchecked: "p"), permissions: nil)
+        // Revoked at; what `iat` says of a token of 7.250 s.
+        let cases: [(Int64?, String)] = [
+            (nil, "7"), (6_999, "7"), (7_000, "7.250"), (7_249, "7.250"), (7_250, "7.251"),
+            (7_999, "8.000"), (8_004, "8.005"),
+        ]
+        for (revoked, issued) in cases {
+            let token = try #require(
+                AccessToken(
+                    claims, terms: TokenTerms(issuer: "i"), key: key,
+                    now: WallTime(milliseconds: 7_250),
+                    refusedUntil: revoked.map { WallTime(milliseconds: $0) }))
+            #expect(try claim("iat", token.text) == issued, "\(String(describing: revoked))")
+            #expect(try claim("nbf", token.text) == "7" && claim("exp", token.text) == "607")
         }
     }
 

@@ -64,7 +64,7 @@ final class DirectoryKeeper {
             engine.directory.publish(publication, engine: engine)
         }
         if publications.contains(where: { $0.signingKeys != nil }) { republish(&batch, links) }
-        if !publications.isEmpty { steps.reach(.published) }
+        if batch.isChanging { steps.reach(.published) }
         for warning in batch.warnings { log.warning(warning) }
         reply(batch, links)
         if batch.isChanging { steps.reach(.replied) }

@@ -119,7 +119,7 @@ package final class DirectoryService: Sendable {
         var lastTick: UInt64 = 0
         while true {
             let requests = calls.take(atMost: Self.batchMax)
-            if !requests.isEmpty { keeper.answer(requests) }
+            if !requests.isEmpty { keeper.steps.counting { keeper.answer(requests) } }
             for refused in calls.takeForbidden() { keeper.tellForbidden(refused) }
             let now = tg_boottime()
             if now &- lastTick >= UInt64(Self.tickMilliseconds) * 1_000_000 {

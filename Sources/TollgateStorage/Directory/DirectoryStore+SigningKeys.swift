@@ -25,6 +25,18 @@ package struct SigningKeyRecord: Sendable, Equatable {
     /// When it signed last.
     package var demoted: WallTime?
     package var retired: WallTime?
+
+    package init(
+        id: SigningKeyID, state: SigningKeyState, added: WallTime, promoted: WallTime? = nil,
+        demoted: WallTime? = nil, retired: WallTime? = nil
+    ) {
+        self.id = id
+        self.state = state
+        self.added = added
+        self.promoted = promoted
+        self.demoted = demoted
+        self.retired = retired
+    }
 }
 
 extension DirectoryStore {
