@@ -8,6 +8,8 @@ struct LateReply: Sendable {
     var registration: UInt64
     var status: Status
     var frame: [UInt8]
+    /// The connection is closed instead: what became of the request is not known.
+    var isWithheld = false
 
     init(
         _ opcode: Opcode, _ status: Status, _ body: [UInt8], registration: UInt64,

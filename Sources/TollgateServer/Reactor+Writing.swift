@@ -60,6 +60,7 @@ extension Reactor {
         let connection = connections + slot
         connection.pointee.awaited &-= 1
         if reply.status != .ok { countRefusal(reply.status) }
+        if reply.isWithheld { return closeConnection(slot) }
         reply.frame.withUnsafeBytes { frame in
             outputBytes = 0
             if connection.pointee.isWriting, let pending = connection.pointee.pending {

@@ -1,34 +1,10 @@
 """`kill -9` at every system call that a change makes on the disk: the steps between the steps."""
 
-import contextlib
-import subprocess
-
 import pytest
 from directory_frozen import check_files, cut_short, frozen  # noqa: F401
-from hardening import as_root, eventually
+from strace import injected
 
 DISK = ("pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink")
-
-
-@contextlib.contextmanager
-def injected(daemon, name, what):
-    """`what` happens to the daemon's system calls of that name, counted by thread from now on."""
-    command = as_root(["strace", "-f", "-q", "-p", str(daemon.process.pid), "-o", "/dev/null",
-                       "-e", f"trace={name}", "-e", f"inject={name}:{what}"])
-    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        tasks = f"/proc/{daemon.process.pid}/task"
-        eventually(lambda: all_traced(tasks))
-        yield
-    finally:
-        tracer.terminate()
-        tracer.communicate(timeout=20)
-
-
-def all_traced(tasks):
-    listed = subprocess.run(["sh", "-c", f"grep -h TracerPid {tasks}/*/status"],
-                            capture_output=True, text=True).stdout.split("\n")
-    return all(line.split()[1] != "0" for line in listed if line)
 
 
 @pytest.mark.parametrize(

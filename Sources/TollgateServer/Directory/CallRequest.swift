@@ -31,6 +31,11 @@ struct CallRequest: Sendable {
 struct CallReply: Sendable {
     var status: Status
     var body: [UInt8]
+    /// Not sent, and the connection closed: a status would say that nothing has changed.
+    var isWithheld = false
+
+    /// Of a change whose sync failed: it may be on the disk, or not.
+    static let withheld = CallReply(status: .storageFailed, body: [], isWithheld: true)
 
     static func refused(_ status: Status, _ detail: String) -> CallReply {
         CallReply(status: status, body: Array(detail.utf8.prefix(WireLimits.detailBytesMax)))

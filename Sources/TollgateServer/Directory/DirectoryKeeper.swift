@@ -82,12 +82,14 @@ final class DirectoryKeeper {
             batch = changed
             counters.batches.wrappingAdd(1, ordering: .relaxed)
         } catch {
+            let wasSound = !hasFailed
             let fault = note(error)
             for index in batch.calls.indices where batch.calls[index].isChanging {
                 let isOperator = batch.calls[index].request.peer.isAdminSocket
                 batch.outcomes[index].reply = .refused(
                     .storageFailed,
                     isOperator ? fault : "the disk did not take the change; the log says why")
+                if wasSound, hasFailed { batch.outcomes[index].reply = .withheld }
             }
             // What only reads is answered whatever became of the changes.
             performReading(&batch, policy)
@@ -166,14 +168,13 @@ final class DirectoryKeeper {
     func note(_ error: DirectoryError) -> String {
         guard case .storage(let fault) = error else { return "\(error)" }
         guard !hasFailed else { return "\(fault)" }
-        log.error("directory: change refused: \(fault)")
-        if fault.isFailedSync {
-            hasFailed = true
-            log.error(
-                "directory: a sync failed, so what is on the disk is not known; the daemon ends,"
-                    + " and reads it anew at its next start")
-            links?.onStorageFailure()
+        guard fault.isFailedSync else {
+            log.error("directory: change refused: \(fault)")
+            return "\(fault)"
         }
+        hasFailed = true
+        log.error("directory: \(fault); the daemon ends, and reads it anew at its next start")
+        links?.onStorageFailure()
         return "\(fault)"
     }
 
@@ -210,10 +211,11 @@ final class DirectoryKeeper {
             counters.count(outcome.reply.status)
             counters.refreshReuses.wrappingAdd(UInt64(outcome.reuses), ordering: .relaxed)
             if outcome.reply.status == .forbidden { tellForbidden(call.request) }
-            byReactor[call.request.reactor, default: []].append(
-                LateReply(
-                    .call, outcome.reply.status, outcome.reply.body,
-                    registration: call.request.registration, requestID: call.request.requestID))
+            var late = LateReply(
+                .call, outcome.reply.status, outcome.reply.body,
+                registration: call.request.registration, requestID: call.request.requestID)
+            late.isWithheld = outcome.reply.isWithheld
+            byReactor[call.request.reactor, default: []].append(late)
         }
         for (reactor, replies) in byReactor { links.mailboxes[reactor].post(replies) }
     }

@@ -227,6 +227,9 @@ final class Database {
         case SQLITE_FULL:
             kind = .disk
             words += "; nothing was changed: make room and try again"
+        case SQLITE_IOERR where code == 1_034 || code == 1_290:
+            kind = .disk
+            words += "; a sync failed, so what is on the disk is not known"
         case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY, SQLITE_PERM, SQLITE_NOMEM:
             kind = .disk
             words += "; nothing was changed"
