@@ -116,6 +116,7 @@ package final class DirectoryService: Sendable {
 
     private func run() {
         guard let keeper else { return }
+        keeper.steps.endStart()
         var lastTick: UInt64 = 0
         while true {
             let requests = calls.take(atMost: Self.batchMax)

@@ -48,12 +48,13 @@ package struct FaultPoint: Sendable {
     }
 }
 
-/// Counts the steps of the directory's thread, and is told of each by name. Those of what the
-/// daemon does by the clock are not counted, so that a number means the same each time.
+/// Counts the steps of the directory's thread, and is told of each by name: those of the start and
+/// of calls. What the daemon does by the clock is not counted, so that a number means the same each
+/// time.
 final class StepCounter: Sendable {
     private let fault: FaultPoint?
     private let reached = Atomic<Int>(0)
-    private let isCounting = Atomic<Bool>(false)
+    private let isCounting = Atomic<Bool>(true)
     /// For tests within the process: called at every step.
     let onStep: (@Sendable (String) -> Void)?
 
@@ -61,6 +62,9 @@ final class StepCounter: Sendable {
         self.fault = fault
         self.onStep = onStep
     }
+
+    /// The start is over.
+    func endStart() { isCounting.store(false, ordering: .relaxed) }
 
     /// Carries out what somebody asked for.
     func counting(_ body: () -> Void) {
