@@ -25,8 +25,22 @@ extension DecisionWorker {
             }
             return lookAgain(known, request, address, binding, epoch, &decision)
         }
-        if let address, isInvalidCredentialLimited(address, binding, &decision) { return nil }
+        if let address, isShutOut(request, address, binding, &decision) { return nil }
         return verify(request, address, binding, epoch, &decision)
+    }
+
+    /// Whether a credential that is not remembered here is not looked at, for what others sent from
+    /// its address; another worker may know it to be good.
+    @inline(never)
+    private func isShutOut(
+        _ request: CheckRequest, _ address: AddressKey, _ binding: PolicyBinding,
+        _ decision: inout Decision
+    ) -> Bool {
+        let before = decision
+        guard isInvalidCredentialLimited(address, binding, &decision) else { return false }
+        guard engine.verified.contains(request.credential) else { return true }
+        decision = before
+        return false
     }
 
     /// A credential that is not remembered.
@@ -56,9 +70,11 @@ extension DecisionWorker {
             }
         }
         guard reason == .none else {
+            engine.verified.remove(request.credential)
             refuse(reason, request, address, binding, &decision)
             return nil
         }
+        if policy.invalidCredentialStep != nil { engine.verified.add(request.credential) }
         scratch.pointee = resolved.principal
         scratchKey.pointee = claimed.key
         if claimed.kind == .apiKey { scratch.pointee.keyID = UnsafePointer(scratchKey) }
@@ -79,7 +95,10 @@ extension DecisionWorker {
     ) -> UnsafePointer<Principal>? {
         // A key's secret may be another now: it is compared anew.
         if request.credentialKind == .apiKey {
-            return verify(request, address, binding, epoch, &decision)
+            let principal = verify(request, address, binding, epoch, &decision)
+            // What is good no more is not looked at for ever, whatever its address sent.
+            if principal == nil, decision.reason != .addressNotAllowed { cache.forgetCurrent() }
+            return principal
         }
         let before = entry.pointee.principal
         let resolved = resolveToken(
@@ -87,6 +106,7 @@ extension DecisionWorker {
             isPersonal: before.isPersonal, binding.policy)
         guard resolved.reason == .none else {
             cache.forgetCurrent()
+            engine.verified.remove(request.credential)
             refuse(resolved.reason, request, address, binding, &decision)
             return nil
         }

@@ -59,6 +59,7 @@ package final class Engine: Sendable {
     let heldForward = Atomic<Bool>(false)
     /// Boottime, nanoseconds, of the last refused credential of anybody; 0 is never.
     let lastInvalidCredential = Atomic<UInt64>(0)
+    let verified: VerifiedMarks
     private let clockLock = Lock()
     // Guarded by `clockLock`.
     private nonisolated(unsafe) var clock = BillingClock()
@@ -66,6 +67,7 @@ package final class Engine: Sendable {
     package init(_ configuration: EngineConfiguration) {
         self.configuration = configuration
         hash = KeyedHash(configuration.hashKey)
+        verified = VerifiedMarks(hash)
         keyWindows = KeyWindows(layouts)
         directory = DirectoryImage(hash)
         locks = .allocate(capacity: 2 * Self.shardCount)
