@@ -126,14 +126,14 @@ def test_keys_and_tokens_are_good_strictly_before_their_end(start_directory):  #
     daemon = start_directory(tokens={"access_lifetime": "2s"})
     daemon.admins.organizations.create("acme", plan="enterprise_tier")
     daemon.admins.users.create("acme", "ada")
-    until = now() + 1_000
+    until = now() + 2_000
     key = daemon.admins.keys.create("acme", "ada", expires_at=until)
     hold_at(asked_around(daemon, key.secret, until), until, (2, 17))
     tokens = daemon.admins.tokens.issue("acme", "ada")
     hold_at(asked_around(daemon, tokens.access_token, tokens.expires_at), tokens.expires_at,
             (2, 17))
     # The end of the key is the end of the overlap too, though that would be longer.
-    until = now() + 1_000
+    until = now() + 2_000
     key = daemon.admins.keys.create("acme", "ada", expires_at=until)
     made = daemon.admins.keys.rotate("acme", key.key.id, overlap_seconds=60)
     for secret in (key.secret, made.secret):
