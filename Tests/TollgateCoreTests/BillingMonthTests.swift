@@ -66,7 +66,7 @@ import TollgateCore
 
     private func units(_ before: UInt64, _ after: UInt64, _ seconds: Int64) -> UInt64 {
         Proration.units(
-            held: before, before: before, after: after,
+            held: nil, before: before, since: WallTime(seconds: 0), after: after,
             at: WallTime(seconds: day.start + seconds), of: day)
     }
 
@@ -89,19 +89,35 @@ import TollgateCore
         #expect(units(100, 10, 1 << 40) == 100)
         let empty = PeriodInterval(start: 5, end: 5)
         #expect(
-            Proration.units(held: 1, before: 1, after: 9, at: WallTime(seconds: 5), of: empty)
+            Proration.units(
+                held: nil, before: 1, since: WallTime(seconds: 0), after: 9,
+                at: WallTime(seconds: 5), of: empty)
                 == 9)
+    }
+
+    @Test func nobodyEarnsOfAPlanBeforeTheyHadIt() {
+        let month = PeriodInterval(start: 0, end: 1_000)
+        func units(_ before: UInt64, since: Int64, _ after: UInt64, at: Int64) -> UInt64 {
+            Proration.units(
+                held: nil, before: before, since: WallTime(seconds: since), after: after,
+                at: WallTime(seconds: at), of: month)
+        }
+        // From 10 to 1,000 with what was used carried over, and down again at once.
+        #expect(units(1_000, since: 500, 10, at: 500) == 10)
+        #expect(units(1_000, since: 500, 10, at: 600) == 109)
+        // New in the middle of the month, then up: the time before is none of the larger plan's.
+        #expect(units(10, since: 800, 1_000, at: 900) == 109)
     }
 
     /// Of 100 and 200 units: half the month of each, whatever came between.
     @Test func whoGoesBackAndForthHasOfEachPlanItsTime() {
         let month = PeriodInterval(start: 0, end: 1_000)
-        var held: UInt64 = 100
+        var held: UInt64?
         var plans: [UInt64] = [100, 200]
         for second in stride(from: 100 as Int64, to: 1_000, by: 100) {
             held = Proration.units(
-                held: held, before: plans[0], after: plans[1], at: WallTime(seconds: second),
-                of: month)
+                held: held, before: plans[0], since: WallTime(seconds: 0), after: plans[1],
+                at: WallTime(seconds: second), of: month)
             plans.swapAt(0, 1)
         }
         #expect(held == 150)

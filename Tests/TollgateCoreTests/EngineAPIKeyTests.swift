@@ -231,6 +231,31 @@ import TollgateWire
         #expect(harness.image.takeRehashes().isEmpty)
     }
 
+    @Test func aRevokedKeyCountsAsAGuessLikeAnyOther() throws {
+        var policy = PolicyDefinition.withDirectory()
+        policy.invalidCredentialLimit?.limit = 4
+        let harness = try DirectoryHarness(policy)
+        let key = try harness.add()
+        #expect(harness.check(key.text).isAllowed)
+        var entry = key.entry
+        entry.isRevoked = true
+        harness.image.put(entry)
+        for _ in 1...4 { #expect(harness.check(key.text).reason == .credentialRevoked) }
+        #expect(harness.check(key.text).reason == .invalidCredentialLimited)
+    }
+
+    @Test func namesThatAreTooLongAreServedAndNotRemembered() throws {
+        let harness = try DirectoryHarness()
+        let (organization, user) = (
+            String(repeating: "o", count: 255), String(repeating: "u", count: 255)
+        )
+        harness.put(organization)
+        harness.image.put(UserEntry(organization: organization, id: user))
+        let key = try harness.add(organization, user)
+        for _ in 1...2 { #expect(harness.check(key.text, "models").isAllowed) }
+        #expect(harness.engine.worker.cache.current == nil)
+    }
+
     @Test func aKnownKeyIsNotRefusedForOthersGuesses() throws {
         var policy = PolicyDefinition.withDirectory()
         policy.invalidCredentialLimit?.limit = 4

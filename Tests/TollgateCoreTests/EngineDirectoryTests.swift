@@ -257,6 +257,46 @@ import TollgateWire
         #expect(harness.image.counts == (2, 1, 0, 0))
     }
 
+    @Test func aTokenOfAClockAheadIsRevokedWithTheOthers() throws {
+        var policy = PolicyDefinition.withDirectory(.claims, unknown: .claims)
+        policy.issuers[0].leewaySeconds = 60
+        for kind in [RevokedKind.user, .organization] {
+            let harness = try DirectoryHarness(policy)
+            // Issued before the revocation, by a clock that is ahead as far as is allowed.
+            let ahead = DirectoryHarness.token(
+                plan: "pro_tier", issued: "\(EngineHarness.startSeconds + 60)")
+            #expect(harness.check(ahead).isAllowed)
+            harness.image.put(
+                RevocationEntry(
+                    kind: kind, organization: "acme",
+                    subject: kind == .user ? "ada" : "acme", at: .start(),
+                    expires: .start(100_000)))
+            #expect(harness.check(ahead).reason == .credentialRevoked)
+            let later = DirectoryHarness.token(
+                plan: "pro_tier", issued: "\(EngineHarness.startSeconds + 61)")
+            harness.engine.advance(milliseconds: 1_000)
+            #expect(harness.check(later).isAllowed)
+        }
+    }
+
+    @Test func aForgottenOrganizationsCountersBeginAnew() throws {
+        let harness = try DirectoryHarness()
+        harness.put("other")
+        harness.image.put(UserEntry(organization: "other", id: "ada"))
+        let key = try harness.add { $0.limit = KeyLimit(units: 9, seconds: 60) }
+        let others = try harness.add("other")
+        for text in [key.text, others.text] { #expect(harness.check(text).isAllowed) }
+        let engine = harness.engine.engine
+        engine.forget(organization: "acme", isPersonal: false)
+        #expect(engine.gauges.users == 1 && engine.gauges.organizations == 1)
+        #expect(engine.credentials.load(ordering: .relaxed) == 0)
+        #expect(harness.engine.usage(organization: "acme", user: "ada")["daily_calls"] == 0)
+        #expect(harness.engine.usage(organization: "other", user: "ada")["daily_calls"] == 1)
+        // Where the rows stood is remembered, and not believed.
+        #expect(harness.check(key.text).isAllowed)
+        #expect(harness.engine.usage(organization: "acme", user: "ada")["daily_calls"] == 1)
+    }
+
     @Test func revokingAllKeysOfAUserLeavesOthersAlone() throws {
         let harness = try DirectoryHarness()
         harness.image.put(UserEntry(organization: "acme", id: "eve"))

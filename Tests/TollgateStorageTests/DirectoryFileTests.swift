@@ -54,6 +54,38 @@ import TollgateCore
         #expect(try holders() == 1)
     }
 
+    /// RELIABILITY S48, S51: a lost file is no new directory.
+    @Test func aDirectoryThatWasHereIsNeverTakenForANewOne() throws {
+        for isRemoved in [true, false] {
+            let folder = TestFolder()
+            do { _ = try folder.store() }
+            if isRemoved {
+                try FileManager.default.removeItem(atPath: folder.file)
+            } else {
+                #expect(truncate(folder.file, 0) == 0)
+            }
+            let refused = try #require(fault { _ = try folder.store() })
+            #expect(refused.kind == .unfit && refused.exitCode == 78)
+            #expect(refused.words.contains("backup"))
+            try FileManager.default.removeItem(atPath: folder.path + "/directory.made")
+            #expect(try folder.store().organizations().items.isEmpty)
+        }
+    }
+
+    /// Longer than any that we write, and than there is room for where names are kept.
+    @Test func aNameThatIsTooLongIsDamageAndNoTrap() throws {
+        let folder = TestFolder()
+        do {
+            let store = try folder.store()
+            _ = try store.createOrganization(Sample.organization(), name: "n", by: Sample.change())
+            try store.database.run(
+                "UPDATE organizations SET id = ?", [.text(String(repeating: "x", count: 300))])
+        }
+        let store = try folder.store()
+        #expect(throws: DirectoryError.self) { try store.load { _ in } }
+        #expect(throws: DirectoryError.self) { try store.organizations() }
+    }
+
     @Test func theLockIsGoneWithTheStore() throws {
         let folder = TestFolder()
         for _ in 0..<3 { _ = try folder.store() }

@@ -75,6 +75,27 @@ import TollgateCore
         #expect(try revoked() == [Sample.time(1), Sample.time(2), Sample.time(3)])
     }
 
+    /// Of two tenants of one name the directory knows one at most: what is asked of the other is
+    /// not done to it.
+    @Test func whoIsAskedForIsRevokedAndNotANamesake() throws {
+        let bench = try DirectoryStoreTests.Bench()
+        let key = try bench.key()
+        let lone = try bench.tenant.revokeUser(
+            bench.user, tokensExpire: Sample.time(9), personal: true, by: Sample.change(1))
+        #expect(lone.record.isPersonal && !lone.isKnown)
+        let all = try bench.tenant.revokeAll(
+            tokensExpire: Sample.time(9), personal: true, by: Sample.change(1))
+        #expect(all.record.isPersonal && !all.isKnown)
+        let token = try bench.tenant.revokeToken(
+            jti: "j", expires: Sample.time(9), personal: true, by: Sample.change(1))
+        #expect(token.record.isPersonal && !token.isKnown)
+        #expect(try bench.tenant.key(key.id).revoked == nil)
+        let said = try bench.tenant.revokeUser(
+            bench.user, tokensExpire: Sample.time(9), personal: false, by: Sample.change(2))
+        #expect(!said.record.isPersonal && said.isKnown)
+        #expect(try bench.tenant.key(key.id).revoked == Sample.time(2))
+    }
+
     /// The texts of the log are the same: no digest stands there.
     @Test func aRotationIsLoggedThoughNoOldSecretGoesOn() throws {
         let bench = try DirectoryStoreTests.Bench()

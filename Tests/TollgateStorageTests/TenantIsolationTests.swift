@@ -283,10 +283,11 @@ import TollgateCore
         let subject = isToken ? bench.pick(["jti-1", "jti-2"]) : bench.pick(users)
         let asked = Bool.random(using: &bench.random)
         let known = bench.model[name]
-        let isKnown = isToken ? known != nil : known?.users[subject] != nil
+        let isMeant = known?.record.isPersonal == asked
+        let isKnown = isMeant && (isToken || known?.users[subject] != nil)
         let record = bench.merged(
             RevocationRecord(
-                organization: tenant.organization, isPersonal: known?.record.isPersonal ?? asked,
+                organization: tenant.organization, isPersonal: asked,
                 kind: isToken ? .jti : .user, subject: subject, at: Sample.time(bench.now),
                 expires: Sample.time(bench.now + 5)))
         bench.revoke(record)
@@ -300,7 +301,7 @@ import TollgateCore
                 : try tenant.revokeUser(
                     UserID(subject), tokensExpire: expires, personal: asked, by: by)
         }
-        guard !isToken, var after = known else { return }
+        guard !isToken, isMeant, var after = known else { return }
         for (id, key) in after.keys where key.user.text == subject {
             after.keys[id]?.revoked = key.revoked ?? Sample.time(bench.now)
         }

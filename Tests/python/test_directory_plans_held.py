@@ -42,3 +42,23 @@ def test_a_cursor_that_is_none_is_told_by_its_members_name(directory):
     for listed in (admin.overrides.list("acme"), admin.revoke.list("acme"),
                    admin.directory.export_records()):
         assert refused(InvalidValue, lambda: listed.page("nonsense")).startswith("after: ")
+
+
+def test_the_same_plan_again_leaves_what_was_prorated(directory):
+    admin = directory.admins
+    sign_up(directory, plan="free_tier")
+    first = shown(admin.organizations.change_plan("acme", "pro_tier", mode="prorate").preview)
+    admin.organizations.change_plan("acme", "pro_tier")
+    held = admin.organizations.change_plan("acme", "free_tier", preview=True).preview
+    assert shown(held)["monthly_calls"][0] == first["monthly_calls"][1]
+
+
+def test_prorating_at_a_periods_end_is_refused(directory):
+    sign_up(directory)
+    refused(InvalidValue, lambda: directory.admins.organizations.change_plan(
+        "acme", "free_tier", mode="prorate", when="period_end"))
+
+
+def test_a_revocation_that_is_over_at_once_is_refused(directory):
+    sign_up(directory)
+    refused(InvalidValue, lambda: directory.admins.revoke.token("acme", "j", expires_at=1))

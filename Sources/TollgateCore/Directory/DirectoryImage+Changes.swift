@@ -82,7 +82,7 @@ extension DirectoryImage {
             // First the organization: without it none of its keys is good.
             remove(tenant.organizationKey(id), in: shard, organizations)
             _ = removeAll(in: shard, users) {
-                $0.kind == RowKind.user.rawValue && $0.owner == tenant.fingerprint
+                $0.kind == RowKind.user.rawValue && tenant.owns($0, hash)
             }
             removeKeys { row in Self.isOf(id, isPersonal: isPersonal, row) }
         }

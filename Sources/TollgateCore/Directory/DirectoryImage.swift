@@ -170,6 +170,11 @@ struct TenantHash: BitwiseCopyable {
         RowKey(kind: kind, owner: 0, id: id, hash: hash)
     }
 
+    /// Whether a user's row is of this organization: by all 96 bits.
+    func owns(_ row: Row, _ keyed: KeyedHash) -> Bool {
+        row.owner == fingerprint && row.hash == keyed.hash(row.id, tweak: hash)
+    }
+
     func userKey(_ id: UnsafeRawBufferPointer, _ keyed: KeyedHash) -> RowKey {
         RowKey(
             kind: .user, owner: fingerprint, id: id,

@@ -70,6 +70,8 @@ extension DecisionWorker {
             }
         }
         guard reason == .none else {
+            // Looked at again, and no longer good: from now on it counts as a guess.
+            cache.forgetCurrent()
             engine.verified.remove(request.credential)
             refuse(reason, request, address, binding, &decision)
             return nil

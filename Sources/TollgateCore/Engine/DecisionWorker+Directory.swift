@@ -99,7 +99,9 @@ extension DecisionWorker {
         defer { shard.lock.pointee.unlock() }
         let isToken = claimed.kind == .accessToken
         if isToken, engine.directory.revocations.load(ordering: .relaxed) > 0,
-            isRevoked(claimed, resolved.principal, tenant, shard)
+            isRevoked(
+                claimed, resolved.principal, tenant, shard,
+                skew: policy.clockSkews[Int(claimed.issuer)])
         {
             return .credentialRevoked
         }
@@ -132,10 +134,16 @@ extension DecisionWorker {
         return .none
     }
 
-    /// Under the shard's lock.
+    /// Under the shard's lock. `skew`: what an issuer's clock may be ahead, so that what it issued
+    /// before the revocation may say.
     private func isRevoked(
-        _ claimed: Claimed, _ principal: Principal, _ tenant: TenantHash, _ shard: Shard
+        _ claimed: Claimed, _ principal: Principal, _ tenant: TenantHash, _ shard: Shard,
+        skew: Int64
     ) -> Bool {
+        func covers(_ found: RevocationRow) -> Bool {
+            let (end, overflow) = found.at.addingReportingOverflow(skew)
+            return overflow || claimed.issued <= end
+        }
         func find(_ kind: RevokedKind, _ digest: SubjectDigest) -> RevocationRow? {
             let handle = withUnsafeBytes(of: digest) {
                 shard.table.pointee.find(digest.key(kind, tenant, $0))
@@ -146,10 +154,10 @@ extension DecisionWorker {
         if claimed.hasToken, find(.token, claimed.token) != nil { return true }
         if claimed.hasSession, find(.session, claimed.session) != nil { return true }
         let user = SubjectDigest(principal.user, .user, of: tenant.hash, engine.hash)
-        if let found = find(.user, user), claimed.issued <= found.at { return true }
+        if let found = find(.user, user), covers(found) { return true }
         let none = UnsafeRawBufferPointer(start: nil, count: 0)
         let all = SubjectDigest(none, .organization, of: tenant.hash, engine.hash)
-        if let found = find(.organization, all), claimed.issued <= found.at { return true }
+        if let found = find(.organization, all), covers(found) { return true }
         return false
     }
 

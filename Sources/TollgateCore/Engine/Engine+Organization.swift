@@ -22,6 +22,30 @@ extension Engine {
         }
     }
 
+    /// Forgets the counters of an organization and of its users: its id may be given to somebody
+    /// else.
+    package func forget(organization: String, isPersonal: Bool) {
+        DirectoryImage.withBytes(organization) { id in
+            let tenant = TenantHash(id, isPersonal: isPersonal, hash)
+            let shard = tenantShard(tenant.hash)
+            shard.lock.pointee.lock()
+            defer { shard.lock.pointee.unlock() }
+            _ = shard.table.pointee.removeAll { row in
+                switch RowKind(rawValue: row.kind) {
+                case .user where tenant.owns(row, hash):
+                    users.wrappingSubtract(1, ordering: .relaxed)
+                case .credential where tenant.owns(row, hash):
+                    credentials.wrappingSubtract(1, ordering: .relaxed)
+                case .organization, .personalOrganization:
+                    guard row.matches(tenant.organizationKey(id)) else { return false }
+                    organizations.wrappingSubtract(1, ordering: .relaxed)
+                default: return false
+                }
+                return true
+            }
+        }
+    }
+
     /// What was used of each limit that a plan has: by the organization, and by each of its users
     /// that is counted. In no order.
     package func used(
@@ -84,7 +108,7 @@ extension Engine {
             defer { shard.lock.pointee.unlock() }
             shard.table.pointee.forEach { row in
                 switch RowKind(rawValue: row.kind) {
-                case .user: if row.owner == tenant.fingerprint { body(row) }
+                case .user: if tenant.owns(row, hash) { body(row) }
                 case .organization, .personalOrganization:
                     if row.matches(tenant.organizationKey(id)) { body(row) }
                 default: break

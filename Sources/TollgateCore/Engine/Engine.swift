@@ -115,6 +115,10 @@ package final class Engine: Sendable {
         return reading
     }
 
+    /// The wall clock as quotas are counted by it: not back, and not ahead by more than 21 hours at
+    /// once unless that is confirmed.
+    package func billingTime(_ now: Moment) -> WallTime { read(now).period }
+
     /// Believe a wall clock that jumped ahead by more than a day.
     package func confirmClock() {
         clockLock.lock()

@@ -185,7 +185,9 @@ final class PrincipalCache {
     ) -> UnsafePointer<Principal>? {
         let principal = resolved.principal
         guard let (first, tag) = place(token), let user = principal.user.baseAddress,
-            let organization = principal.organization.baseAddress
+            let organization = principal.organization.baseAddress,
+            principal.user.count <= WireLimits.identifierBytesMax,
+            principal.organization.count <= WireLimits.identifierBytesMax
         else { return nil }
         var index = way(first, tag)
         if index < 0 { index = way(first, 0) }

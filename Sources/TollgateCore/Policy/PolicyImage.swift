@@ -130,6 +130,9 @@ package final class PolicyImage: Sendable {
     /// By issuer.
     let planSources: [PlanSource]
     let unknownOrganizations: [UnknownOrganizations]
+    /// By issuer, milliseconds: how far ahead of our clock its `iat` may lie. 0 for tokens of our
+    /// own, whose `iat` is by our clock.
+    let clockSkews: [Int64]
     /// Index into `limits` of what stands for a key's own limit.
     let credentialLimit: Int
     let revealsCredentialFailures: Bool
@@ -164,6 +167,10 @@ package final class PolicyImage: Sendable {
         defaultPlans = compiler.defaultPlans
         planSources = definition.issuers.map(\.planSource)
         unknownOrganizations = definition.issuers.map(\.unknownOrganizations)
+        clockSkews = definition.issuers.map { issuer in
+            let isOwn = definition.tokens != nil && issuer.name == TokenTerms.issuerName
+            return isOwn ? 0 : issuer.leewaySeconds * 1_000
+        }
         credentialLimit = compiler.credentialLimit
         revealsCredentialFailures = definition.revealsCredentialFailures
         credentialBytesMax = definition.credentialBytesMax

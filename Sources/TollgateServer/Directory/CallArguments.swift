@@ -56,6 +56,9 @@ struct CallArguments {
     func integer(_ name: String) -> Int64? { request.integer(name) }
     func flag(_ name: String) -> Bool { request.flag(name) ?? false }
 
+    /// `nil` when it is not said.
+    func optionalFlag(_ name: String) -> Bool? { request.flag(name) }
+
     func time(_ name: String) -> WallTime? {
         request.integer(name).map { WallTime(milliseconds: $0) }
     }

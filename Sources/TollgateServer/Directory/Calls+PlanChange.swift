@@ -16,6 +16,10 @@ extension CallHandlers {
         let change = PlanChangePlan(
             organization: try tenant.record(), before: before, to: plan,
             mode: arguments.word("mode") ?? .carry, isLater: isLater, effective: effective)
+        guard !isLater || change.mode != .prorate else {
+            throw .invalid(
+                field: "mode", why: "prorate goes with now: at a period's end there is no rest")
+        }
         let preview = try context.preview(of: change)
         if !arguments.flag("preview") { try carryOut(change, tenant, &context) }
         let shown = Organization(try tenant.record(), try tenant.subscriptionIfAny())
@@ -31,6 +35,9 @@ extension CallHandlers {
             _ = try tenant.schedulePlan(
                 PendingPlan(plan: change.to, mode: change.mode, at: change.effective),
                 by: context.change)
+        } else if change.isNone {
+            // Asked again: what was prorated for the period stays.
+            return
         } else if change.before == nil {
             _ = try tenant.subscribe(
                 to: change.to, status: .active, anchor: context.now, zone: "UTC",
@@ -67,6 +74,10 @@ struct PlanChangePlan {
     var isLater: Bool
     var effective: WallTime
 
+    /// The plan is the one that holds, and no other is to come.
+    var isNone: Bool {
+        !isLater && mode != .reset && before?.plan == to && before?.pending == nil
+    }
     var resetsNow: Bool { mode == .reset && !isLater && before != nil }
     var proratesNow: Bool { mode == .prorate && !isLater && before != nil }
 }
@@ -101,8 +112,8 @@ extension CallContext {
                 let former = old.first(where: { $0.isQuota && $0.name == fact.name })
             else { return nil }
             let units = Proration.units(
-                held: held.first { $0.limit.text == fact.name }?.units ?? former.limit,
-                before: former.limit, after: fact.limit, at: now, of: period)
+                held: held.first { $0.limit.text == fact.name }?.units,
+                before: former.limit, since: before.since, after: fact.limit, at: now, of: period)
             return ProratedLimit(
                 limit: LimitName(unchecked: fact.name), units: min(units, fact.unitsMax),
                 expires: WallTime(seconds: period.end))

@@ -39,8 +39,8 @@ extension CallHandlers {
     ) throws(DirectoryError) -> JSONValue {
         let tenant = context.acting(for: try arguments.organization)
         let revoked = try tenant.revokeToken(
-            jti: try arguments.text("jti"), expires: context.expiry(arguments),
-            personal: arguments.flag("personal"), by: context.change)
+            jti: try arguments.text("jti"), expires: try context.expiry(arguments),
+            personal: arguments.optionalFlag("personal"), by: context.change)
         return outcome(revoked, &context)
     }
 
@@ -50,8 +50,8 @@ extension CallHandlers {
         let tenant = context.acting(for: try arguments.organization)
         let revoked = try tenant.revokeUser(
             try arguments.user, tokensExpire: context.tokensExpire,
-            personal: arguments.flag("personal"), by: context.change)
-        context.publishKeys(of: revoked.record, user: revoked.record.subject)
+            personal: arguments.optionalFlag("personal"), by: context.change)
+        if revoked.isKnown { context.publishKeys(of: revoked.record, user: revoked.record.subject) }
         return outcome(revoked, &context)
     }
 
@@ -60,9 +60,9 @@ extension CallHandlers {
     ) throws(DirectoryError) -> JSONValue {
         let tenant = context.acting(for: try arguments.organization)
         let revoked = try tenant.revokeAll(
-            tokensExpire: context.tokensExpire, personal: arguments.flag("personal"),
+            tokensExpire: context.tokensExpire, personal: arguments.optionalFlag("personal"),
             by: context.change)
-        context.publishKeys(of: revoked.record, user: nil)
+        if revoked.isKnown { context.publishKeys(of: revoked.record, user: nil) }
         return outcome(revoked, &context)
     }
 
@@ -77,7 +77,7 @@ extension CallHandlers {
         _ arguments: CallArguments, _ context: inout CallContext
     ) throws(DirectoryError) -> JSONValue {
         let tenant = context.acting(for: try arguments.organization)
-        let isPersonal = arguments.has("personal") ? arguments.flag("personal") : nil
+        let isPersonal = arguments.optionalFlag("personal")
         let kind = arguments.word("kind", Revocation.Kind.self)
         return try arguments.list({ after, limit throws(DirectoryError) in
             try tenant.revocations(
@@ -107,8 +107,11 @@ extension CallContext {
 
     /// Until when a revoked token is remembered: as the call says, and the widest leeway of any
     /// issuer longer; never longer than any token lives.
-    fileprivate func expiry(_ arguments: CallArguments) -> WallTime {
+    fileprivate func expiry(_ arguments: CallArguments) throws(DirectoryError) -> WallTime {
         guard let asked = arguments.time("expires_at") else { return tokensExpire }
+        guard asked > now else {
+            throw .invalid(field: "expires_at", why: "lies ahead: until then the token is refused")
+        }
         let leeway = IssuerTable.leewaySecondsMax * 1_000
         return min(tokensExpire, WallTime(milliseconds: asked.milliseconds + leeway))
     }

@@ -36,6 +36,7 @@ extension DirectoryImage {
             revokeKeys(organization: organization, isPersonal: isPersonal, user: user)
         case .organizationGone(let gone):
             removeOrganization(gone.id.text, isPersonal: gone.isPersonal)
+            engine.forget(organization: gone.id.text, isPersonal: gone.isPersonal)
         case .userGone(let id, let organization):
             removeUser(
                 id.text, organization: organization.id.text, isPersonal: organization.isPersonal)

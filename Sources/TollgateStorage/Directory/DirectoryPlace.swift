@@ -8,10 +8,12 @@ import Glibc
 /// |---|---|
 /// | `directory.sqlite` | mode 0600 |
 /// | `directory.sqlite-journal` | SQLite's rollback journal |
+/// | `directory.made` | empty; there is a directory here, which must not be missing |
 /// | `directory.lock` | locked with flock while the directory is open |
 final class DirectoryPlace {
     static let fileName = "directory.sqlite"
     static let lockName = "directory.lock"
+    static let markName = "directory.made"
 
     let folder: String
     var file: String { folder + "/" + Self.fileName }
@@ -27,7 +29,31 @@ final class DirectoryPlace {
         for name in [Self.fileName, Self.fileName + "-journal"] {
             try Self.sync(folder + "/" + name, orAbsent: true)
         }
+        try checkPresence()
         try Self.checkFile(folder + "/" + Self.fileName)
+        try Self.sync(folder)
+    }
+
+    /// A directory that was here once is never taken for one that is yet to be made: an empty one
+    /// would forget every suspension and revocation.
+    private func checkPresence() throws(StorageFault) {
+        guard access(folder + "/" + Self.markName, F_OK) == 0 else { return }
+        var status = stat()
+        guard stat(file, &status) == 0, status.st_size > 0 else {
+            throw Self.unfit(
+                file,
+                "is gone or empty, though there was a directory here: put a backup in its place,"
+                    + " or, to begin with an empty one, remove \(folder)/\(Self.markName)")
+        }
+    }
+
+    /// From now on the directory must not be missing. After its file is on the disk.
+    func markMade() throws(StorageFault) {
+        let path = folder + "/" + Self.markName
+        if access(path, F_OK) == 0 { return }
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw Self.systemFault(path, errno) }
+        close(descriptor)
         try Self.sync(folder)
     }
 

@@ -94,7 +94,8 @@ extension OrganizationRecord {
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         Self(
-            id: OrganizationID(unchecked: row.text(0)), name: row.text(1), isPersonal: row.flag(2),
+            id: OrganizationID(unchecked: try row.name(0)), name: row.text(1),
+            isPersonal: row.flag(2),
             status: try row.word(3, Standing.self), created: row.time(4))
     }
 }

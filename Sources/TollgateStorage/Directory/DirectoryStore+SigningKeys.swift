@@ -138,7 +138,8 @@ extension SigningKeyRecord {
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         Self(
-            id: SigningKeyID(unchecked: row.text(0)), state: try row.word(1, SigningKeyState.self),
+            id: SigningKeyID(unchecked: try row.name(0)),
+            state: try row.word(1, SigningKeyState.self),
             added: row.time(2), promoted: row.optionalTime(3), demoted: row.optionalTime(4),
             retired: row.optionalTime(5))
     }

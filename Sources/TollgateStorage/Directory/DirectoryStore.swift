@@ -32,6 +32,7 @@ package final class DirectoryStore {
         try Migration.run(database, steps: Schema.steps)
         // The file's own name, when this start made it.
         try DirectoryPlace.sync(folder)
+        try place.markMade()
     }
 
     package var path: String { place.file }
@@ -61,7 +62,7 @@ package final class DirectoryStore {
             atStep?(.began)
             let changed = try body()
             atStep?(.changed)
-            if changed.isChange ?? (changed.before != changed.after) {
+            if changed.isChange ?? !Self.isSame(changed.before, changed.after) {
                 try run(
                     """
                     INSERT INTO admin_log
@@ -77,6 +78,12 @@ package final class DirectoryStore {
             atStep?(.logged)
             return changed.result
         }
+    }
+
+    /// Byte by byte: Swift's == of texts takes canonical equivalents for the same.
+    private static func isSame(_ one: String?, _ other: String?) -> Bool {
+        guard let one, let other else { return one == nil && other == nil }
+        return one.utf8.elementsEqual(other.utf8)
     }
 
     @discardableResult
@@ -150,7 +157,12 @@ extension SQLiteValue {
 }
 
 extension Statement {
-    func time(_ column: Int32) -> WallTime { WallTime(milliseconds: integer(column)) }
+    /// Within 2^53 milliseconds of 1970, so that sums with it stay far from 2^63: an instant
+    /// outside, which we never write, is taken for the nearest inside.
+    func time(_ column: Int32) -> WallTime {
+        let most: Int64 = 1 << 53
+        return WallTime(milliseconds: min(max(integer(column), -most), most))
+    }
     func flag(_ column: Int32) -> Bool { integer(column) != 0 }
     func optionalTime(_ column: Int32) -> WallTime? { isNull(column) ? nil : time(column) }
     func optionalText(_ column: Int32) -> String? { isNull(column) ? nil : text(column) }

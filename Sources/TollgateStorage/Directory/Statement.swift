@@ -1,6 +1,7 @@
 import CSQLite
 import Glibc
 import TollgateCore
+import TollgateWire
 
 /// What a statement takes.
 enum SQLiteValue {
@@ -79,6 +80,17 @@ final class Statement {
         let count = Int(sqlite3_column_bytes(handle, column))
         return String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
     }
+
+    /// An id or another name: 1 to 128 bytes, as everywhere. What is longer was not written by us,
+    /// and has no room where names are kept.
+    func name(_ column: Int32) throws(StorageFault) -> String {
+        guard (1...WireLimits.identifierBytesMax).contains(withBytes(column) { $0.count }) else {
+            throw damaged("a name")
+        }
+        return text(column)
+    }
+
+    func isEmpty(_ column: Int32) -> Bool { withBytes(column) { $0.count } == 0 }
 
     /// Whether the text of a column is this one, byte for byte.
     func isText(_ column: Int32, _ text: String) -> Bool {

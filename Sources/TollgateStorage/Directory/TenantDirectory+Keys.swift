@@ -254,7 +254,8 @@ extension APIKeyRecord {
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         try read(
-            row, of: OrganizationID(unchecked: row.text(0)), user: UserID(unchecked: row.text(1)))
+            row, of: OrganizationID(unchecked: try row.name(0)),
+            user: UserID(unchecked: try row.name(1)))
     }
 
     /// Of an organization and a user whose ids were read before.

@@ -137,11 +137,12 @@ extension OverrideRecord {
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         guard let units = UInt64(exactly: row.integer(3)) else { throw row.damaged("a limit") }
-        let user = row.text(1)
+        let user = row.isEmpty(1) ? "" : try row.name(1)
         return Self(
-            organization: OrganizationID(unchecked: row.text(0)),
+            organization: OrganizationID(unchecked: try row.name(0)),
             user: user.isEmpty ? nil : UserID(unchecked: user),
-            limit: LimitName(unchecked: row.text(2)), units: units, expires: row.optionalTime(4),
+            limit: LimitName(unchecked: try row.name(2)), units: units,
+            expires: row.optionalTime(4),
             isProrated: row.flag(5))
     }
 }

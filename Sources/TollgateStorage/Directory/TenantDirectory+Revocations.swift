@@ -1,58 +1,63 @@
 import TollgateCore
 
 /// An organization or a user that the directory does not know is revoked all the same, since tokens
-/// of theirs may be out; `personal` is asked for those. A known organization's own flag decides.
+/// of theirs may be out. `personal` says which of two tenants of one name is meant; `nil`: the one
+/// that the directory knows, else the organization. What is asked of the other one is not done to
+/// the one that is known.
 extension TenantDirectory {
     /// Refuses one access token.
     package func revokeToken(
-        jti: String, expires: WallTime, personal: Bool = false, by change: Change
+        jti: String, expires: WallTime, personal: Bool? = nil, by change: Change
     ) throws(DirectoryError) -> Revoked {
         try UserID.check(jti, field: "jti")
         return try logged("token.revoke", jti, by: change) { () throws(DirectoryError) in
             let record = try insertRevocation(
-                .jti, jti, at: change.at, expires: expires, orPersonal: personal)
-            return Revoked(record: record, isKnown: try isKnown())
+                .jti, jti, at: change.at, expires: expires, personal: personal)
+            return Revoked(record: record, isKnown: try isKnown(personal: personal))
         }
     }
 
     /// Everything of a user that was issued until now: access tokens, sessions with them, API keys.
     package func revokeUser(
-        _ id: UserID, tokensExpire: WallTime, personal: Bool = false, by change: Change
+        _ id: UserID, tokensExpire: WallTime, personal: Bool? = nil, by change: Change
     ) throws(DirectoryError) -> Revoked {
         try logged("user.revoke", id.text, by: change) { () throws(DirectoryError) in
-            try store.run(
-                """
-                UPDATE refresh_families SET revoked = ?3, reason = 'asked'
-                WHERE organization = ?1 AND user = ?2 AND revoked IS NULL
-                """, [tenant, .text(id.text), .integer(change.at.milliseconds)])
-            try store.run(
-                Self.revokeKeys + " AND user = ?3",
-                [tenant, .integer(change.at.milliseconds), .text(id.text)])
+            if try isMeant(personal) {
+                try store.run(
+                    Self.revokeFamilies + " AND user = ?3",
+                    [tenant, .integer(change.at.milliseconds), .text(id.text)])
+                try store.run(
+                    Self.revokeKeys + " AND user = ?3",
+                    [tenant, .integer(change.at.milliseconds), .text(id.text)])
+            }
             let record = try insertRevocation(
-                .user, id.text, at: change.at, expires: tokensExpire, orPersonal: personal)
-            return Revoked(record: record, isKnown: try isKnown(id))
+                .user, id.text, at: change.at, expires: tokensExpire, personal: personal)
+            return Revoked(record: record, isKnown: try isKnown(id, personal: personal))
         }
     }
 
     /// The same of everybody in the organization.
     package func revokeAll(
-        tokensExpire: WallTime, personal: Bool = false, by change: Change
+        tokensExpire: WallTime, personal: Bool? = nil, by change: Change
     ) throws(DirectoryError) -> Revoked {
         try logged("org.revoke", organization.text, by: change) { () throws(DirectoryError) in
-            try store.run(
-                """
-                UPDATE refresh_families SET revoked = ?2, reason = 'asked'
-                WHERE organization = ?1 AND revoked IS NULL
-                """, [tenant, .integer(change.at.milliseconds)])
-            try store.run(Self.revokeKeys, [tenant, .integer(change.at.milliseconds)])
+            if try isMeant(personal) {
+                let values = [tenant, SQLiteValue.integer(change.at.milliseconds)]
+                try store.run(Self.revokeFamilies, values)
+                try store.run(Self.revokeKeys, values)
+            }
             let record = try insertRevocation(
                 .organization, organization.text, at: change.at, expires: tokensExpire,
-                orPersonal: personal)
-            return Revoked(record: record, isKnown: try isKnown())
+                personal: personal)
+            return Revoked(record: record, isKnown: try isKnown(personal: personal))
         }
     }
 
-    /// One that was revoked before stays as it was.
+    // What was revoked before stays as it was.
+    private static let revokeFamilies = """
+        UPDATE refresh_families SET revoked = ?2, reason = 'asked'
+        WHERE organization = ?1 AND revoked IS NULL
+        """
     private static let revokeKeys = """
         UPDATE api_keys SET revoked = ?2 WHERE organization = ?1 AND revoked IS NULL
         """
@@ -88,9 +93,23 @@ extension TenantDirectory {
         return found ?? nil
     }
 
-    private func isKnown(_ user: UserID? = nil) throws(DirectoryError) -> Bool {
+    /// Whether the tenant that is asked for is the one of that name that the directory knows.
+    private func isMeant(_ personal: Bool?) throws(DirectoryError) -> Bool {
         do throws(DirectoryError) {
-            if let user { _ = try self.user(user) } else { _ = try record() }
+            let known = try record()
+            return personal.map { $0 == known.isPersonal } ?? true
+        } catch .notFound {
+            return false
+        }
+    }
+
+    private func isKnown(
+        _ user: UserID? = nil, personal: Bool?
+    ) throws(DirectoryError) -> Bool {
+        guard try isMeant(personal) else { return false }
+        guard let user else { return true }
+        do throws(DirectoryError) {
+            _ = try self.user(user)
             return true
         } catch .notFound {
             return false
@@ -133,15 +152,14 @@ extension TenantDirectory {
     }
 
     /// Within a change. What was revoked stays so at least as long, and for at least as much.
-    /// `orPersonal` counts when the organization is not known.
     func insertRevocation(
         _ kind: RevocationKind, _ subject: String, at: WallTime, expires: WallTime,
-        orPersonal: Bool = false
+        personal: Bool? = nil
     ) throws(DirectoryError) -> RevocationRecord {
         let made = try store.row(
             """
             INSERT INTO revocations(organization, personal, kind, subject, at, expires)
-            VALUES(?1, coalesce((SELECT personal FROM organizations WHERE id = ?1), ?6), ?2, ?3,
+            VALUES(?1, coalesce(?6, (SELECT personal FROM organizations WHERE id = ?1), 0), ?2, ?3,
               ?4, ?5)
             ON CONFLICT(organization, personal, kind, subject) DO UPDATE SET
               at = max(at, excluded.at), expires = max(expires, excluded.expires)
@@ -149,7 +167,7 @@ extension TenantDirectory {
             """,
             [
                 tenant, .text(kind.rawValue), .text(subject), .integer(at.milliseconds),
-                .integer(expires.milliseconds), .flag(orPersonal),
+                .integer(expires.milliseconds), personal.map { .flag($0) } ?? .null,
             ], RevocationRecord.read)
         return try found(made)
     }
@@ -173,8 +191,8 @@ extension RevocationRecord {
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         Self(
-            organization: OrganizationID(unchecked: row.text(0)), isPersonal: row.flag(1),
-            kind: try row.word(2, RevocationKind.self), subject: row.text(3), at: row.time(4),
+            organization: OrganizationID(unchecked: try row.name(0)), isPersonal: row.flag(1),
+            kind: try row.word(2, RevocationKind.self), subject: try row.name(3), at: row.time(4),
             expires: row.time(5))
     }
 }

@@ -218,9 +218,9 @@ extension TenantDirectory {
             FROM refresh_tokens t LEFT JOIN refresh_tokens s ON s.hash = t.successor
             WHERE t.organization = ? AND t.hash = ?
             """, [tenant, .hash(hash)]
-        ) { row in
+        ) { (row) throws(StorageFault) in
             KeptToken(
-                session: SessionID(unchecked: row.text(0)),
+                session: SessionID(unchecked: try row.name(0)),
                 parent: row.withBytes(1) { RefreshTokenHash($0) },
                 successor: row.withBytes(2) { RefreshTokenHash($0) },
                 salt: row.isNull(3) ? nil : row.withBytes(3, Array.init),
@@ -254,8 +254,9 @@ extension SessionRecord {
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
         Self(
-            organization: OrganizationID(unchecked: row.text(0)),
-            session: SessionID(unchecked: row.text(1)), user: UserID(unchecked: row.text(2)),
+            organization: OrganizationID(unchecked: try row.name(0)),
+            session: SessionID(unchecked: try row.name(1)),
+            user: UserID(unchecked: try row.name(2)),
             created: row.time(3), expires: row.time(4), idleMilliseconds: row.integer(5),
             permissions: row.optionalLines(8),
             revoked: row.optionalTime(6),

@@ -155,12 +155,13 @@ extension SubscriptionRecord {
         var pending: PendingPlan?
         if !row.isNull(6) {
             pending = PendingPlan(
-                plan: PlanName(unchecked: row.text(6)), mode: try row.word(7, PlanChangeMode.self),
+                plan: PlanName(unchecked: try row.name(6)),
+                mode: try row.word(7, PlanChangeMode.self),
                 at: row.time(8))
         }
         return Self(
-            organization: OrganizationID(unchecked: row.text(0)),
-            plan: PlanName(unchecked: row.text(1)),
+            organization: OrganizationID(unchecked: try row.name(0)),
+            plan: PlanName(unchecked: try row.name(1)),
             status: try row.word(2, SubscriptionStatus.self), anchor: row.time(3),
             zone: row.text(4), since: row.time(5), pending: pending)
     }

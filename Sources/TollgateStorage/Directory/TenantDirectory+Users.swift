@@ -108,7 +108,7 @@ extension UserRecord {
     static let select = "SELECT organization, id, name, status, created, role FROM users"
 
     static func read(_ row: Statement) throws(StorageFault) -> Self {
-        try read(row, of: OrganizationID(unchecked: row.text(0)))
+        try read(row, of: OrganizationID(unchecked: try row.name(0)))
     }
 
     /// Of an organization whose id was read before.
@@ -117,7 +117,7 @@ extension UserRecord {
     ) throws(StorageFault) -> Self {
         Self(
             organization: organization,
-            id: UserID(unchecked: row.text(1)), name: row.text(2),
+            id: UserID(unchecked: try row.name(1)), name: row.text(2),
             status: try row.word(3, Standing.self), created: row.time(4),
             role: row.isNull(5) ? nil : try row.word(5, MemberRole.self))
     }

@@ -87,7 +87,7 @@ package struct TenantDirectory {
             try store.run("DELETE FROM organizations WHERE id = ?", [tenant])
             let revoked = try insertRevocation(
                 .organization, organization.text, at: change.at, expires: tokensExpire,
-                orPersonal: before.isPersonal)
+                personal: before.isPersonal)
             return Changed(result: revoked, before: before.logText, after: nil)
         }
     }

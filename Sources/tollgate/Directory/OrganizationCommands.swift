@@ -35,7 +35,7 @@ struct OrganizationCreate: ParsableCommand {
     @Option(help: "Its name for people; default: the id.") var name: String?
     @Flag(help: "The organization of one user, who is made with the same id.") var personal = false
     @Option(help: "A plan of the policy.") var plan: String?
-    @Option(help: "Where its days and months begin: an IANA name (Europe/Berlin); default: UTC.")
+    @Option(help: "Where its billing months begin: an IANA name (Europe/Berlin); default: UTC.")
     var timeZone: String?
     @Option(
         help: "When its billing months begin: an ISO 8601 date; default: now.",
@@ -166,7 +166,7 @@ struct OrganizationSetSubscription: ParsableCommand {
     @OptionGroup var options: AdminOptions
     @OptionGroup var which: OrganizationArgument
     @Option(help: "The new status.") var status: SubscriptionStatus?
-    @Option(help: "Where its days and months begin: an IANA name (Europe/Berlin).")
+    @Option(help: "Where its billing months begin: an IANA name (Europe/Berlin).")
     var timeZone: String?
     @Option(
         help: "When its billing months begin: an ISO 8601 date.",

@@ -74,7 +74,8 @@ struct SessionEnd: ParsableCommand {
         commandName: "end", abstract: "Log out: end the session of a refresh token.",
         discussion: """
             For whoever holds the token. Who has the role issue and not admin names the data \
-            socket with --socket. Exit code 2: the token is refused, as it is when spent.
+            socket with --socket. A token that was spent ends its session too. Exit code 2: the \
+            token is refused.
             """)
     @OptionGroup var options: AdminOptions
     @OptionGroup var source: RefreshTokenSource
