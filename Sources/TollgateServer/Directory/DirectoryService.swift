@@ -48,7 +48,6 @@ struct DirectoryLinks: Sendable {
 /// Life: made before the sockets open, which loads the image; `start`; `end`, once the reactors
 /// have ended.
 package final class DirectoryService: Sendable {
-    static let batchMax = 64
     static let tickMilliseconds: Int32 = 1_000
 
     let calls: CallQueue
@@ -77,7 +76,7 @@ package final class DirectoryService: Sendable {
     package var definition: PolicyDefinition { issuer.definition }
 
     /// Another policy as it would be put in force; refused when a signing key's file is not there
-    /// any more, for then the next start would be.
+    /// any more, for then the next start would be, or would refuse that key's tokens.
     func complete(
         _ definition: PolicyDefinition
     ) -> Result<PolicyDefinition, PolicyCompileError> {
@@ -119,7 +118,7 @@ package final class DirectoryService: Sendable {
         keeper.steps.endStart()
         var lastTick: UInt64 = 0
         while true {
-            let requests = calls.take(atMost: Self.batchMax)
+            let requests = calls.take()
             if !requests.isEmpty { keeper.steps.counting { keeper.answer(requests) } }
             for refused in calls.takeForbidden() { keeper.tellForbidden(refused) }
             let now = tg_boottime()
