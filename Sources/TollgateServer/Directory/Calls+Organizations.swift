@@ -140,8 +140,8 @@ extension CallContext {
 
     /// When the last access token that is out now, of any issuer, has expired.
     var tokensExpire: WallTime {
-        let life = max(policy.longestTokenLifeMilliseconds, issuer.longestLifeMilliseconds)
-        let (end, overflow) = now.milliseconds.addingReportingOverflow(life)
+        let (end, overflow) = now.milliseconds.addingReportingOverflow(
+            issuer.longestLifeOfAnyMilliseconds)
         return WallTime(milliseconds: overflow ? .max : end)
     }
 }

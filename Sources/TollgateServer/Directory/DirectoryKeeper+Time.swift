@@ -5,6 +5,7 @@ import TollgateStorage
 /// What the directory's thread does by the clock, and at its end.
 extension DirectoryKeeper {
     private static let minuteNanoseconds: UInt64 = 60_000_000_000
+    private static let dayMilliseconds: Int64 = 86_400_000
 
     /// About once a second.
     func tick(now: BootTime) {
@@ -53,11 +54,24 @@ extension DirectoryKeeper {
     }
 
     private func forgetExpired() {
-        let now = WallTime(milliseconds: tg_walltime())
+        let expired = Self.forgettable(engine, at: Self.moment)
         do throws(DirectoryError) {
-            _ = try store.forgetExpired(at: now)
-            _ = engine.directory.forgetRevocations(expiredAt: now)
+            _ = try store.forgetExpired(at: expired)
+            _ = engine.directory.forgetRevocations(expiredAt: expired)
         } catch { _ = note(error) }
+    }
+
+    /// What expired before this is forgotten for good. A revocation that a glitch of the clock took
+    /// out would let its token in again once the clock is right: so a far jump is not believed, and
+    /// as one of up to 21 h is, and may be taken back, what expired is kept for a day.
+    static func forgettable(_ engine: Engine, at now: Moment) -> WallTime {
+        WallTime(milliseconds: engine.billingTime(now).milliseconds - dayMilliseconds)
+    }
+
+    private static var moment: Moment {
+        Moment(
+            boot: BootTime(nanoseconds: tg_boottime()),
+            wall: WallTime(milliseconds: tg_walltime()))
     }
 
     /// When keys were used: at most a minute of it is lost with the process.
@@ -104,12 +118,15 @@ extension DirectoryKeeper {
 }
 
 extension DirectoryKeeper {
-    /// Plans whose time has come. Decisions have gone by them since; here they become the record.
+    /// Plans whose time has come. Decisions have gone by them since; here they become the record,
+    /// by the time of billing periods: what is applied cannot be taken back.
     func applyDuePlans() {
+        var change = ownChange
+        change.at = engine.billingTime(Self.moment)
         do throws(DirectoryError) {
             var applied: [AppliedPlan]
             repeat {
-                applied = try store.applyDuePlans(by: ownChange)
+                applied = try store.applyDuePlans(by: change)
                 for due in applied { try publish(due) }
             } while applied.count == Page<AppliedPlan>.itemsMax
         } catch { _ = note(error) }

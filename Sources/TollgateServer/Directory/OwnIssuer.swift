@@ -18,12 +18,15 @@ enum SigningKeyChange {
 /// The daemon as an issuer of access tokens: its terms from the policy, its keys from their files.
 /// What it knows is what the policy in force was compiled of. Any thread.
 final class OwnIssuer: Sendable {
+    static let leastLifeMilliseconds: Int64 = 86_400_000
+
     let files: SigningKeyFiles
     private let lock = Lock()
     // Guarded by the lock.
     private nonisolated(unsafe) var loaded: PolicyDefinition
     private nonisolated(unsafe) var keys: [OwnKey] = []
     private nonisolated(unsafe) var longestAccessMilliseconds: Int64 = 0
+    private nonisolated(unsafe) var longestOfAnyMilliseconds = OwnIssuer.leastLifeMilliseconds
     private nonisolated(unsafe) var replaced: PolicyDefinition?
 
     init(_ definition: PolicyDefinition, files: SigningKeyFiles) {
@@ -45,6 +48,13 @@ final class OwnIssuer: Sendable {
 
     /// How long a token that was signed under any terms since the start may live, leeway and all.
     var longestLifeMilliseconds: Int64 { locked { longestAccessMilliseconds } }
+
+    /// How long a token of any issuer may live, under any policy since the start: a policy that
+    /// takes shorter ones only may be taken back, and what was revoked under it must not be let in
+    /// again then. Of the policies before the start nothing is known, so it is a day at least.
+    var longestLifeOfAnyMilliseconds: Int64 {
+        locked { max(longestOfAnyMilliseconds, longestAccessMilliseconds) }
+    }
 
     /// The policy as it was loaded last, with the daemon's own issuer.
     var definition: PolicyDefinition { locked { Self.complete(loaded, keys) } }
@@ -71,12 +81,17 @@ final class OwnIssuer: Sendable {
         }
     }
 
+    /// Whether the key's secret is known.
+    func has(_ id: SigningKeyID) -> Bool { locked { keys.contains { $0.record.id == id } } }
+
     func setKeys(_ all: [OwnKey]) { locked { keys = all } }
 
     func take(_ change: SigningKeyChange) {
         locked {
             switch change {
-            case .added(let key): keys.append(key)
+            case .added(let key):
+                keys.removeAll { $0.record.id == key.record.id }
+                keys.append(key)
             case .states(let records):
                 for record in records {
                     guard let index = keys.firstIndex(where: { $0.record.id == record.id }) else {
@@ -105,6 +120,10 @@ final class OwnIssuer: Sendable {
     }
 
     private func note(_ definition: PolicyDefinition) {
+        for issuer in definition.issuers {
+            let life = (issuer.lifetimeMaxSeconds + 2 * issuer.leewaySeconds) * 1_000
+            locked { longestOfAnyMilliseconds = max(longestOfAnyMilliseconds, life) }
+        }
         guard let terms = definition.tokens else { return }
         // The clock that set `iat` may run ahead by the leeway too.
         let life = (terms.accessSeconds + 2 * terms.leewaySeconds) * 1_000
