@@ -128,6 +128,29 @@ import TollgateWire
             try harness.check(.apiKey, key.text("secret")) == (.deny, .subscriptionInactive))
     }
 
+    @Test func aDamagedRecordRefusesTheCallsThatNeedItAndNoOther() throws {
+        let harness = try DirectoryHarness()
+        defer { harness.stop() }
+        try harness.makeTenant()
+        let made = try harness.call(.createKey, ["organization": "acme", "user": "ada"])
+        var other: OpaquePointer?
+        #expect(sqlite3_open(harness.folder + "/directory.sqlite", &other) == SQLITE_OK)
+        let spoiled = sqlite3_exec(other, "UPDATE api_keys SET pepper = -1", nil, nil, nil)
+        #expect(spoiled == SQLITE_OK)
+        #expect(sqlite3_close(other) == SQLITE_OK)
+        let key: JSONObject = ["organization": "acme", "key": made["key", "id"] ?? .null]
+        // As one batch, or in several: the answers are the same.
+        harness.admin.send(
+            DirectoryHarness.frame(.renameOrganization, ["organization": "acme", "name": "x"])
+                + DirectoryHarness.frame(.showKey, key)
+                + DirectoryHarness.frame(.revokeKey, key)
+                + DirectoryHarness.frame(.createUser, ["organization": "acme", "id": "eve"]))
+        let statuses = try (0..<4).map { _ in try DirectoryHarness.answer(harness.admin).status }
+        #expect(statuses == [.ok, .storageFailed, .storageFailed, .ok])
+        #expect(harness.logged.text.contains("directory.sqlite: a key's digest"))
+        #expect(harness.storageFailures.value == 0)
+    }
+
     @Test func aSecondDaemonIsToldThatTheDirectoryIsTaken() throws {
         let harness = try DirectoryHarness()
         defer { harness.stop() }

@@ -132,7 +132,8 @@ final class DirectoryKeeper {
             batch.outcomes[index].warnings = context.warnings
             batch.outcomes[index].reuses = context.reuses
         } catch {
-            batch.outcomes[index].reply = try refusal(error, context.refusal)
+            batch.outcomes[index].reply = try refusal(
+                error, context.refusal, isOperator: decoded.request.peer.isAdminSocket)
         }
     }
 
@@ -148,12 +149,18 @@ final class DirectoryKeeper {
     }
 
     private func refusal(
-        _ error: DirectoryError, _ refusal: (status: Status, detail: String)?
+        _ error: DirectoryError, _ refusal: (status: Status, detail: String)?, isOperator: Bool
     ) throws(DirectoryError) -> CallReply {
         switch error {
         case .storage(let fault) where fault.kind == .defect:
             log.error("directory: \(fault)")
             return .refused(.internalError, "a defect of the daemon; its log says more")
+        case .storage(let fault) where fault.kind == .damaged:
+            // One row that cannot be read is of this call alone, and the disk takes changes.
+            log.error("directory: call refused: \(fault)")
+            return .refused(
+                .storageFailed,
+                isOperator ? "\(fault)" : "a record is damaged; the log says which")
         case .storage: throw error
         case _ where refusal != nil:
             return .refused(refusal?.status ?? .internalError, refusal?.detail ?? "")
