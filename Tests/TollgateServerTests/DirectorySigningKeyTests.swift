@@ -97,6 +97,36 @@ import TollgateWire
         #expect(DirectoryHarness.names(in: harness.folder + "/signing").count == 1)
     }
 
+    @Test func aStartWithoutTheFileOfAKeyThatDoesNotSignServesAndLogsIt() throws {
+        let harness = try DirectoryHarness()
+        defer { harness.stop() }
+        try harness.makeTenant()
+        let first = try keys(harness)[0].id
+        let old = try token(harness)
+        for id in ["next", "spare"] {
+            try harness.call(.addSigningKey, ["id": .string(id)]).expectOK()
+        }
+        try harness.call(.promoteSigningKey, ["id": "next"]).expectOK()
+        for id in [first, "spare"] {
+            let path = harness.folder + "/signing/\(id).key"
+            #expect(rename(path, path + ".away") == 0)
+        }
+        try harness.restart()
+        for id in [first, "spare"] {
+            #expect(harness.logged.text.contains("\(id).key: the file is missing"))
+        }
+        #expect(try harness.check(.accessToken, old) == (.deny, .keyUnknown))
+        #expect(try harness.check(.accessToken, try token(harness)) == (.allow, .none))
+        let refused = try harness.call(.promoteSigningKey, ["id": "spare"])
+        #expect(refused.status == .conflict && refused.detail.contains("the file is missing"))
+        // Back again, it is taken.
+        let path = harness.folder + "/signing/spare.key"
+        #expect(rename(path + ".away", path) == 0)
+        try harness.call(.promoteSigningKey, ["id": "spare"]).expectOK()
+        #expect(try harness.check(.accessToken, try token(harness)) == (.allow, .none))
+        #expect(try keys(harness).first { $0.state == .signing }?.id == "spare")
+    }
+
     @Test func aStartOrAReloadWithoutAKeysFileIsRefused() throws {
         let harness = try DirectoryHarness()
         defer { harness.stop() }

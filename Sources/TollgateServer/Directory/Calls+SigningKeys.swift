@@ -29,7 +29,16 @@ extension CallHandlers {
     static func promoteSigningKey(
         _ arguments: CallArguments, _ context: inout CallContext
     ) throws(DirectoryError) -> JSONValue {
-        let key = try context.store.promoteSigningKey(try arguments.id("id"), by: context.change)
+        let id: SigningKeyID = try arguments.id("id")
+        let key = try context.store.promoteSigningKey(id, by: context.change)
+        if !context.issuer.has(id) {
+            // Its file was missing at the start, or it was added in this very batch.
+            let secret: SecretBytes
+            do throws(SigningKeyFault) { secret = try context.issuer.files.read(id.text) } catch {
+                throw .conflict("signing key \(error.message)")
+            }
+            context.publications.append(.signingKeys(.added(OwnKey(record: key, secret: secret))))
+        }
         // The one that signed before is another now too.
         context.publications.append(.signingKeys(.states(try context.store.allSigningKeys())))
         return shown(key, context)

@@ -55,8 +55,9 @@ extension DirectoryKeeper {
         }
     }
 
-    /// Every key that may verify has its file, and there is one that signs where the policy has
-    /// tokens.
+    /// The key that signs has its file, and there is one where the policy has tokens. A file of
+    /// another that is missing costs that key's tokens alone: the daemon serves without it, so that
+    /// the key can be retired, or its file put back.
     private func loadSigningKeys(_ records: [SigningKeyRecord]) throws(StartError) {
         var keys: [OwnKey] = []
         for record in records {
@@ -67,7 +68,14 @@ extension DirectoryKeeper {
             }
             do throws(SigningKeyFault) {
                 keys.append(OwnKey(record: record, secret: try issuer.files.read(record.id.text)))
-            } catch { throw StartError("signing key \(error.message)", exitCode: 78) }
+            } catch {
+                guard error.isMissing, record.state != .signing else {
+                    throw StartError("signing key \(error.message)", exitCode: 78)
+                }
+                log.error(
+                    "signing key \(error.message). Its tokens are refused until the file is back"
+                        + " and the daemon is started again")
+            }
         }
         issuer.setKeys(keys)
         guard issuer.lacksKey else { return }

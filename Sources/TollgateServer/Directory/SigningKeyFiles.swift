@@ -80,6 +80,7 @@ struct SigningKeyFiles {
         guard descriptor >= 0 else {
             guard errno == ENOENT else { throw fault(path(id), errno) }
             throw SigningKeyFault(
+                isMissing: true,
                 "\(path(id)): the file is missing; put it back from a backup. If it is lost, the"
                     + " tokens that it signed are too: make another with: (umask 077; openssl rand"
                     + " 32 | basenc --base64url -w0 | tr -d = > \(path(id)))")
@@ -165,7 +166,12 @@ struct SigningKeyFiles {
 /// Why a signing key's file is not there or not fit, and what to do.
 struct SigningKeyFault: Error, Equatable {
     var message: String
-    init(_ message: String) { self.message = message }
+    /// There is no file at all.
+    var isMissing: Bool
+
+    init(isMissing: Bool = false, _ message: String) {
+        (self.isMissing, self.message) = (isMissing, message)
+    }
 }
 
 /// Random bytes of the system's, for identifiers and secrets.
