@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Testing
 import TollgateStorage
@@ -111,6 +112,66 @@ import TollgateWire
         let empty = try harness.call(
             .importDirectory, ["records": .array([.object(["type": "key"])])])
         #expect(empty.status == .invalidValue && empty.detail.hasPrefix("records[0]"))
+    }
+
+    @Test func anImportRefusesWhatContradictsItself() throws {
+        let harness = try DirectoryHarness()
+        defer { harness.stop() }
+        try harness.makeTenant()
+        let now = tg_walltime()
+        try harness.call(.createKey, ["organization": "acme", "user": "ada"]).expectOK()
+        try harness.call(.revokeUser, ["organization": "acme", "user": "ada"]).expectOK()
+        let records = try export(harness).map { try ExportedRecord(json: $0) }
+        func refusal(_ change: (inout ExportedRecord) -> Void) throws -> String {
+            var changed = records
+            for index in changed.indices { change(&changed[index]) }
+            let answer = try harness.call(
+                .importDirectory, ["records": .array(changed.map(\.json))])
+            #expect(answer.status == .invalidValue, "\(answer.detail)")
+            return answer.detail.split(separator: ":").first.map(String.init) ?? ""
+        }
+        func ofKey(_ change: (inout APIKeyInfo) -> Void) throws -> String {
+            try refusal {
+                guard case .key(var key) = $0 else { return }
+                change(&key.key)
+                $0 = .key(key)
+            }
+        }
+        func ofRevocation(_ change: (inout Revocation) -> Void) throws -> String {
+            try refusal {
+                guard case .revocation(var revocation) = $0 else { return }
+                change(&revocation)
+                $0 = .revocation(revocation)
+            }
+        }
+        let place = try #require(records.firstIndex { $0.kind == .key })
+        for state in [APIKeyInfo.State.active, .rotating, .expired] {
+            #expect(try ofKey { $0.state = state } == "records[\(place)].state")
+        }
+        let unrevoked = try ofKey { $0.revokedAt = nil }
+        #expect(unrevoked == "records[\(place)].state")
+        #expect(try ofKey { $0.prefix += "x" } == "records[\(place)].prefix")
+        let last = try #require(records.firstIndex { $0.kind == .revocation })
+        let day: Int64 = 86_400_000
+        let ahead = try ofRevocation { $0.at = Timestamp(milliseconds: now + day) }
+        #expect(ahead == "records[\(last)].at")
+        let endless = try ofRevocation { $0.expiresAt = Timestamp(milliseconds: now + 999 * day) }
+        #expect(endless == "records[\(last)].expires_at")
+    }
+
+    @Test func anExportLeavesOutWhatAChangeOfPlansLeftForThePeriod() throws {
+        let harness = try DirectoryHarness()
+        defer { harness.stop() }
+        try harness.makeTenant()
+        try harness.call(
+            .changePlan, ["organization": "acme", "plan": "free_tier", "mode": "prorate"]
+        ).expectOK()
+        let held = try harness.call(.listOverrides, ["organization": "acme"])
+        #expect(held.items.count == 1)
+        let records = try export(harness)
+        #expect(records.count == 2)
+        let again = try harness.call(.importDirectory, ["records": .array(records)])
+        #expect(try ImportOutcome(json: again.json) == ImportOutcome(created: 0, unchanged: 2))
     }
 
     @Test func aBackupIsADirectoryThatCanBeUsed() throws {

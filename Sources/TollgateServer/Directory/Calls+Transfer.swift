@@ -9,7 +9,9 @@ extension CallHandlers {
     ) throws(DirectoryError) -> JSONValue {
         let (store, now) = (context.store, context.now)
         return try arguments.list({ after, limit throws(DirectoryError) in
-            try store.export(after: after, limit: limit)
+            let page = try store.export(after: after, limit: limit)
+            // What a change of plans left ends with its period, and is not the operator's to move.
+            return Page(items: page.items.filter { !$0.isProrated }, next: page.next)
         }) { ExportedRecord($0, now: now) }
     }
 
@@ -89,12 +91,7 @@ extension CallContext {
         case .override(let override): return .override(try self.override(override))
         case .key(let key): return .key(try self.key(key))
         case .revocation(let revocation):
-            return .revocation(
-                RevocationRecord(
-                    organization: try Self.organization(revocation.organization),
-                    isPersonal: revocation.isPersonal, kind: RevocationKind(revocation.kind),
-                    subject: try Self.name(revocation.subject, "subject"),
-                    at: WallTime(revocation.at), expires: WallTime(revocation.expiresAt)))
+            return .revocation(try self.revocation(revocation))
         }
     }
 
@@ -134,6 +131,23 @@ extension CallContext {
             expires: document.expiresAt.map { WallTime($0) })
     }
 
+    /// One from ahead would refuse tokens that are not made yet, and one without end be kept so.
+    private func revocation(
+        _ document: Revocation
+    ) throws(DirectoryError) -> RevocationRecord {
+        guard WallTime(document.at) <= now else {
+            throw .invalid(field: "at", why: "lies ahead of now")
+        }
+        guard WallTime(document.expiresAt) <= tokensExpire else {
+            throw .invalid(field: "expires_at", why: "is later than any token can expire")
+        }
+        return RevocationRecord(
+            organization: try Self.organization(document.organization),
+            isPersonal: document.isPersonal, kind: RevocationKind(document.kind),
+            subject: try Self.name(document.subject, "subject"), at: WallTime(document.at),
+            expires: WallTime(document.expiresAt))
+    }
+
     private func key(_ document: ExportedKey) throws(DirectoryError) -> APIKeyRecord {
         let key = document.key
         guard let id = APIKeyID(key.id) else {
@@ -144,6 +158,12 @@ extension CallContext {
         }
         for block in key.addresses ?? [] where AddressBlock(block) == nil {
             throw .invalid(field: "addresses", why: "one is no address, and no block of them")
+        }
+        guard isPossible(key) else {
+            throw .invalid(field: "state", why: "is not what the key's other members say")
+        }
+        guard key.prefix == APIKey.shownPrefix(environment: key.environment, id: id) else {
+            throw .invalid(field: "prefix", why: "is not that of the environment and the id")
         }
         return APIKeyRecord(
             organization: try Self.organization(key.organization), id: id,
@@ -158,6 +178,17 @@ extension CallContext {
             expires: key.expiresAt.map { WallTime($0) },
             revoked: key.revokedAt.map { WallTime($0) },
             lastUsed: key.lastUsedAt.map { WallTime($0) })
+    }
+
+    /// Whether the key's state can have been so when it was exported.
+    private func isPossible(_ key: APIKeyInfo) -> Bool {
+        guard key.revokedAt == nil else { return key.state == .revoked }
+        return switch key.state {
+        case .revoked: false
+        case .expired: key.expiresAt.map { WallTime($0) <= now } ?? false
+        case .rotating: key.rotatingUntilAt != nil
+        case .active: key.rotatingUntilAt.map { WallTime($0) <= now } ?? true
+        }
     }
 
     /// The secret before the last rotation, which goes with the instant that ends it.
@@ -184,6 +215,12 @@ extension CallContext {
             guard case .invalid(_, let why) = error else { throw error }
             throw .invalid(field: member, why: why)
         }
+    }
+}
+
+extension PortableRecord {
+    fileprivate var isProrated: Bool {
+        if case .override(let override) = self { override.isProrated } else { false }
     }
 }
 
