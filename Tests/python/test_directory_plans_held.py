@@ -62,3 +62,18 @@ def test_prorating_at_a_periods_end_is_refused(directory):
 def test_a_revocation_that_is_over_at_once_is_refused(directory):
     sign_up(directory)
     refused(InvalidValue, lambda: directory.admins.revoke.token("acme", "j", expires_at=1))
+
+
+def test_a_stranger_is_not_imported_into_a_personal_organization(directory):
+    admin = directory.admins
+    sign_up(directory)
+    records = list(admin.directory.export_records())
+    organization = next(one for one in records if one["type"] == "organization")
+    user = next(one for one in records if one["type"] == "user")
+    lone = {**organization, "id": "lone", "personal": True}
+    for id in ("ada", "lone"):
+        take = [lone, {**user, "organization": "lone", "id": id}]
+        if id == "lone":
+            assert admin.directory.import_records(take).created == 2
+        else:
+            refused(InvalidValue, lambda: admin.directory.import_records(take))

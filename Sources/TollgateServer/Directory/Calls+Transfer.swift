@@ -45,7 +45,14 @@ extension CallHandlers {
         let tenant = context.acting(for: record.organization)
         switch record {
         case .organization: try context.publishOrganization(tenant.organization)
-        case .user(let user): try context.publishUser(user, of: try tenant.record())
+        case .user(let user):
+            let organization = try tenant.record()
+            // Tokens of a personal organization name their user alone.
+            guard !organization.isPersonal || user.id.text == organization.id.text else {
+                throw .invalid(
+                    field: "id", why: "of the user of a personal organization is its own id")
+            }
+            try context.publishUser(user, of: organization)
         case .override(let override): try context.publishOverrides(of: override.user, in: tenant)
         case .key(let key): try context.publishKey(key)
         case .revocation(let revocation): context.publish(revocation)
