@@ -17,7 +17,7 @@ final class CallQueue: Sendable {
     static let userWaitingMax = waitingMax / 4
     static let userBytesMax = waitingBytesMax / 4
     /// Of one connection on the data socket.
-    static let connectionWaitingMax = 64
+    static let connectionWaitingMax = 128
     /// Carried out as one transaction.
     static let adminBatchMax = 64
     static let dataBatchMax = 16
