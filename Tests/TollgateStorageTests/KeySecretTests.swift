@@ -50,11 +50,13 @@ import TollgateCore
         _ = try bench.store.acting(for: OrganizationID("x")).revokeAll(
             tokensExpire: Sample.time(9), by: Sample.change())
         let token = try RefreshToken.make(random: bench.random.source())
-        for _ in 0..<2 {
-            _ = try? bench.tenant.logIn(
+        func logIn() throws {
+            _ = try bench.tenant.logIn(
                 bench.user, session: Sample.session(&bench.random), token: token.hash,
                 expires: Sample.time(99), idleMilliseconds: 9, by: Sample.change())
         }
+        try logIn()
+        #expect(throws: DirectoryError.exists) { try logIn() }
         let all = try bench.store.counts(at: Sample.time(0))
         #expect(all.sessions == 1 && all.revocations == 1)
     }

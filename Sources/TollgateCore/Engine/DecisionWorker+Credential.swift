@@ -97,10 +97,7 @@ extension DecisionWorker {
     ) -> UnsafePointer<Principal>? {
         // A key's secret may be another now: it is compared anew.
         if request.credentialKind == .apiKey {
-            let principal = verify(request, address, binding, epoch, &decision)
-            // What is good no more is not looked at for ever, whatever its address sent.
-            if principal == nil, decision.reason != .addressNotAllowed { cache.forgetCurrent() }
-            return principal
+            return verify(request, address, binding, epoch, &decision)
         }
         let before = entry.pointee.principal
         let resolved = resolveToken(
