@@ -1,6 +1,7 @@
 #define _GNU_SOURCE 1
 #include "CLinux.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -181,4 +182,15 @@ int tg_own_descriptors(const int *kept, int count) {
         if (keep >= next) next = keep + 1;
     }
     return 0;
+}
+
+const char *tg_next_name(void *stream, int *failure) {
+    errno = 0;
+    const struct dirent *entry = readdir((DIR *)stream);
+    *failure = entry ? 0 : errno;
+    return entry ? entry->d_name : 0;
+}
+
+int tg_allocate(int fd, int64_t bytes) {
+    return fallocate(fd, 0, 0, bytes) == 0 ? 0 : -errno;
 }

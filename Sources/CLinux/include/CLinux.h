@@ -81,4 +81,11 @@ uint64_t tg_raise_descriptors(uint64_t wanted);
 /// measured as 3 to 8 % of a small request.
 int tg_own_descriptors(const int *kept, int count);
 
+/// The next name of an open directory stream (DIR *), valid until the next call; null at its end,
+/// and when reading failed: then `failure` is the errno, else 0.
+const char *tg_next_name(void *stream, int *failure);
+
+/// fallocate of the first `bytes` of a file; 0 or -errno.
+int tg_allocate(int fd, int64_t bytes);
+
 #endif

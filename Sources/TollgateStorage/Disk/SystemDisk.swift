@@ -1,0 +1,109 @@
+import CLinux
+import Glibc
+
+/// The kernel's files.
+package final class SystemDisk: Disk {
+    package init() {}
+
+    package func list(_ directory: String) throws(DiskError) -> [String] {
+        guard let stream = opendir(directory) else { throw DiskError(.list, directory, errno) }
+        defer { closedir(stream) }
+        var names: [String] = []
+        var failure: Int32 = 0
+        while let name = tg_next_name(UnsafeMutableRawPointer(stream), &failure) {
+            let text = String(cString: name)
+            if text != "." && text != ".." { names.append(text) }
+        }
+        guard failure == 0 else { throw DiskError(.list, directory, failure) }
+        return names.sorted()
+    }
+
+    package func makeDirectory(_ path: String) throws(DiskError) {
+        if mkdir(path, 0o700) == 0 { return }
+        let failure = errno
+        var status = stat()
+        guard failure == EEXIST, lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR
+        else { throw DiskError(.makeDirectory, path, failure) }
+    }
+
+    package func create(_ path: String, bytes: Int) throws(DiskError) -> any DiskFile {
+        let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW
+        let descriptor = try Self.opened(path, flags, .create)
+        let file = SystemFile(descriptor, path: path, bytes: bytes, isWritable: true)
+        guard bytes > 0 else { return file }
+        do throws(DiskError) {
+            try file.fill()
+            try file.sync()
+        } catch {
+            // It failed already: what removing says does not matter.
+            _ = unlink(path)
+            throw error
+        }
+        return file
+    }
+
+    package func open(_ path: String, writable: Bool) throws(DiskError) -> any DiskFile {
+        let flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
+        let descriptor = try Self.opened(path, flags, .open)
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            let failure = errno
+            close(descriptor)
+            throw DiskError(.open, path, failure)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            close(descriptor)
+            throw DiskError(.open, path, EINVAL)
+        }
+        return SystemFile(
+            descriptor, path: path, bytes: Int(status.st_size), isWritable: writable)
+    }
+
+    package func rename(_ path: String, to: String) throws(DiskError) {
+        guard Glibc.rename(path, to) == 0 else { throw DiskError(.rename, path, errno) }
+    }
+
+    package func remove(_ path: String) throws(DiskError) {
+        guard unlink(path) == 0 else { throw DiskError(.remove, path, errno) }
+    }
+
+    package func syncDirectory(_ path: String) throws(DiskError) {
+        let descriptor = try Self.opened(
+            path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, .syncDirectory)
+        defer { close(descriptor) }
+        let failure = SystemFile.retried { fsync(descriptor) == 0 ? 0 : -Int(errno) }
+        guard failure == 0 else { throw DiskError(.syncDirectory, path, Int32(truncatingIfNeeded: -failure)) }
+    }
+
+    package func lock(_ path: String) throws(DiskError) -> any DiskLock {
+        let flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW
+        let descriptor = try Self.opened(path, flags, .lock)
+        let failure = SystemFile.retried {
+            flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? 0 : -Int(errno)
+        }
+        guard failure == 0 else {
+            close(descriptor)
+            throw DiskError(.lock, path, Int32(truncatingIfNeeded: -failure))
+        }
+        return SystemLock(descriptor)
+    }
+
+    private static func opened(
+        _ path: String, _ flags: Int32, _ call: DiskError.Call
+    ) throws(DiskError) -> Int32 {
+        let result = SystemFile.retried {
+            let made = Glibc.open(path, flags, 0o600)
+            return made >= 0 ? Int(made) : -Int(errno)
+        }
+        guard result >= 0 else { throw DiskError(call, path, Int32(truncatingIfNeeded: -result)) }
+        return Int32(truncatingIfNeeded: result)
+    }
+}
+
+private final class SystemLock: DiskLock {
+    private let descriptor: Int32
+
+    init(_ descriptor: Int32) { self.descriptor = descriptor }
+
+    deinit { close(descriptor) }
+}
