@@ -72,7 +72,9 @@ package final class SystemDisk: Disk {
             path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, .syncDirectory)
         defer { close(descriptor) }
         let failure = SystemFile.retried { fsync(descriptor) == 0 ? 0 : -Int(errno) }
-        guard failure == 0 else { throw DiskError(.syncDirectory, path, Int32(truncatingIfNeeded: -failure)) }
+        guard failure == 0 else {
+            throw DiskError(.syncDirectory, path, Int32(truncatingIfNeeded: -failure))
+        }
     }
 
     package func lock(_ path: String) throws(DiskError) -> any DiskLock {
