@@ -19,6 +19,7 @@ let package = Package(
     ],
     targets: [
         // 0: formats; C
+        .target(name: "CChecksum"),
         .target(name: "CLinux"),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("crypto")]),
         .target(name: "CSQLite", linkerSettings: [.linkedLibrary("sqlite3")]),
@@ -26,12 +27,12 @@ let package = Package(
         .target(name: "TollgateWire", swiftSettings: strict),
         // 1: the decision, no I/O
         .target(
-            name: "TollgateCore", dependencies: ["TollgateWire", "COpenSSL"],
+            name: "TollgateCore", dependencies: ["TollgateWire", "CChecksum", "COpenSSL"],
             swiftSettings: strict),
         // 2: durable state; configuration
         .target(
             name: "TollgateStorage",
-            dependencies: ["TollgateCore", "TollgateWire", "CLinux", "CSQLite"],
+            dependencies: ["TollgateCore", "TollgateWire", "CChecksum", "CLinux", "CSQLite"],
             swiftSettings: strict),
         .target(
             name: "TollgatePolicy",
@@ -99,7 +100,9 @@ let package = Package(
             name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
         .testTarget(
             name: "TollgateCoreTests",
-            dependencies: ["TollgateCore", "TollgateWire", "CAllocationCount", "TestSupport"],
+            dependencies: [
+                "TollgateCore", "TollgateWire", "CChecksum", "CAllocationCount", "TestSupport",
+            ],
             swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],

@@ -18,13 +18,15 @@ TOP_LEVEL = {"Deploy", "Package.swift", "Protocol.md", "README.md", "Sources", "
 # What each module may import of ours. Only what stands below it; the client takes the wire
 # formats alone, and who speaks to the daemon takes the client.
 MAY_IMPORT = {
+    "CChecksum": set(),
     "CLinux": set(),
     "COpenSSL": set(),
     "CSQLite": set(),
     "CYAML": set(),
     "TollgateWire": set(),
-    "TollgateCore": {"TollgateWire", "COpenSSL"},
-    "TollgateStorage": {"TollgateCore", "TollgateWire", "CLinux", "COpenSSL", "CSQLite"},
+    "TollgateCore": {"TollgateWire", "CChecksum", "COpenSSL"},
+    "TollgateStorage": {"TollgateCore", "TollgateWire", "CChecksum", "CLinux", "COpenSSL",
+                        "CSQLite"},
     "TollgatePolicy": {"TollgateCore", "TollgateWire", "CYAML", "COpenSSL"},
     "TollgateServer": {"TollgateStorage", "TollgateCore", "TollgateWire", "CLinux", "COpenSSL"},
     "TollgateClient": {"TollgateWire", "CLinux"},

@@ -15,6 +15,8 @@ import source
 FILES = [
     "Sources/TollgateWire/*.swift",
     "Sources/TollgateCore/Credentials/*.swift",
+    "Sources/TollgateCore/Ledger/JournalFormat.swift",
+    "Sources/TollgateCore/Ledger/JournalReader.swift",
     "Sources/TollgateCore/Routes/*.swift",
     "Sources/TollgateCore/Engine/CheckRequest*.swift",
     "Sources/TollgateCore/Engine/SubjectRequest*.swift",

@@ -1,0 +1,18 @@
+// CRC-32C (Castagnoli; RFC 3720, appendix B.4): finds every change of up to 32 neighbouring bits.
+#ifndef TOLLGATE_CCHECKSUM_H
+#define TOLLGATE_CCHECKSUM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/// Goes on from `seed`, which is 0 or what the bytes before came to: of two pieces in a row it is
+/// the sum of the whole. By the processor's instruction where it has one, found out as it runs.
+uint32_t tg_crc32c(uint32_t seed, const void *bytes, size_t count);
+
+/// The same without that instruction.
+uint32_t tg_crc32c_by_table(uint32_t seed, const void *bytes, size_t count);
+
+/// 1 where the processor has an instruction for it.
+int tg_crc32c_is_by_instruction(void);
+
+#endif

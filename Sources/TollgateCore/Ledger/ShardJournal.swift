@@ -1,0 +1,256 @@
+import TollgateWire
+
+/// Zeroed memory that a shard's journal may fill: a stretch of the mapped file `file`. It outlives
+/// its use by the journal, which never gives it back.
+package struct JournalRegion: Equatable, BitwiseCopyable, @unchecked Sendable {
+    // Sendable: it is handed to one shard, whose lock guards what it points to from then on.
+    package var base: UnsafeMutableRawPointer
+    package var bytes: Int
+    package var file: UInt64
+
+    package init(base: UnsafeMutableRawPointer, bytes: Int, file: UInt64) {
+        self.base = base
+        self.bytes = bytes
+        self.file = file
+    }
+}
+
+/// Where one shard writes what it did: plain values, reached by pointer, guarded by the shard's
+/// lock. Allocates nothing.
+///
+/// A transaction is `makeRoom`, then items, then `commit`. Each slot gets its checksum when the
+/// next begins or the transaction ends, after all of its bytes: a process that is killed leaves a
+/// beginning of what it wrote, and at most one slot behind it whose checksum is wrong. (Checksums
+/// are computed by a C function that the compiler cannot see into, so no store moves across it.)
+///
+/// Invariant: `next ≤ end`, and `next` is a multiple of a slot from the region's beginning.
+package struct ShardJournal: BitwiseCopyable {
+    package static let regionBytesLeast = 16 * 1024
+    package static let regionBytesMost = 1024 * 1024
+    /// Any transaction fits into the smallest region, together with a mark.
+    package static let transactionSlotsMax =
+        (regionBytesLeast - JournalFormat.headerBytes) / JournalFormat.slotBytes - 1
+    /// A region that went within this time asks for one of twice the size.
+    private static let fastNanoseconds: UInt64 = 100_000_000
+    /// One that lasted this long asks for one of half the size.
+    private static let slowNanoseconds: UInt64 = 60_000_000_000
+
+    /// The region that is written, and the one that comes next.
+    package private(set) var current: JournalRegion?
+    package private(set) var spare: JournalRegion?
+    /// The next slot, and the end of the current region.
+    private var next: UnsafeMutableRawPointer?
+    private var end: UnsafeMutableRawPointer?
+    /// The slot that has no checksum yet; `nil` between transactions.
+    private var unsealed: UnsafeMutableRawPointer?
+    /// Where the unsealed slot takes more bytes of its item.
+    private var fill = 0
+    /// The checksum of the slot, or the header, before the unsealed one.
+    private var chain: UInt32 = 0
+    /// Of the slot that is written next.
+    package private(set) var nextSequence: UInt64 = 1
+    /// Everything up to this is known to be synced.
+    package private(set) var syncedThrough: UInt64 = 0
+    private var markedThrough: UInt64 = 0
+    private var startedAt = BootTime(nanoseconds: 0)
+    /// Bytes that the next region should have.
+    package private(set) var regionBytesWanted = ShardJournal.regionBytesLeast
+    private var shard: UInt16 = 0
+    private var ledger: UInt64 = 0
+    private var life: UInt64 = 0
+
+    package init() {}
+
+    /// Says what regions' headers say from now on, and where sequence numbers go on.
+    package mutating func begin(shard: Int, ledger: UInt64, life: UInt64, nextSequence: UInt64) {
+        self.shard = UInt16(truncatingIfNeeded: shard)
+        self.ledger = ledger
+        self.life = life
+        self.nextSequence = nextSequence
+    }
+
+    package var wantsRegion: Bool { spare == nil }
+
+    /// Takes a region for later; false, and it stays the caller's, when there is one already or it
+    /// is too small for any transaction. Nothing is written to it before it is needed.
+    package mutating func supply(_ region: JournalRegion) -> Bool {
+        guard spare == nil, region.bytes >= Self.regionBytesLeast,
+            region.bytes <= JournalFormat.regionBytesMax
+        else { return false }
+        spare = region
+        return true
+    }
+
+    /// Forgets both regions, because their files cannot be trusted any more: what comes next
+    /// needs new ones. What was written stays as it is.
+    package mutating func dropRegions() {
+        precondition(unsealed == nil)
+        current = nil
+        spare = nil
+        next = nil
+        end = nil
+    }
+
+    /// Notes that everything up to this sequence number is on the disk: the next transaction is
+    /// preceded by a mark that says so.
+    package mutating func noteSynced(through sequence: UInt64) {
+        syncedThrough = max(syncedThrough, sequence)
+    }
+
+    /// Begins a transaction of at most so many slots, in the spare region if the current one has
+    /// not room for all of them. False, and nothing has changed, when there is no room.
+    @inline(__always)
+    package mutating func makeRoom(slots: Int, boot: BootTime, billing: WallTime) -> Bool {
+        if syncedThrough > markedThrough {
+            guard hasRoom(slots: slots &+ 1, boot) else { return false }
+            appendMark(billing)
+            return true
+        }
+        return hasRoom(slots: slots, boot)
+    }
+
+    @inline(__always)
+    private mutating func hasRoom(slots: Int, _ boot: BootTime) -> Bool {
+        if let next, let end, end - next >= slots &* JournalFormat.slotBytes { return true }
+        return beginRegion(slots: slots, boot)
+    }
+
+    @inline(never)
+    private mutating func beginRegion(slots: Int, _ boot: BootTime) -> Bool {
+        guard let region = spare, slots <= Self.transactionSlotsMax &+ 1 else { return false }
+        if current != nil {
+            let lasted = boot.nanoseconds &- min(startedAt.nanoseconds, boot.nanoseconds)
+            if lasted <= Self.fastNanoseconds {
+                regionBytesWanted = min(2 * regionBytesWanted, Self.regionBytesMost)
+            } else if lasted >= Self.slowNanoseconds {
+                regionBytesWanted = max(regionBytesWanted / 2, Self.regionBytesLeast)
+            }
+        }
+        let bytes = region.bytes / JournalFormat.slotBytes * JournalFormat.slotBytes
+        let header = JournalRegionHeader(
+            shard: shard, bytes: UInt32(bytes), firstSequence: nextSequence, ledger: ledger,
+            life: life, file: region.file)
+        chain = header.write(to: UnsafeMutableRawBufferPointer(start: region.base, count: bytes))
+        current = region
+        spare = nil
+        next = region.base + JournalFormat.headerBytes
+        end = region.base + bytes
+        startedAt = boot
+        return true
+    }
+
+    /// A transaction of its own.
+    @inline(never)
+    private mutating func appendMark(_ billing: WallTime) {
+        guard let slot = openSlot(.mark) else { return }
+        slot.storeBytes(of: syncedThrough.littleEndian, toByteOffset: 10, as: UInt64.self)
+        slot.storeBytes(of: billing.milliseconds.littleEndian, toByteOffset: 18, as: Int64.self)
+        markedThrough = syncedThrough
+        commit()
+    }
+
+    /// Units used of the counter `counter` of the row numbered `row`.
+    @inline(__always)
+    package mutating func appendQuota(
+        counter: UInt16, row: UInt32, used: UInt64, period: PeriodBytes
+    ) {
+        appendCounter(.quota, counter, row, used, period.word)
+    }
+
+    /// Units carried over into that counter's period.
+    package mutating func appendCarried(counter: UInt16, row: UInt32, units: UInt64) {
+        appendCounter(.carried, counter, row, units, 0)
+    }
+
+    @inline(__always)
+    private mutating func appendCounter(
+        _ kind: JournalKind, _ counter: UInt16, _ row: UInt32, _ units: UInt64, _ last: UInt64
+    ) {
+        guard let slot = openSlot(kind) else { return }
+        slot.storeBytes(of: counter.littleEndian, toByteOffset: 10, as: UInt16.self)
+        slot.storeBytes(of: row.littleEndian, toByteOffset: 12, as: UInt32.self)
+        slot.storeBytes(of: units.littleEndian, toByteOffset: 16, as: UInt64.self)
+        slot.storeBytes(of: last.littleEndian, toByteOffset: 24, as: UInt64.self)
+    }
+
+    /// An item that may take several slots, at most `JournalFormat.itemBytesMax` bytes.
+    package mutating func append(_ kind: JournalKind, _ bytes: UnsafeRawBufferPointer) {
+        beginItem(kind, bytes: bytes.count)
+        appendPiece(bytes)
+    }
+
+    /// Begins an item of so many bytes, which `appendPiece` then gives, in pieces.
+    package mutating func beginItem(_ kind: JournalKind, bytes: Int) {
+        precondition(kind.isLong && bytes <= JournalFormat.itemBytesMax)
+        guard let slot = openSlot(kind) else { return }
+        slot.storeBytes(
+            of: UInt16(truncatingIfNeeded: bytes).littleEndian,
+            toByteOffset: JournalFormat.payloadOffset, as: UInt16.self)
+        fill = JournalFormat.payloadOffset + 2
+    }
+
+    package mutating func appendPiece(_ bytes: UnsafeRawBufferPointer) {
+        guard var from = bytes.baseAddress else { return }
+        var left = bytes.count
+        while left > 0 {
+            guard var slot = unsealed else { return }
+            if fill == JournalFormat.slotBytes {
+                let kind = slot.load(fromByteOffset: 8, as: UInt8.self)
+                guard let further = openSlot(kind, flags: JournalFormat.continuedFlag) else {
+                    return
+                }
+                slot = further
+                fill = JournalFormat.payloadOffset
+            }
+            let taken = min(left, JournalFormat.slotBytes &- fill)
+            (slot + fill).copyMemory(from: from, byteCount: taken)
+            fill &+= taken
+            from += taken
+            left &-= taken
+        }
+    }
+
+    /// Ends the transaction: before this none of it counts, and then all of it. One without any
+    /// item leaves nothing.
+    @inline(__always)
+    package mutating func commit() {
+        guard let slot = unsealed else { return }
+        let flags = slot.load(fromByteOffset: 9, as: UInt8.self)
+        slot.storeBytes(of: flags | JournalFormat.lastFlag, toByteOffset: 9, as: UInt8.self)
+        seal(slot)
+        unsealed = nil
+    }
+
+    @inline(__always)
+    private mutating func openSlot(
+        _ kind: JournalKind
+    ) -> UnsafeMutableRawPointer? {
+        openSlot(kind.rawValue, flags: 0)
+    }
+
+    /// The next slot, with its number and kind. `makeRoom` said how many there may be, so there is
+    /// one: beyond its region nothing is ever written.
+    @inline(__always)
+    private mutating func openSlot(_ kind: UInt8, flags: UInt8) -> UnsafeMutableRawPointer? {
+        if let unsealed { seal(unsealed) }
+        guard let slot = next, let end, slot < end else {
+            preconditionFailure("a slot that makeRoom was not asked for")
+        }
+        let sequence = UInt32(truncatingIfNeeded: nextSequence)
+        slot.storeBytes(of: sequence.littleEndian, toByteOffset: 4, as: UInt32.self)
+        slot.storeBytes(of: kind, toByteOffset: 8, as: UInt8.self)
+        slot.storeBytes(of: flags, toByteOffset: 9, as: UInt8.self)
+        nextSequence &+= 1
+        next = slot + JournalFormat.slotBytes
+        unsealed = slot
+        return slot
+    }
+
+    @inline(__always)
+    private mutating func seal(_ slot: UnsafeMutableRawPointer) {
+        chain = JournalFormat.checksum(
+            chain, slot + JournalFormat.checksumBytes,
+            JournalFormat.slotBytes &- JournalFormat.checksumBytes)
+        slot.storeBytes(of: chain.littleEndian, as: UInt32.self)
+    }
+}

@@ -1,0 +1,48 @@
+import CChecksum
+import Testing
+
+@Suite struct CRC32CTests {
+    static let increasing = (0..<32).map { UInt8($0) }
+    static let vectors: [([UInt8], UInt32)] = [
+        // RFC 3720, B.4; its bytes are written from the lowest on.
+        ([UInt8](repeating: 0, count: 32), 0x8a91_36aa),
+        ([UInt8](repeating: 0xff, count: 32), 0x62a8_ab43),
+        (increasing, 0x46dd_794e),
+        (increasing.reversed(), 0x113f_db5c),
+        (
+            [
+                0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x14, 0, 0, 0, 0, 0, 0x04, 0,
+                0, 0, 0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0, 0,
+            ], 0xd996_3a56
+        ),
+        (Array("123456789".utf8), 0xe306_9283), ([], 0),
+    ]
+
+    @Test func knownBytesHaveTheirKnownSums() {
+        for (bytes, sum) in Self.vectors {
+            #expect(tg_crc32c(0, bytes, bytes.count) == sum)
+            #expect(tg_crc32c_by_table(0, bytes, bytes.count) == sum)
+        }
+    }
+
+    @Test func theInstructionAndTheTableAgreeWhereverBytesBeginAndInWhatPieces() {
+        var random = SeededRandom.printed("CRC-32C")
+        #expect(
+            [0, 1].contains(tg_crc32c_is_by_instruction()), "hardware or not, it must agree")
+        for _ in 0..<2_000 * testScale {
+            let bytes = (0..<Int.random(in: 0...200, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
+            let seed = UInt32.random(in: 0...UInt32.max, using: &random)
+            let start = Int.random(in: 0...bytes.count, using: &random)
+            let cut = Int.random(in: start...bytes.count, using: &random)
+            bytes.withUnsafeBytes { all in
+                guard let base = all.baseAddress else { return }
+                let whole = tg_crc32c(seed, base + start, bytes.count - start)
+                #expect(whole == tg_crc32c_by_table(seed, base + start, bytes.count - start))
+                let first = tg_crc32c(seed, base + start, cut - start)
+                #expect(tg_crc32c(first, base + cut, bytes.count - cut) == whole)
+            }
+        }
+    }
+}
