@@ -90,6 +90,10 @@ let package = Package(
                 "CSQLite",
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: ["TollgateStorage", "TollgateCore", "TollgateWire", "TestSupport"],
+            swiftSettings: strict),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
         .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
         // Run under callgrind by Tests/python/test_tokens_timing.py.
