@@ -46,7 +46,8 @@ package struct DirectorySettings: Sendable, Equatable {
         self.peppers = peppers
     }
 
-    private static func path(_ node: YAMLNode, _ reader: SchemaReader) -> String? {
+    /// A directory of the daemon's own.
+    static func path(_ node: YAMLNode, _ reader: SchemaReader) -> String? {
         guard let text = reader.text(node, "path") else { return nil }
         guard text.hasPrefix("/"), isFolder(text) else {
             reader.fail(

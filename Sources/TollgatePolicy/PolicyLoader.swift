@@ -8,6 +8,8 @@ package struct LoadedPolicy: Sendable {
     package var daemon: DaemonSettings
     /// `nil`: there is none, and callers are known by their tokens alone.
     package var directory: DirectorySettings?
+    /// `nil`: there is none, and what was used is forgotten when the daemon ends.
+    package var ledger: LedgerSettings?
 }
 
 /// Reads and checks policy files. Strict: what is not understood is an error, and nothing of a

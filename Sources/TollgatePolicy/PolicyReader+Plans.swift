@@ -21,6 +21,7 @@ extension PolicyReader {
                 reader.fail(key, "a rate limit of the plan has that name already")
             }
         }
+        ledgerTerms(values, of: &plan, policy)
         return plan
     }
 
@@ -28,7 +29,7 @@ extension PolicyReader {
         ("user", .user), ("organization", .organization),
     ]
 
-    private func planScope(_ node: YAMLNode) -> LimitScope? {
+    func planScope(_ node: YAMLNode) -> LimitScope? {
         switch node.text {
         case "credential":
             reader.fail(
@@ -71,7 +72,10 @@ extension PolicyReader {
             definition.overrideMax = reader.integer(
                 most, "override_max", limit...UInt64(Int64.max))
         }
-        if let meter = values["meter"] { definition.meter = self.meter(meter, policy) ?? "calls" }
+        if let meter = values["meter"] {
+            definition.meter =
+                (fixed == nil ? limitMeter(meter, policy) : self.meter(meter, policy)) ?? "calls"
+        }
         let modes: [(String, WindowMode)] = [("strict", .strict), ("smooth", .smooth)]
         definition.mode = reader.choice(values["mode"], "mode", modes) ?? .strict
         let most = UInt64(RateLimitDefinition.subBucketsMax)
@@ -102,26 +106,6 @@ extension PolicyReader {
             return nil
         }
         return window
-    }
-
-    private func quota(
-        _ key: YAMLNode, _ node: YAMLNode, _ policy: PolicyDefinition
-    ) -> QuotaDefinition? {
-        guard let name = limitName(key, "quotas") else { return nil }
-        let values = reader.mapping(node, "quota \(name)", known: PolicySchema.quotaKeys)
-        let scope = reader.required(values, "scope", key).flatMap { planScope($0) }
-        let periods: [(String, PeriodKind)] = [("day", .day), ("month", .month)]
-        let period = reader.required(values, "period", key).flatMap {
-            reader.choice($0, "period", periods)
-        }
-        let limit = reader.required(values, "limit", key).flatMap {
-            reader.integer($0, "limit", 0...UInt64(Int64.max))
-        }
-        guard let scope, let period, let limit else { return nil }
-        var quota = QuotaDefinition(name: name, scope: scope, limit: limit, period: period)
-        if let meter = values["meter"] { quota.meter = self.meter(meter, policy) ?? "calls" }
-        quota.timeZone = zone(values["time_zone"])
-        return quota
     }
 
     func invalidCredentials(_ node: YAMLNode) -> RateLimitDefinition? {

@@ -40,10 +40,12 @@ struct PolicyReader {
         {
             policy.credentialBytesMax = Int(bytes)
         }
+        if let node = values["idempotency"] { policy.idempotency = idempotency(node) }
         let daemon = values["daemon"].map { DaemonSettings($0, reader) } ?? DaemonSettings()
+        let directory = values["directory"].flatMap { DirectorySettings($0, reader) }
         return LoadedPolicy(
-            file: reader.file, definition: policy, daemon: daemon,
-            directory: values["directory"].flatMap { DirectorySettings($0, reader) })
+            file: reader.file, definition: policy, daemon: daemon, directory: directory,
+            ledger: values["ledger"].flatMap { LedgerSettings($0, directory, reader) })
     }
 
     /// Who mints tokens: others, and the daemon.

@@ -4,7 +4,7 @@ enum PolicySchema {
     static let policyKeys = [
         "version", "daemon", "directory", "time_zone", "meters", "plans", "operations",
         "address_limits", "invalid_credentials", "issuers", "tokens",
-        "reveal_credential_failures", "credential_bytes_max",
+        "reveal_credential_failures", "credential_bytes_max", "ledger", "idempotency",
     ]
     static let daemonKeys = [
         "data_socket", "admin_socket", "roles", "threads", "connections_max",
@@ -18,10 +18,21 @@ enum PolicySchema {
     static let pepperKeys = ["generation", "file", "credential"]
     static let operationKeys = ["permission", "routes", "class", "charges"]
     static let chargeKeys = ["units", "weight"]
-    static let planKeys = ["permissions", "rate_limits", "quotas"]
+    static let planKeys = [
+        "permissions", "rate_limits", "quotas", "concurrency", "holds", "prices",
+    ]
+    static let concurrencyKeys = ["scope", "limit"]
+    static let holdKeys = ["ttl_default", "ttl_max", "cut_stream"]
+    static let idempotencyKeys = ["lifetime", "records_max"]
+    static let ledgerKeys = [
+        "path", "durability", "snapshot_interval", "segment_bytes", "on_failure",
+    ]
     static let addressLimitKeys = ["meter", "limit", "window", "mode", "sub_buckets", "classes"]
     static let rateLimitKeys = ["scope", "override_max"] + addressLimitKeys
-    static let quotaKeys = ["scope", "meter", "limit", "period", "time_zone"]
+    static let quotaKeys = [
+        "scope", "meter", "limit", "period", "time_zone", "soft", "overage_max", "rollover_max",
+        "member_min", "member_max",
+    ]
     static let invalidCredentialKeys = ["limit", "window"]
     static let issuerKeys = [
         "issuer", "audiences", "keys", "leeway", "lifetime_max", "types", "claims", "default_plan",
@@ -42,6 +53,7 @@ enum PolicySchema {
     static let all = [
         policyKeys, daemonKeys, socketKeys, roleKeys, memberKeys, directoryKeys, pepperKeys,
         operationKeys, chargeKeys, planKeys, rateLimitKeys, quotaKeys, invalidCredentialKeys,
-        issuerKeys, keyKeys, claimKeys, tokenKeys,
+        issuerKeys, keyKeys, claimKeys, tokenKeys, concurrencyKeys, holdKeys, idempotencyKeys,
+        ledgerKeys,
     ].flatMap { $0 }
 }

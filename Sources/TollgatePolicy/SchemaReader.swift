@@ -178,6 +178,19 @@ final class SchemaReader {
         return product.partialValue
     }
 
+    /// A duration in a range, in milliseconds; `words` names the range.
+    func milliseconds(
+        _ node: YAMLNode?, _ what: String, _ range: ClosedRange<UInt64>, _ words: String
+    ) -> UInt64? {
+        guard let node, let nanoseconds = duration(node, what) else { return nil }
+        let milliseconds = nanoseconds / 1_000_000
+        guard range.contains(milliseconds) else {
+            fail(node, "\(what) is \(words)")
+            return nil
+        }
+        return milliseconds
+    }
+
     /// Permissions of a file, as octal digits in quotes: "0660".
     func mode(_ node: YAMLNode?, _ what: String) -> UInt32? {
         guard let node else { return nil }

@@ -8,7 +8,7 @@ enum PolicyJSON {
         let policy = loaded.definition
         return .object([
             ("time_zone", .text(policy.timeZone.name)), ("meters", .texts(policy.meters)),
-            ("plans", .object(policy.plans.map { ($0.name, plan($0, policy)) })),
+            ("plans", .object(policy.plans.map { ($0.name, plan($0)) })),
             ("operations", .object(policy.operations.map { ($0.name, operation($0)) })),
             ("address_limits", .object(policy.addressLimits.map { ($0.name, limit($0)) })),
             ("invalid_credentials", policy.invalidCredentialLimit.map(limit) ?? .null),
@@ -18,27 +18,33 @@ enum PolicyJSON {
             ("credential_bytes_max", .count(policy.credentialBytesMax)),
             ("daemon", daemon(loaded.daemon)),
             ("directory", loaded.directory.map(directory) ?? .null),
+            ("ledger", loaded.ledger.map(ledger) ?? .null),
+            ("idempotency", idempotency(policy.idempotency)),
         ])
     }
 
-    private static func plan(_ plan: PlanDefinition, _ policy: PolicyDefinition) -> JSON {
+    private static func plan(_ plan: PlanDefinition) -> JSON {
         .object([
             ("permissions", .texts(plan.permissions)),
             ("rate_limits", .object(plan.rateLimits.map { ($0.name, planLimit($0)) })),
+            ("quotas", .object(plan.quotas.map { ($0.name, quota($0)) })),
             (
-                "quotas",
+                "concurrency",
                 .object(
-                    plan.quotas.map { quota in
+                    plan.concurrency.map {
                         (
-                            quota.name,
+                            $0.name,
                             .object([
-                                ("scope", .text("\(quota.scope)")),
-                                ("meter", .text(quota.meter)), ("limit", .count(quota.limit)),
-                                ("period", .text("\(quota.period)")),
-                                ("time_zone", .text((quota.timeZone ?? policy.timeZone).name)),
+                                ("scope", .text("\($0.scope)")), ("limit", .count($0.limit)),
                             ])
                         )
                     })
+            ),
+            ("holds", holds(plan.holds)),
+            (
+                "prices",
+                .object(
+                    plan.prices.sorted { $0.key < $1.key }.map { ($0.key, .count($0.value)) })
             ),
         ])
     }

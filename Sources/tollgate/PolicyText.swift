@@ -19,6 +19,7 @@ struct PolicyText {
         blocks.append(title("all callers") + "\n" + pairs(general(policy)))
         blocks.append(title("daemon") + "\n" + pairs(daemon(loaded.daemon)))
         blocks.append(title("directory") + "\n" + directory(loaded.directory))
+        blocks.append(title("ledger") + "\n" + ledger(loaded.ledger, policy))
         return blocks.joined(separator: "\n\n")
     }
 
@@ -37,13 +38,10 @@ struct PolicyText {
             title("plan \(plan.name)") + "\n"
             + pairs([("permissions", list(plan.permissions))])
         let rows =
-            plan.rateLimits.map(row) + plan.quotas.map { quota in
-                [
-                    quota.name, "\(quota.scope)", quota.meter, "\(quota.limit)", "\(quota.period)",
-                    "in \((quota.timeZone ?? policy.timeZone).name)",
-                ]
-            }
+            plan.rateLimits.map(row) + plan.quotas.map { row($0, policy) }
+            + plan.concurrency.map(row)
         return head + "\n" + (rows.isEmpty ? "  no limits" : table(Self.header, rows, indent: 2))
+            + "\n" + pairs(Self.terms(plan))
     }
 
     private func row(_ limit: RateLimitDefinition) -> [String] {

@@ -90,8 +90,12 @@ import Testing
             [#"6:23: a name of permissions is a text: write "on" in quotes if it is meant"#]
         ),
         (
-            "{quotas: {d: {scope: user, limit: 1, period: week}}}",
-            [#"6:53: period "week" is unknown; known: day, month"#]
+            "{quotas: {d: {scope: user, limit: 1, period: year}}}",
+            [#"6:53: period "year" is unknown; known: day, week, month, billing_month, total"#]
+        ),
+        (
+            "{quotas: {d: {scope: user, limit: 1, period: billing-month}}}",
+            [#"6:53: period "billing-month" is unknown (did you mean "billing_month"?)"#]
         ),
         (
             "{quotas: {d: {scope: team, limit: 1, period: day}}}",

@@ -69,6 +69,7 @@ import Testing
         #expect(issuer.claims.plansByRole == ["admin": "enterprise_tier"])
         #expect(limit.overrideMax != nil && policy.tokens?.audience != nil)
         #expect(loaded.directory?.peppers.count == 2)
+        checkLedger(loaded)
         // As it is: the same, without what is left out.
         text = String(decoding: directory.reference, as: UTF8.self)
         let plain = try directory.load(Array(text.utf8))
@@ -78,11 +79,26 @@ import Testing
         #expect(plain.definition.issuers[0].keys[0].organization == nil)
         #expect(plain.definition.issuers[0].planSource == issuer.planSource)
         #expect(plain.definition.issuers[0].unknownOrganizations == issuer.unknownOrganizations)
+        #expect(plain.ledger == loaded.ledger)
+        #expect(plain.definition.idempotency == policy.idempotency)
+        #expect(plain.definition.plans[1].holds == policy.plans[1].holds)
         var terms = policy.tokens
         terms?.audience = nil
         #expect(plain.definition.tokens == terms)
         #expect(plain.directory?.path == loaded.directory?.path)
         #expect(plain.directory?.signingKeysPath == loaded.directory?.signingKeysPath)
+    }
+
+    private func checkLedger(_ loaded: LoadedPolicy) {
+        #expect(loaded.ledger == LedgerSettings(path: "/var/lib/tollgate/ledger"))
+        #expect(loaded.definition.idempotency == IdempotencyTerms())
+        let plan = loaded.definition.plans[1]
+        #expect(plan.holds == HoldTerms())
+        let quota = plan.quotas[1]
+        #expect(quota.isSoft && quota.overageMax == 5_000_000)
+        #expect(loaded.definition.plans[2].quotas[0].timeZone == .utc)
+        #expect(quota.rolloverMax == 10_000_000)
+        #expect(quota.memberMin == 1_000 && quota.memberMax == 5_000_000)
     }
 
     /// What the issue asks the reference to show.
@@ -98,6 +114,8 @@ import Testing
         let scopes = Set(policy.plans.flatMap(\.rateLimits).map(\.scope))
         #expect(scopes == [.user, .organization] && !policy.addressLimits.isEmpty)
         let periods = Set(policy.plans.flatMap(\.quotas).map(\.period))
-        #expect(periods == [.day, .month] && policy.invalidCredentialLimit != nil)
+        #expect(periods == [.day, .month, .billingMonth] && policy.invalidCredentialLimit != nil)
+        #expect(policy.plans[2].prices == ["tokens": 15])
+        #expect(policy.plans[2].quotas.map(\.isUnlimited) == [true, false])
     }
 }

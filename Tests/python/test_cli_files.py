@@ -49,18 +49,32 @@ def test_policy_show_shows_all_that_holds_and_no_secret(cli):
     key.chmod(0o600)
     said = cli("policy", "show", reference).stdout
     for text in ("plan free_tier", "plan enterprise_tier", "can_use_gpt4o", "per_second",
-                 "monthly_tokens", "in UTC", "POST /v1/chat/completions", "tokens 0×10",
+                 "monthly_tokens", "zone, else UTC", "unlimited", "tokens 15", "POST /v1/chat/completions", "tokens 0×10",
                  "address_per_second", "invalid_credentials", "issuer main", "main-1 HS256",
                  "https://api.example.com", "default plan", "/run/tollgate/admin.sock, mode 0600", "plan source",
                  "https://tollgate.example.com", "7776000 s", "/var/lib/tollgate/signing",
-                 "1 in keys/pepper.key", "who may open the data socket"):
+                 "1 in keys/pepper.key", "who may open the data socket",
+                 "60 s, at most 10 min; one that is cut costs what was reported",
+                 "open reservations", "at most the last second"):
         assert text in said, text
     shown = cli.json("policy", "show", reference)
     per_minute = shown["plans"]["pro_tier"]["rate_limits"]["per_minute"]
     assert per_minute.pop("sub_buckets") > 1
     assert per_minute == {"scope": "user", "meter": "calls", "limit": 600, "window_ms": 60_000,
                           "mode": "strict", "classes": [], "override_max": None}
-    assert shown["plans"]["free_tier"]["quotas"]["daily_calls"]["time_zone"] == "UTC"
+    assert shown["plans"]["free_tier"]["quotas"]["daily_calls"]["time_zone"] is None
+    assert shown["plans"]["enterprise_tier"]["quotas"]["metered_tokens"] == {
+        "scope": "organization", "meter": "tokens", "limit": None, "period": "billing_month",
+        "time_zone": None, "soft": False, "overage_max": None, "rollover_max": None,
+        "member_min": 0, "member_max": None}
+    assert shown["plans"]["enterprise_tier"]["prices"] == {"tokens": 15}
+    assert shown["plans"]["pro_tier"]["holds"] == {
+        "ttl_default_ms": 60000, "ttl_max_ms": 600000, "cut_stream": "reported"}
+    assert shown["plans"]["pro_tier"]["concurrency"] == {"streams": {"scope": "user", "limit": 20}}
+    assert shown["ledger"] == {
+        "path": "/var/lib/tollgate/ledger", "durability": "second",
+        "snapshot_interval_ms": 300000, "segment_bytes": 16777216, "on_failure": "refuse"}
+    assert shown["idempotency"] == {"lifetime_ms": 600000, "records_max": 1000000}
     assert shown["operations"]["batches.get"]["routes"] == ["GET /v1/batches/{id}"]
     assert shown["operations"]["chat.completions.gpt4o"]["charges"]["tokens"] == {
         "units": 0, "weight": 10}

@@ -131,7 +131,8 @@ def test_the_daemon_is_small(story, tmp_path) -> None:
     path = directory / "d.sock"
     policy = story.state / "small.yaml"
     policy.write_text((story.state / "tollgate.yaml").read_text().replace(
-        f"path: '{story.state}/directory'", f"path: '{directory}'"))
+        f"path: '{story.state}/directory'", f"path: '{directory}'").replace(
+        f"path: '{story.state}/ledger'", f"path: '{directory}/ledger'"))
     assert str(directory) in policy.read_text()
     idle = subprocess.Popen(
         [stripped, "-c", policy, "--data-socket", path, "--admin-socket",

@@ -41,7 +41,8 @@ SIGNING_KEY = {"id": str, "algorithm": str, "added_at": int, "promoted_at?": int
 LIMIT = {"name": str, "kind": {"rate_limit", "quota"}, "scope": {"user", "organization"},
          "meter": str}
 PLAN = {"name": str, "permissions": [str], "limits": [
-    {**LIMIT, "limit": int, "window_milliseconds?": int, "period?": {"day", "month"}}]}
+    {**LIMIT, "limit": int, "window_milliseconds?": int,
+     "period?": {"day", "week", "month", "billing_month", "total"}}]}
 PREVIEW = {"from?": str, "to": str, "mode": MODE, "effective_at": int, "permissions_lost": [str],
            "permissions_gained": [str], "limits": [{**LIMIT, "before?": int, "after?": int}],
            "over": [{"user?": str, "limit": str, "meter": str, "used": int, "limit_after": int,

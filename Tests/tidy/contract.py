@@ -170,8 +170,8 @@ def bodies(wire: str, text: str) -> list[str]:
 
 
 # Mappings whose keys the operator chooses, and those of them whose values are settings again.
-NAMED = {"operations", "plans", "charges", "rate_limits", "quotas", "address_limits", "issuers",
-         "plans_by_role"}
+NAMED = {"operations", "plans", "charges", "rate_limits", "quotas", "concurrency", "prices",
+         "address_limits", "issuers", "plans_by_role"}
 
 
 def reader_settings(code: str) -> set[str]:

@@ -15,6 +15,8 @@ extension PolicyCompiler {
         let meters = names(
             definition.meters, "meter", max: PolicyLimits.metersMax,
             definition.meters.indices.map { ["meters", .position($0)] })
+        checkMeterNames()
+        checkIdempotency()
         let planNames = definition.plans.map(\.name)
         let plans = names(
             planNames, "plan", max: PolicyLimits.plansMax,
@@ -130,10 +132,14 @@ extension PolicyCompiler {
                 check(counting, limit.scope, limit.name, plan.name, "rate_limits", &first)
             }
             for quota in plan.quotas {
-                let zone = quota.timeZone ?? definition.timeZone
                 let counting = Counting(
-                    words: "a quota of \(quota.meter) by \(quota.period)", zone: zone)
+                    words: "a quota of \(quota.meter) by \(quota.period.word)",
+                    zone: quota.timeZone)
                 check(counting, quota.scope, quota.name, plan.name, "quotas", &first)
+            }
+            for limit in plan.concurrency {
+                let counting = Counting(words: "a limit of open reservations")
+                check(counting, limit.scope, limit.name, plan.name, "concurrency", &first)
             }
         }
     }
@@ -162,14 +168,10 @@ extension PolicyCompiler {
         let meters = Set(definition.meters)
         let classes = Set(definition.operations.compactMap(\.rateLimitClass))
         for plan in definition.plans {
-            check(
-                plan.rateLimits, quotas: plan.quotas, in: "plan \(plan.name)",
-                ["plans", .key(plan.name)], meters, classes)
+            check(plan, meters, classes)
         }
         checkNamesAcrossPlans()
-        check(
-            definition.addressLimits, quotas: [], in: "address limits", ["address_limits"], meters,
-            classes)
+        checkAddressLimits(meters, classes)
         if let limit = definition.invalidCredentialLimit {
             checkWindow(limit, "invalid credentials", ["invalid_credentials"])
             if definition.addressLimits.contains(where: { $0.name == limit.name }) {
@@ -202,39 +204,77 @@ extension PolicyCompiler {
     }
 
     private mutating func check(
-        _ rateLimits: [RateLimitDefinition], quotas: [QuotaDefinition], in place: String,
-        _ path: Path, _ meters: Set<String>, _ classes: Set<String>
+        _ plan: PlanDefinition, _ meters: Set<String>, _ classes: Set<String>
     ) {
-        let isAddress = path.first == "address_limits"
-        let most = isAddress ? PolicyLimits.addressLimitsMax : PolicyLimits.limitsPerPlanMax
-        if rateLimits.count + quotas.count > most {
-            fault(path, "\(place): \(rateLimits.count + quotas.count) limits: at most \(most)")
+        let path: Path = ["plans", .key(plan.name)]
+        let place = "plan \(plan.name)"
+        let count = plan.rateLimits.count + plan.quotas.count + plan.concurrency.count
+        if count > PolicyLimits.limitsPerPlanMax {
+            fault(path, "\(place): \(count) limits: at most \(PolicyLimits.limitsPerPlanMax)")
         }
+        var meters = meters
+        if !plan.prices.isEmpty { meters.insert(PlanDefinition.costMeter) }
         var seen: Set<String> = []
-        for limit in rateLimits {
-            let at = path + (isAddress ? [] : ["rate_limits"]) + [.key(limit.name)]
-            let what = "\(place), limit \(limit.name)"
-            checkLimit(limit.name, &seen, place, at)
-            checkWindow(limit, what, at)
-            checkScope(limit.scope, isAddress ? [.address] : [.user, .organization], what, at)
-            if !meters.contains(limit.meter) {
-                fault(at + ["meter"], "\(what): " + Self.noMeter(limit.meter))
-            }
-            for (position, name) in limit.classes.enumerated() where !classes.contains(name) {
-                fault(
-                    at + ["classes", .position(position)],
-                    "\(what): no operation has the rate-limit class \"\(name)\"")
-            }
+        for limit in plan.rateLimits {
+            let at = path + ["rate_limits", .key(limit.name)]
+            check(limit, [.user, .organization], place, at, &seen, meters, classes)
         }
-        for quota in quotas {
+        for quota in plan.quotas {
             let at = path + ["quotas", .key(quota.name)]
             let what = "\(place), quota \(quota.name)"
             checkLimit(quota.name, &seen, place, at)
             checkScope(quota.scope, [.user, .organization], what, at)
-            if !meters.contains(quota.meter) {
-                fault(at + ["meter"], "\(what): " + Self.noMeter(quota.meter))
-            }
+            checkMeter(quota.meter, meters, what, at + ["meter"])
+            check(quota, what, at)
         }
+        for limit in plan.concurrency {
+            let at = path + ["concurrency", .key(limit.name)]
+            checkLimit(limit.name, &seen, place, at)
+            check(limit, "\(place), concurrency \(limit.name)", at)
+        }
+        check(plan.holds, place, path + ["holds"])
+        check(plan.prices, definition.meters, place, path + ["prices"])
+    }
+
+    private mutating func checkAddressLimits(_ meters: Set<String>, _ classes: Set<String>) {
+        let all = definition.addressLimits
+        if all.count > PolicyLimits.addressLimitsMax {
+            fault(
+                ["address_limits"],
+                "address limits: \(all.count) limits: at most \(PolicyLimits.addressLimitsMax)")
+        }
+        var seen: Set<String> = []
+        for limit in all {
+            let at: Path = ["address_limits", .key(limit.name)]
+            check(limit, [.address], "address limits", at, &seen, meters, classes)
+        }
+    }
+
+    private mutating func check(
+        _ limit: RateLimitDefinition, _ scopes: [LimitScope], _ place: String, _ at: Path,
+        _ seen: inout Set<String>, _ meters: Set<String>, _ classes: Set<String>
+    ) {
+        let what = "\(place), limit \(limit.name)"
+        checkLimit(limit.name, &seen, place, at)
+        checkWindow(limit, what, at)
+        checkScope(limit.scope, scopes, what, at)
+        checkMeter(limit.meter, meters, what, at + ["meter"])
+        for (position, name) in limit.classes.enumerated() where !classes.contains(name) {
+            fault(
+                at + ["classes", .position(position)],
+                "\(what): no operation has the rate-limit class \"\(name)\"")
+        }
+    }
+
+    private mutating func checkMeter(
+        _ name: String, _ meters: Set<String>, _ what: String, _ at: Path
+    ) {
+        guard !meters.contains(name) else { return }
+        let remedy =
+            name == PlanDefinition.costMeter
+            ? "\(name) counts what a plan's prices come to, and here are none: add prices to it"
+            : Self.noMeter(name)
+        fault(at, "\(what): \(remedy)")
     }
 
     /// Limits and operations that name no meter count calls.
@@ -254,7 +294,7 @@ extension PolicyCompiler {
         }
     }
 
-    private mutating func checkScope(
+    mutating func checkScope(
         _ scope: LimitScope, _ known: [LimitScope], _ what: String, _ path: Path
     ) {
         if !known.contains(scope) {
@@ -292,7 +332,13 @@ extension PolicyCompiler {
         for charge in operation.charges {
             let at = charges + [.key(charge.meter)]
             if !meters.contains(charge.meter) {
-                fault(at, "\(what): " + Self.noMeter(charge.meter))
+                let isCost = charge.meter == PlanDefinition.costMeter
+                fault(
+                    at,
+                    "\(what): "
+                        + (isCost
+                            ? "cost is charged by prices of plans, and by nothing else"
+                            : Self.noMeter(charge.meter)))
             }
             let (_, overflow) = charge.defaultUnits.multipliedReportingOverflow(by: charge.weight)
             if overflow || charge.defaultUnits > WireLimits.unitsMax {

@@ -15,6 +15,8 @@ package enum PolicyLimits {
     package static let windowNanosecondsMax: UInt64 = 31 * 86_400 * 1_000_000_000
     /// Steps of all programs: plans times operations times limits.
     package static let stepsMax = 4_000_000
+    /// Micro-units of money for one unit of a meter.
+    package static let priceMax: UInt64 = 1_000_000_000_000
 }
 
 /// Turns a `PolicyDefinition` into the flat tables of a `PolicyImage`. Lives for one `compile`.

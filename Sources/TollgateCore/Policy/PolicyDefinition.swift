@@ -21,6 +21,7 @@ package struct PolicyDefinition: Sendable {
     package var revealsCredentialFailures = false
     /// Bytes of the longest credential that is looked at; at most `WireLimits.credentialBytesMax`.
     package var credentialBytesMax = 8_192
+    package var idempotency = IdempotencyTerms()
 
     package init() {}
 }
@@ -31,6 +32,11 @@ package struct PlanDefinition: Sendable {
     package var permissions: [String]
     package var rateLimits: [RateLimitDefinition]
     package var quotas: [QuotaDefinition]
+    package var concurrency: [ConcurrencyDefinition] = []
+    package var holds = HoldTerms()
+    /// Micro-units of money that one unit of a meter costs, before it is weighted. What they come
+    /// to counts in the meter `cost`.
+    package var prices: [String: UInt64] = [:]
 
     package init(
         name: String, permissions: [String] = [], rateLimits: [RateLimitDefinition] = [],
@@ -41,6 +47,9 @@ package struct PlanDefinition: Sendable {
         self.rateLimits = rateLimits
         self.quotas = quotas
     }
+
+    /// The meter of money: there wherever a plan has prices, and charged by them alone.
+    package static let costMeter = "cost"
 }
 
 /// How a window counts its oldest, partly expired sub-bucket.
@@ -93,36 +102,6 @@ package struct RateLimitDefinition: Sendable {
     /// of 2 bytes and the head of a window fill one cache line.
     package static let subBucketsDefault = 23
     package static let subBucketsMax = 120
-}
-
-/// The calendar period of a quota.
-package enum PeriodKind: UInt8, Sendable, BitwiseCopyable {
-    case day = 1
-    case month = 2
-}
-
-/// At most `limit` units of `meter` in a calendar period.
-package struct QuotaDefinition: Sendable {
-    package var name: String
-    /// `.user` or `.organization`.
-    package var scope: LimitScope
-    package var meter: String
-    package var limit: UInt64
-    package var period: PeriodKind
-    /// The zone whose midnight opens the period; `nil` means the policy's.
-    package var timeZone: ZoneRules?
-
-    package init(
-        name: String, scope: LimitScope, meter: String = "calls", limit: UInt64, period: PeriodKind,
-        timeZone: ZoneRules? = nil
-    ) {
-        self.name = name
-        self.scope = scope
-        self.meter = meter
-        self.limit = limit
-        self.period = period
-        self.timeZone = timeZone
-    }
 }
 
 /// What an operation charges one meter with.

@@ -13,7 +13,7 @@ package struct LimitFact: Sendable, Equatable {
     package var period: PeriodKind?
     /// The largest number that an override may give it.
     package var unitsMax: UInt64
-    /// Of a quota: the period that a given moment lies in.
+    /// Of a quota: the period that a given moment lies in; `nil` when it never ends.
     package var interval: PeriodInterval?
 }
 
@@ -45,7 +45,9 @@ extension PolicyImage {
         if step.isQuota {
             let calendar = calendars[Int(step.form)]
             fact.period = calendar.period
-            fact.interval = Calendar.interval(of: calendar.period, at: now, zone: calendar.zone)
+            if calendar.period != .total {
+                fact.interval = Calendar.interval(of: calendar.period, at: now, zone: calendar.zone)
+            }
         }
         return fact
     }

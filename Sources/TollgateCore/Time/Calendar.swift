@@ -2,10 +2,13 @@
 package struct PeriodInterval: BitwiseCopyable, Sendable, Equatable {
     package var start: Int64
     package var end: Int64
+    /// The local date of its start: days since 1970-01-01, not below 0.
+    package var startDay: Int32
 
-    package init(start: Int64, end: Int64) {
+    package init(start: Int64, end: Int64, startDay: Int32 = 0) {
         self.start = start
         self.end = end
+        self.startDay = startDay
     }
 }
 
@@ -18,25 +21,50 @@ package enum Calendar {
     private static let secondsMin: Int64 = -62_135_596_800
     private static let secondsMax: Int64 = 253_402_300_799
 
-    /// The period of `kind` that `instant` lies in.
+    /// The period of `kind` that `instant` lies in. `anchorDay`, of a billing month: 1 to 31.
     package static func interval(
-        of kind: PeriodKind, at instant: WallTime, zone: ZoneRules
+        of kind: PeriodKind, at instant: WallTime, zone: ZoneRules, anchorDay: Int64 = 1
     ) -> PeriodInterval {
-        let seconds = min(max(instant.seconds, secondsMin + 2 * 86_400), secondsMax - 40 * 86_400)
+        let seconds = min(max(instant.seconds, secondsMin + 40 * 86_400), secondsMax - 40 * 86_400)
         let day = localDay(seconds, zone)
         switch kind {
         case .day:
             // A day whose midnight comes twice may begin before the date first shows again.
-            return PeriodInterval(start: start(ofDay: day, zone), end: start(ofDay: day + 1, zone))
-        case .month:
+            return interval(from: day, to: day + 1, zone)
+        case .week:
+            // 1970-01-05 was a Monday.
+            let monday = floorDivide(day - 4, 7) * 7 + 4
+            return interval(from: monday, to: monday + 7, zone)
+        case .month, .billingMonth:
             let date = civil(fromDays: day)
-            let first = days(year: date.year, month: date.month, day: 1)
-            let next =
-                date.month == 12
-                ? days(year: date.year + 1, month: 1, day: 1)
-                : days(year: date.year, month: date.month + 1, day: 1)
-            return PeriodInterval(start: start(ofDay: first, zone), end: start(ofDay: next, zone))
+            let anchor = kind == .month ? 1 : anchorDay
+            let here = anchored(date.year, date.month, anchor)
+            if day < here {
+                return interval(
+                    from: anchored(date.year, date.month - 1, anchor), to: here, zone)
+            }
+            return interval(from: here, to: anchored(date.year, date.month + 1, anchor), zone)
+        case .total: return PeriodInterval(start: 0, end: .max)
         }
+    }
+
+    /// From the start of one local day to that of another.
+    private static func interval(
+        from first: Int64, to next: Int64, _ zone: ZoneRules
+    ) -> PeriodInterval {
+        PeriodInterval(
+            start: start(ofDay: first, zone), end: start(ofDay: next, zone),
+            startDay: Int32(clamping: max(0, first)))
+    }
+
+    /// The anchor's day in a month, or where the month has no such day its last. Month 0 is
+    /// December of the year before, month 13 January of the year after.
+    private static func anchored(_ year: Int64, _ month: Int64, _ anchorDay: Int64) -> Int64 {
+        let (year, month) =
+            month < 1 ? (year - 1, 12) : month > 12 ? (year + 1, 1) : (year, month)
+        let next = month == 12 ? (year + 1, 1) : (year, month + 1)
+        let last = days(year: next.0, month: next.1, day: 1) - 1
+        return min(days(year: year, month: month, day: 1) + max(anchorDay, 1) - 1, last)
     }
 
     /// The local date of an instant, as days since 1970; within an overlap that repeats the end of

@@ -119,11 +119,18 @@ extension PlanInfo.Limit {
             name: fact.name, kind: fact.isQuota ? .quota : .rateLimit, scope: scope,
             meter: fact.meter, limit: fact.limit,
             windowMilliseconds: fact.isQuota ? nil : fact.windowMilliseconds,
-            period: fact.period.map {
-                switch $0 {
-                case .day: .day
-                case .month: .month
-                }
-            })
+            period: fact.period.map { PlanInfo.Period($0) })
+    }
+}
+
+extension PlanInfo.Period {
+    init(_ kind: PeriodKind) {
+        switch kind {
+        case .day: self = .day
+        case .month: self = .month
+        case .week: self = .week
+        case .billingMonth: self = .billingMonth
+        case .total: self = .total
+        }
     }
 }

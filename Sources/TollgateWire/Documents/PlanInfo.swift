@@ -10,7 +10,12 @@ public enum PlanLimitScope: String, DirectoryChoice { case user, organization }
 /// A plan of the policy in force.
 public struct PlanInfo: DirectoryDocument {
     /// Calendar periods, in the time zone of the subscription.
-    public enum Period: String, DirectoryChoice { case day, month }
+    public enum Period: String, DirectoryChoice {
+        case day, week, month
+        case billingMonth = "billing_month"
+        /// It never ends.
+        case total
+    }
 
     /// A limit of the plan.
     public struct Limit: DirectoryDocument {
@@ -21,7 +26,7 @@ public struct PlanInfo: DirectoryDocument {
         public var limit: UInt64
         /// Of a rate limit.
         public var windowMilliseconds: UInt64?
-        /// Of a quota; `nil` there: it never ends.
+        /// Of a quota.
         public var period: Period?
 
         /// As the policy has it.

@@ -196,7 +196,7 @@ class PlanLimit:
     meter: str
     limit: int
     window_milliseconds: Optional[int]
-    period: Optional[Literal["day", "month"]]
+    period: Optional[Literal["day", "week", "month", "billing_month", "total"]]
 
 
 @dataclass(frozen=True)
