@@ -108,6 +108,8 @@ public enum Reason: UInt16, Sendable, CaseIterable, BitwiseCopyable {
     case quotaExhausted = 70
     /// A table is at its configured ceiling: nobody new is let in.
     case capacityExhausted = 80
+    /// The journal cannot be written: nothing that is billed is charged.
+    case ledgerUnavailable = 81
 }
 
 /// What a caller proves its identity with.

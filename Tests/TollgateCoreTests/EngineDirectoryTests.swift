@@ -287,7 +287,9 @@ import TollgateWire
         let others = try harness.add("other")
         for text in [key.text, others.text] { #expect(harness.check(text).isAllowed) }
         let engine = harness.engine.engine
-        engine.forget(organization: "acme", isPersonal: false)
+        let isForgotten = engine.forget(
+            organization: "acme", isPersonal: false, at: harness.engine.moment)
+        #expect(isForgotten)
         #expect(engine.gauges.users == 1 && engine.gauges.organizations == 1)
         #expect(engine.credentials.load(ordering: .relaxed) == 0)
         #expect(harness.engine.usage(organization: "acme", user: "ada")["daily_calls"] == 0)
@@ -329,7 +331,9 @@ import TollgateWire
                 "- monthly_tokens 50", "- org_per_second 3", "ada daily_calls 3",
                 "ada per_minute 3", "ada per_second 3",
             ])
-        engine.engine.resetQuotas(of: "acme", isPersonal: false)
+        let isReset = engine.engine.resetQuotas(
+            of: "acme", isPersonal: false, at: engine.moment)
+        #expect(isReset)
         let after = engine.usage(organization: "acme", user: "ada")
         #expect(after["daily_calls"] == 0 && after["monthly_tokens"] == 0)
         #expect(after["per_minute"] == 3)

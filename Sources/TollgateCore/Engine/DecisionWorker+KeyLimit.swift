@@ -28,7 +28,8 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.pointee.overrides)
+            shared: shared, overrides: principal.pointee.overrides, ledger: shard.ledger,
+            ledgerState: engine.state)
         evaluation.look(program)
         let ownRetry = own.isRefused ? own.retryMilliseconds : 0
         if evaluation.isRefused || own.isRefused {
@@ -39,8 +40,13 @@ extension DecisionWorker {
             decision.retryMilliseconds = max(
                 decision.retryMilliseconds, max(evaluation.retryMilliseconds, ownRetry))
         } else if !dryRun {
-            evaluation.charge(program)
-            own.charge()
+            if evaluation.prepare(program) {
+                evaluation.charge(program)
+                own.charge()
+                hasJournaled = hasJournaled || evaluation.isJournaled
+            } else {
+                decision.reason = .ledgerUnavailable
+            }
         }
         let state = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
         let ownState = own.state(binding.policy.credentialLimit)
@@ -93,7 +99,9 @@ extension DecisionWorker {
             guard engine.reserve(engine.credentials, max: engine.configuration.usersMax) else {
                 return nil
             }
-            handle = table.insert(key, layout: layout.number, layoutBytes: layout.bytes)
+            handle = table.insert(
+                key, layout: layout.number, layoutBytes: layout.bytes,
+                ownerName: principal.pointee.organization)
             if handle == .none {
                 engine.credentials.wrappingSubtract(1, ordering: .relaxed)
                 return nil

@@ -14,6 +14,8 @@ extension DecisionWorker {
         /// Without it nothing is made and nothing is changed.
         var create: Bool
         var rowsMax: Int
+        /// The organization that a user's row counts for.
+        var ownerName = UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
     /// The rows of a principal; `nil` at a ceiling, or when memory is short. Without `create`,
@@ -43,7 +45,8 @@ extension DecisionWorker {
         if binding.layoutBytes[userLayout] > 0, principal.pointee.user.count > 0 {
             let need = RowNeed(
                 layout: userLayout, union: binding.policy.userUnion, create: create,
-                rowsMax: engine.configuration.usersMax)
+                rowsMax: engine.configuration.usersMax,
+                ownerName: principal.pointee.organization)
             guard
                 let view = row(
                     principal.pointee.userKey, near?.pointee.user ?? .none, need, in: &table,
@@ -86,7 +89,8 @@ extension DecisionWorker {
     ) -> RowView? {
         guard engine.reserve(count, max: need.rowsMax) else { return nil }
         let handle = table.insert(
-            key, layout: binding.number(need.layout), layoutBytes: binding.layoutBytes[need.layout])
+            key, layout: binding.number(need.layout), layoutBytes: binding.layoutBytes[need.layout],
+            ownerName: need.ownerName)
         guard handle != .none else {
             count.wrappingSubtract(1, ordering: .relaxed)
             return nil

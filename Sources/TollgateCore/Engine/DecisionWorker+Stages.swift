@@ -63,7 +63,8 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.pointee.overrides)
+            shared: shared, overrides: principal.pointee.overrides, ledger: shard.ledger,
+            ledgerState: engine.state)
         evaluation.look(program)
         if evaluation.isRefused {
             if decision.reason == .none {
@@ -72,7 +73,12 @@ extension DecisionWorker {
             decision.retryMilliseconds = max(
                 decision.retryMilliseconds, evaluation.retryMilliseconds)
         } else if !dryRun {
-            evaluation.charge(program)
+            if evaluation.prepare(program) {
+                evaluation.charge(program)
+                hasJournaled = hasJournaled || evaluation.isJournaled
+            } else {
+                decision.reason = .ledgerUnavailable
+            }
         }
         decision.rate.merge(
             evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused))
@@ -139,14 +145,18 @@ extension DecisionWorker {
         let shard = engine.shard(sweepShard)
         guard shard.lock.pointee.tryLock() else { return }
         defer { shard.lock.pointee.unlock() }
+        let state = engine.state
+        let period = Moment(boot: now.boot, wall: clock.period)
         _ = shard.table.pointee.sweep(slotsMax: 256) { row in
             binding.isIdle(row, boot: now.boot, wall: clock.period)
+                && engine.close(row, in: shard, state, period)
         } willRemove: { row in
             switch RowKind(rawValue: row.kind) {
             case .credential: engine.credentials.wrappingSubtract(1, ordering: .relaxed)
             case .user: engine.users.wrappingSubtract(1, ordering: .relaxed)
             case .organization, .personalOrganization:
                 engine.organizations.wrappingSubtract(1, ordering: .relaxed)
+            case .reservation, .idempotency: break
             default: engine.addresses.wrappingSubtract(1, ordering: .relaxed)
             }
         }

@@ -74,10 +74,18 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.overrides)
+            shared: shared, overrides: principal.overrides, ledger: shard.ledger,
+            ledgerState: engine.state)
         evaluation.look(program)
         if evaluation.isRefused { decision.flags |= DecisionFlags.overage }
-        if !dryRun { evaluation.charge(program) }
+        if !dryRun {
+            guard evaluation.prepare(program) else {
+                decision.reason = .ledgerUnavailable
+                return
+            }
+            evaluation.charge(program)
+            hasJournaled = hasJournaled || evaluation.isJournaled
+        }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
         decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
         if explain { add(program, &evaluation, isRecorded: !dryRun) }
@@ -134,7 +142,8 @@ extension DecisionWorker {
         else { return principal.plan }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.overrides)
+            shared: shared, overrides: principal.overrides, ledger: shard.ledger,
+            ledgerState: engine.state)
         let all = binding.policy.compiledPlans[principal.plan].all
         for index in Int(all.start)..<Int(all.end) {
             let scope = binding.policy.steps[index].scope

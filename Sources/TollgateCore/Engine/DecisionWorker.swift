@@ -40,6 +40,9 @@ package final class DecisionWorker {
     var clock = BillingClock.Reading(
         period: WallTime(milliseconds: 0), expiry: WallTime(milliseconds: 0), heldForward: false)
     var turn: UInt64 = 0
+    /// A call since this was last set to false has appended to a journal: its reply says what a
+    /// loss of power may undo until the journal is synced.
+    package var hasJournaled = false
     var sweepShard = 0
 
     struct RequestedMeter: BitwiseCopyable {
@@ -49,7 +52,7 @@ package final class DecisionWorker {
 
     init(_ engine: Engine) {
         self.engine = engine
-        cache = PrincipalCache(engine.hash)
+        cache = PrincipalCache(engine.digestHash)
         units = .allocate(capacity: WireLimits.metersMax)
         units.initialize(repeating: 0, count: WireLimits.metersMax)
         meters = .allocate(capacity: WireLimits.metersMax)

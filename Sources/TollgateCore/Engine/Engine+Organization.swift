@@ -13,36 +13,73 @@ package struct UsedLimit: Sendable, Equatable {
 /// What an operator does with all counters of an organization. Looks at every row of its shard,
 /// under one lock: some milliseconds with a million users, for one in 64 of the tenants.
 extension Engine {
-    /// Begins the quotas of the organization and of its users anew.
-    package func resetQuotas(of organization: String, isPersonal: Bool) {
-        forEachRow(of: organization, isPersonal: isPersonal) { row in
-            for slot in layouts.layout(row.layout).slots where slot.window == nil {
-                row.quota(slot.headOffset).pointee.used = 0
-            }
+    /// Begins the quotas of the organization and of its users anew: what they used so far is a
+    /// closed part of the period. False, and to be asked again, when the journal had no room for
+    /// all of it.
+    package func resetQuotas(
+        of organization: String, isPersonal: Bool, at now: Moment
+    ) -> Bool {
+        let (state, now) = (self.state, Moment(boot: now.boot, wall: read(now).period))
+        var isDone = true
+        forEachRow(of: organization, isPersonal: isPersonal) { row, shard in
+            isDone = isDone && closeParts(of: row, in: shard, state, now)
         }
+        return isDone
     }
 
-    /// Forgets the counters of an organization and of its users: its id may be given to somebody
-    /// else.
-    package func forget(organization: String, isPersonal: Bool) {
-        DirectoryImage.withBytes(organization) { id in
+    /// Whether all of the row's quotas count from 0 now.
+    private func closeParts(
+        of row: Row, in shard: Shard, _ state: LedgerState, _ now: Moment
+    ) -> Bool {
+        guard let ledger = shard.ledger else { return true }
+        let counters = layouts.counters(row.layout)
+        let slots = layouts.layout(row.layout).slots
+        for (index, slot) in slots.enumerated() where slot.kind == .quota {
+            let cell = row.quota(slot.headOffset)
+            guard cell.pointee.used > 0, !cell.pointee.isClosed else { continue }
+            guard
+                ledger.pointee.close(
+                    row, counters[index], cell, isReset: true, state, now: now)
+            else { return false }
+        }
+        return true
+    }
+
+    /// Forgets the counters of an organization and of its users, and what else its ledger holds:
+    /// its id may be given to somebody else. What they used stands among the closed periods then.
+    /// False, and to be asked again, when the journal had no room for all of it.
+    package func forget(organization: String, isPersonal: Bool, at now: Moment) -> Bool {
+        guard resetQuotas(of: organization, isPersonal: isPersonal, at: now) else { return false }
+        let (state, now) = (self.state, Moment(boot: now.boot, wall: read(now).period))
+        return DirectoryImage.withBytes(organization) { id in
             let tenant = TenantHash(id, isPersonal: isPersonal, hash)
             let shard = tenantShard(tenant.hash)
             shard.lock.pointee.lock()
             defer { shard.lock.pointee.unlock() }
-            _ = shard.table.pointee.removeAll { row in
-                switch RowKind(rawValue: row.kind) {
-                case .user where tenant.owns(row, hash):
-                    users.wrappingSubtract(1, ordering: .relaxed)
-                case .credential where tenant.owns(row, hash):
-                    credentials.wrappingSubtract(1, ordering: .relaxed)
-                case .organization, .personalOrganization:
-                    guard row.matches(tenant.organizationKey(id)) else { return false }
-                    organizations.wrappingSubtract(1, ordering: .relaxed)
-                default: return false
+            if state == .serving, let ledger = shard.ledger {
+                guard ledger.pointee.forget(id, isPersonal: isPersonal, now: now) else {
+                    return false
                 }
-                return true
             }
+            removeRows(of: tenant, id, in: shard)
+            return true
+        }
+    }
+
+    /// Under the shard's lock.
+    func removeRows(of tenant: TenantHash, _ id: UnsafeRawBufferPointer, in shard: Shard) {
+        _ = shard.table.pointee.removeAll { row in
+            switch RowKind(rawValue: row.kind) {
+            case .user where tenant.owns(row, hash):
+                users.wrappingSubtract(1, ordering: .relaxed)
+            case .credential where tenant.owns(row, hash):
+                credentials.wrappingSubtract(1, ordering: .relaxed)
+            case .organization, .personalOrganization:
+                guard row.matches(tenant.organizationKey(id)) else { return false }
+                organizations.wrappingSubtract(1, ordering: .relaxed)
+            default: return false
+            }
+            return true
         }
     }
 
@@ -56,7 +93,7 @@ extension Engine {
         let reading = read(now)
         let all = policy.compiledPlans[index].all
         var found: [UsedLimit] = []
-        forEachRow(of: organization, isPersonal: isPersonal) { row in
+        forEachRow(of: organization, isPersonal: isPersonal) { row, _ in
             let isUser = row.kind == RowKind.user.rawValue
             for place in Int(all.start)..<Int(all.end) {
                 let step = policy.steps[place]
@@ -99,7 +136,7 @@ extension Engine {
     }
 
     private func forEachRow(
-        of organization: String, isPersonal: Bool, _ body: (Row) -> Void
+        of organization: String, isPersonal: Bool, _ body: (Row, Shard) -> Void
     ) {
         DirectoryImage.withBytes(organization) { id in
             let tenant = TenantHash(id, isPersonal: isPersonal, hash)
@@ -108,9 +145,9 @@ extension Engine {
             defer { shard.lock.pointee.unlock() }
             shard.table.pointee.forEach { row in
                 switch RowKind(rawValue: row.kind) {
-                case .user: if tenant.owns(row, hash) { body(row) }
+                case .user: if tenant.owns(row, hash) { body(row, shard) }
                 case .organization, .personalOrganization:
-                    if row.matches(tenant.organizationKey(id)) { body(row) }
+                    if row.matches(tenant.organizationKey(id)) { body(row, shard) }
                 default: break
                 }
             }

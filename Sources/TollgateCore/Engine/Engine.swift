@@ -2,13 +2,19 @@ import Synchronization
 
 /// What an engine is made with. Ceilings bound memory: nobody new is let in beyond them.
 package struct EngineConfiguration: Sendable {
-    /// Random, secret, drawn once per process: nobody may choose where names fall.
+    /// Random and secret: nobody may choose where names fall. With a ledger that of its directory,
+    /// so that an organization stays in its shard; else drawn once per process.
     package var hashKey: (UInt64, UInt64)
+    /// Of what no file ever holds; drawn once per process.
+    package var digestKey: (UInt64, UInt64)
     package var organizationsMax = 100_000
     package var usersMax = 1_000_000
     package var addressesMax = 1_000_000
 
-    package init(hashKey: (UInt64, UInt64)) { self.hashKey = hashKey }
+    package init(hashKey: (UInt64, UInt64), digestKey: (UInt64, UInt64)? = nil) {
+        self.hashKey = hashKey
+        self.digestKey = digestKey ?? hashKey
+    }
 }
 
 /// What an engine holds now.
@@ -32,15 +38,18 @@ struct Shard {
     let lock: UnsafeMutablePointer<Lock>
     /// Guarded by `lock`.
     let table: UnsafeMutablePointer<RowTable>
+    /// Of a tenant shard of the engine; guarded by `lock`.
+    var ledger: UnsafeMutablePointer<ShardLedger>?
 }
 
 /// All counters: tenant shards, chosen by organization, and address shards. Shared by the workers,
 /// one per thread; a worker holds at most one shard's lock at a time.
 package final class Engine: Sendable {
-    static let shardCount = 64
+    package static let shardCount = 64
 
     let configuration: EngineConfiguration
     let hash: KeyedHash
+    let digestHash: KeyedHash
     let layouts = LayoutRegistry()
     let keyWindows: KeyWindows
     /// The durable records, as decisions see them.
@@ -49,6 +58,10 @@ package final class Engine: Sendable {
     // change.
     private nonisolated(unsafe) let locks: UnsafeMutablePointer<Lock>
     private nonisolated(unsafe) let tables: UnsafeMutablePointer<RowTable>
+    // Of tenant shards; each guarded by its lock.
+    private nonisolated(unsafe) let ledgers: UnsafeMutablePointer<ShardLedger>
+    let wants = RegionWants()
+    let ledgerState = Atomic<UInt8>(LedgerState.off.rawValue)
     let organizations = Atomic<Int>(0)
     let users = Atomic<Int>(0)
     let addresses = Atomic<Int>(0)
@@ -67,7 +80,8 @@ package final class Engine: Sendable {
     package init(_ configuration: EngineConfiguration) {
         self.configuration = configuration
         hash = KeyedHash(configuration.hashKey)
-        verified = VerifiedMarks(hash)
+        digestHash = KeyedHash(configuration.digestKey)
+        verified = VerifiedMarks(digestHash)
         keyWindows = KeyWindows(layouts)
         directory = DirectoryImage(hash)
         locks = .allocate(capacity: 2 * Self.shardCount)
@@ -76,9 +90,17 @@ package final class Engine: Sendable {
             (locks + index).initialize(to: Lock())
             (tables + index).initialize(to: RowTable())
         }
+        ledgers = .allocate(capacity: Self.shardCount)
+        for index in 0..<Self.shardCount {
+            (ledgers + index).initialize(
+                to: ShardLedger(index, layouts.names, hash, wants))
+        }
     }
 
     deinit {
+        for index in 0..<Self.shardCount { ledgers[index].closed.free() }
+        ledgers.deinitialize(count: Self.shardCount)
+        ledgers.deallocate()
         locks.deinitialize(count: 2 * Self.shardCount)
         tables.deinitialize(count: 2 * Self.shardCount)
         locks.deallocate()
@@ -104,7 +126,11 @@ package final class Engine: Sendable {
 
     /// Of `2 * shardCount`: those of tenants, then those of addresses.
     @inline(__always)
-    func shard(_ index: Int) -> Shard { Shard(lock: locks + index, table: tables + index) }
+    func shard(_ index: Int) -> Shard {
+        Shard(
+            lock: locks + index, table: tables + index,
+            ledger: index < Self.shardCount ? ledgers + index : nil)
+    }
 
     /// What the clocks mean, the same for all workers.
     func read(_ now: Moment) -> BillingClock.Reading {
@@ -118,6 +144,13 @@ package final class Engine: Sendable {
     /// The wall clock as quotas are counted by it: not back, and not ahead by more than 21 hours at
     /// once unless that is confirmed.
     package func billingTime(_ now: Moment) -> WallTime { read(now).period }
+
+    /// Billing time goes on from what a ledger knows. Before the first request.
+    package func restoreClock(notBefore time: WallTime) {
+        clockLock.lock()
+        clock = BillingClock(notBefore: time)
+        clockLock.unlock()
+    }
 
     /// Believe a wall clock that jumped ahead by more than a day.
     package func confirmClock() {

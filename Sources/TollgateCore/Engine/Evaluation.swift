@@ -34,6 +34,11 @@ struct Evaluation {
     private var quotaFraction = Double.infinity
     private(set) var rateRefused = false
     private(set) var quotaRefused = false
+    /// The shard's ledger; `nil` for addresses, whose windows alone are never journaled.
+    private let ledger: UnsafeMutablePointer<ShardLedger>?
+    private let ledgerState: LedgerState
+    /// `prepare` has made room: `charge` appends to the journal.
+    private(set) var isJournaled = false
     /// The longest wait of any limit that refuses.
     private(set) var retryMilliseconds: UInt32 = 0
     private(set) var rateRetry: UInt32 = 0
@@ -42,8 +47,11 @@ struct Evaluation {
     init(
         _ binding: PolicyBinding, units: UnsafeMutablePointer<UInt64>, now: Moment, turn: UInt64,
         period: WallTime, user: RowView, shared: RowView,
-        overrides: UnsafePointer<OverrideSet>? = nil
+        overrides: UnsafePointer<OverrideSet>? = nil,
+        ledger: UnsafeMutablePointer<ShardLedger>? = nil, ledgerState: LedgerState = .off
     ) {
+        self.ledger = ledger
+        self.ledgerState = ledgerState
         steps = binding.policy.steps
         turnShapes = binding.turnShapes
         intervals = binding.intervals
@@ -63,6 +71,9 @@ struct Evaluation {
         return overrides.pointee.applied(to: steps[index])
     }
 
+    /// Now, as the journal has it.
+    private var billing: Moment { Moment(boot: now.boot, wall: period) }
+
     var isRefused: Bool { rateRefused || quotaRefused }
 
     @inline(__always)
@@ -76,7 +87,7 @@ struct Evaluation {
         let place = offsets[Int(step.slot)]
         if step.isQuota {
             let cell = row.quota(Int(place.head))
-            cell.pointee.roll(to: intervals[Int(step.form)], now: period)
+            if cell.pointee.isOver(period) { return open(step, row, cell, place.counter) }
             return cell.pointee.used
         }
         let shape = PolicyBinding.at(
@@ -85,6 +96,55 @@ struct Evaluation {
         let ring = row.counters + Int(place.ring)
         Window.advance(head, ring, shape.shape, index: shape.index)
         return Window.used(head, ring, shape.shape, now: now.boot)
+    }
+
+    /// Begins the present period, and puts the one that is over among the closed ones; what is used
+    /// of the present one, 0. While there is no room for that in the journal nothing changes, and
+    /// `prepare` refuses to charge.
+    @inline(never)
+    private mutating func open(
+        _ step: ChargeStep, _ row: Row, _ cell: UnsafeMutablePointer<QuotaCell>, _ counter: UInt16
+    ) -> UInt64 {
+        // A copy, which has no number, is only looked at.
+        if row.number != 0, cell.pointee.used > 0, !cell.pointee.isClosed, let ledger {
+            guard
+                ledger.pointee.close(
+                    row, counter, cell, isReset: false, ledgerState, now: billing)
+            else { return 0 }
+        }
+        cell.pointee.open(intervals[Int(step.form)])
+        return 0
+    }
+
+    /// Makes room in the journal for what `charge` will change, and says there whose the rows are;
+    /// false, and nothing may be charged, when it cannot be written.
+    @inline(__always)
+    mutating func prepare(_ range: StepRange) -> Bool {
+        guard ledgerState != .off, let ledger else { return true }
+        var slots = 0
+        var index = Int(range.start)
+        while index < Int(range.end) {
+            let step = steps[index]
+            if step.isQuota, units[Int(step.charge)] > 0, view(step).row != nil { slots &+= 1 }
+            index &+= 1
+        }
+        guard slots > 0, ledgerState != .unjournaled else { return true }
+        return prepare(slots: slots, ledger)
+    }
+
+    @inline(__always)
+    private mutating func prepare(
+        slots quotas: Int, _ ledger: UnsafeMutablePointer<ShardLedger>
+    ) -> Bool {
+        guard ledgerState == .serving else { return false }
+        var slots = quotas
+        if let row = user.row, !row.isDefined { slots &+= ShardLedger.rowSlotsMax }
+        if let row = shared.row, !row.isDefined { slots &+= ShardLedger.rowSlotsMax }
+        guard ledger.pointee.makeRoom(slots, now: billing) else { return false }
+        if let row = user.row { ledger.pointee.define(row) }
+        if let row = shared.row { ledger.pointee.define(row) }
+        isJournaled = true
+        return true
     }
 
     /// Looks at every step. Charges nothing.
@@ -152,7 +212,7 @@ struct Evaluation {
     }
 
     /// Charges every step, after `look` found that all admit (or, for CONSUME, whatever it
-    /// found). Nothing wraps: windows and quotas saturate.
+    /// found) and `prepare` that the journal has room. Nothing wraps: windows and quotas saturate.
     @inline(__always)
     mutating func charge(_ range: StepRange) {
         var index = Int(range.start)
@@ -167,6 +227,9 @@ struct Evaluation {
                 let cell = row.quota(Int(place.head))
                 let (sum, overflow) = cell.pointee.used.addingReportingOverflow(wanted)
                 cell.pointee.used = overflow ? .max : sum
+                if isJournaled, let ledger {
+                    ledger.pointee.quota(row, place.counter, cell.pointee)
+                }
                 continue
             }
             let shape = turnShapes[Int(step.form)]
@@ -179,6 +242,7 @@ struct Evaluation {
                 Window.charge(head, ring, shape.shape, units: wanted)
             }
         }
+        if isJournaled, let ledger { ledger.pointee.journal.commit() }
     }
 
     /// What a reply says of a step's limit, after the charge if there was one.

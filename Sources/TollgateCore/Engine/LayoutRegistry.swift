@@ -8,10 +8,17 @@ import Synchronization
 final class LayoutRegistry: Sendable {
     static let layoutsMax = 65_536
 
+    /// A layout, and what the journal calls its counters, by slot.
+    struct Entry {
+        var layout: RowLayout
+        var counters: [UInt16]
+    }
+
+    let names = CounterNames()
     private let lock = Lock()
     private let count = Atomic<Int>(0)
     // Entries below `count` are immutable; the one at `count` is written under the lock.
-    private nonisolated(unsafe) let layouts: UnsafeMutablePointer<RowLayout>
+    private nonisolated(unsafe) let layouts: UnsafeMutablePointer<Entry>
     // Guarded by the lock.
     private nonisolated(unsafe) var numbers: [RowLayout: UInt32] = [:]
 
@@ -29,7 +36,12 @@ final class LayoutRegistry: Sendable {
         if let known = numbers[layout] { return known }
         let next = count.load(ordering: .relaxed)
         guard next < Self.layoutsMax else { return nil }
-        (layouts + next).initialize(to: layout)
+        var counters: [UInt16] = []
+        for slot in layout.slots {
+            guard let number = names.number(of: slot.identity) else { return nil }
+            counters.append(number)
+        }
+        (layouts + next).initialize(to: Entry(layout: layout, counters: counters))
         numbers[layout] = UInt32(next)
         count.store(next + 1, ordering: .releasing)
         return UInt32(next)
@@ -40,6 +52,12 @@ final class LayoutRegistry: Sendable {
 
     func layout(_ number: UInt32) -> RowLayout {
         precondition(Int(number) < count.load(ordering: .acquiring))
-        return layouts[Int(number)]
+        return layouts[Int(number)].layout
+    }
+
+    /// What the journal calls the counters of a layout, by slot.
+    func counters(_ number: UInt32) -> [UInt16] {
+        precondition(Int(number) < count.load(ordering: .acquiring))
+        return layouts[Int(number)].counters
     }
 }

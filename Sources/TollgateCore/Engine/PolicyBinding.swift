@@ -36,8 +36,9 @@ final class PolicyBinding {
             numbers[index] = number
             layoutBytes[index] = layout.bytes
             ownOffsets[index] = .allocate(capacity: layout.slots.count)
+            let names = registry.counters(number)
             for (slot, counter) in layout.slots.enumerated() {
-                ownOffsets[index][slot] = Self.offsets(counter)
+                ownOffsets[index][slot] = Self.offsets(counter, names[slot])
             }
         }
         turnShapes = .allocate(capacity: policy.shapes.count)
@@ -60,8 +61,9 @@ final class PolicyBinding {
         intervals.deallocate()
     }
 
-    private static func offsets(_ slot: CounterSlot) -> SlotOffsets {
-        SlotOffsets(head: UInt32(slot.headOffset), ring: UInt32(slot.ringOffset))
+    private static func offsets(_ slot: CounterSlot, _ name: UInt16) -> SlotOffsets {
+        SlotOffsets(
+            head: UInt32(slot.headOffset), ring: UInt32(slot.ringOffset), counter: name)
     }
 
     /// The periods that `now` lies in.
@@ -104,6 +106,7 @@ final class PolicyBinding {
         let key = UInt64(number) << 32 | UInt64(layout)
         if let known = foreign[key] { return known }
         let needed = policy.layouts[layout].slots
+        let names = registry.counters(numbers[layout])
         let table = UnsafeMutablePointer<SlotOffsets>.allocate(capacity: needed.count)
         let held = registry.layout(number)
         for (index, counter) in needed.enumerated() {
@@ -111,7 +114,7 @@ final class PolicyBinding {
                 table.deallocate()
                 return nil
             }
-            table[index] = Self.offsets(slot)
+            table[index] = Self.offsets(slot, names[index])
         }
         foreign[key] = table
         return table
@@ -121,15 +124,7 @@ final class PolicyBinding {
     func migrate(from: Row, to: Row, _ layout: Int, now: BootTime) {
         for new in policy.layouts[layout].slots {
             guard let old = registry.layout(from.layout).slot(new.identity) else { continue }
-            switch (old.shape, new.shape) {
-            case (nil, nil):
-                to.quota(new.headOffset).pointee = from.quota(old.headOffset).pointee
-            case (let a?, let b?):
-                Window.migrate(
-                    from.head(old.headOffset), from.counters + old.ringOffset, a,
-                    to: to.head(new.headOffset), to.counters + new.ringOffset, b, now: now)
-            default: break
-            }
+            CounterSlot.migrate(old, of: from, to: new, of: to, now: now)
         }
     }
 
@@ -142,12 +137,21 @@ final class PolicyBinding {
         let apart = UInt64(Self.turnsApartSeconds) * 1_000_000_000
         let boot = BootTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, apart))
         let wall = WallTime(milliseconds: period.milliseconds - Self.turnsApartSeconds * 1_000)
+        // What else a ledger holds begins with when it may be forgotten.
+        guard row.hasCounters else {
+            return row.counters.load(as: Int64.self) <= wall.milliseconds
+        }
         for slot in registry.layout(row.layout).slots {
-            if let shape = slot.shape {
+            switch slot.kind {
+            case .window:
+                guard let shape = slot.shape else { continue }
                 if !Window.isIdle(row.head(slot.headOffset), shape, now: boot) { return false }
-            } else {
+            case .quota:
                 let cell = row.quota(slot.headOffset).pointee
                 if cell.used > 0, wall.seconds < cell.endSeconds { return false }
+                if cell.held > 0 { return false }
+            case .concurrency:
+                if row.concurrency(slot.headOffset).pointee.open > 0 { return false }
             }
         }
         return true

@@ -1,6 +1,7 @@
 import COpenSSL
 
-/// One subject's counters in memory: a user, an organization or an address.
+/// One subject's counters in memory: a user, an organization or an address; of a tenant also what
+/// else its ledger holds. A snapshot of the ledger holds rows as they stand here.
 ///
 /// | offset | bytes | field |
 /// |---|---|---|
@@ -10,17 +11,21 @@ import COpenSSL
 /// | 16 | 4 | number of the `RowLayout` |
 /// | 20 | 1 | bytes of the id |
 /// | 21 | 1 | `RowKind` |
-/// | 22 | 2 | size of the row in units of `RowArena.unitBytes` |
-/// | 24 | | id, padded to 8; then the counters as the layout says |
+/// | 22 | 2 | size of the row in units of `RowArena.unitBytes`; it stays, also of a row given up |
+/// | 24 | 4 | number in the journal of its shard |
+/// | 28 | 1 | bytes of the owner's name |
+/// | 29 | 1 | flags: bit 0, the journal has the number |
+/// | 30 | 2 | spare, 0 |
+/// | 32 | | id, padded to 8; then the counters as the layout says; the owner's name at the end |
 ///
 /// A view of memory that a `RowTable` owns; valid under that table's lock.
 struct Row: BitwiseCopyable {
     let base: UnsafeMutableRawPointer
 
-    static let headerBytes = 24
+    static let headerBytes = 32
 
-    static func bytes(idBytes: Int, layoutBytes: Int) -> Int {
-        headerBytes + (idBytes + 7) / 8 * 8 + layoutBytes
+    static func bytes(idBytes: Int, layoutBytes: Int, ownerBytes: Int = 0) -> Int {
+        headerBytes + (idBytes + 7) / 8 * 8 + layoutBytes + ownerBytes
     }
 
     @inline(__always)
@@ -50,6 +55,33 @@ struct Row: BitwiseCopyable {
     @inline(__always)
     var units: Int { Int(base.load(fromByteOffset: 22, as: UInt16.self)) }
 
+    /// Counters of a layout stand in it; else something else of a ledger's.
+    @inline(__always)
+    var hasCounters: Bool {
+        kind != RowKind.reservation.rawValue && kind != RowKind.idempotency.rawValue
+    }
+
+    /// What the journal calls it; of tenants' rows, and 0 for no other.
+    @inline(__always)
+    var number: UInt32 {
+        get { base.load(fromByteOffset: 24, as: UInt32.self) }
+        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 24, as: UInt32.self) }
+    }
+
+    /// The journal says whose the number is, or the snapshot that it goes on from.
+    @inline(__always)
+    var isDefined: Bool {
+        get { base.load(fromByteOffset: 29, as: UInt8.self) & 1 != 0 }
+        nonmutating set { base.storeBytes(of: newValue ? 1 : 0, toByteOffset: 29, as: UInt8.self) }
+    }
+
+    /// The organization that a user's row counts for; empty for other rows.
+    var ownerName: UnsafeRawBufferPointer {
+        let count = Int(base.load(fromByteOffset: 28, as: UInt8.self))
+        let end = base + units * RowArena.unitBytes
+        return UnsafeRawBufferPointer(start: end - count, count: count)
+    }
+
     @inline(__always)
     var planTag: UInt32 {
         get { base.load(fromByteOffset: 8, as: UInt32.self) }
@@ -72,7 +104,10 @@ struct Row: BitwiseCopyable {
     }
 
     /// Writes identity and size into zeroed memory.
-    func initialize(key: RowKey, layout: UInt32, units: Int) {
+    func initialize(
+        key: RowKey, layout: UInt32, units: Int,
+        ownerName: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    ) {
         hash = key.hash
         owner = key.owner
         self.layout = layout
@@ -81,6 +116,11 @@ struct Row: BitwiseCopyable {
         base.storeBytes(of: UInt16(units), toByteOffset: 22, as: UInt16.self)
         if let source = key.id.baseAddress {
             (base + Self.headerBytes).copyMemory(from: source, byteCount: key.id.count)
+        }
+        base.storeBytes(of: UInt8(ownerName.count), toByteOffset: 28, as: UInt8.self)
+        if let source = ownerName.baseAddress {
+            let end = base + units * RowArena.unitBytes
+            (end - ownerName.count).copyMemory(from: source, byteCount: ownerName.count)
         }
     }
 
@@ -96,6 +136,10 @@ struct Row: BitwiseCopyable {
 
     func quota(_ offset: Int) -> UnsafeMutablePointer<QuotaCell> {
         (counters + offset).assumingMemoryBound(to: QuotaCell.self)
+    }
+
+    func concurrency(_ offset: Int) -> UnsafeMutablePointer<ConcurrencyCell> {
+        (counters + offset).assumingMemoryBound(to: ConcurrencyCell.self)
     }
 }
 
@@ -116,6 +160,10 @@ enum RowKind: UInt8 {
     case revokedOrganization = 11
     /// The counters of an API key with a limit of its own.
     case credential = 12
+    /// A hold of a tenant, open or ended.
+    case reservation = 13
+    /// An answer that is given again to who asks with the same id.
+    case idempotency = 14
 }
 
 /// A row's place in its table's arena; 0 is no row.

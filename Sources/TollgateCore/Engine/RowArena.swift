@@ -62,13 +62,22 @@ struct RowArena: ~Copyable {
         return RowHandle(raw: UInt32(unit + 1))
     }
 
-    /// Takes a row back. Its kind becomes 0, which no key has: a `RowHint` finds nobody there.
+    /// Takes a row back. Its kind becomes 0, which no key has: a `RowHint` finds nobody there. Its
+    /// size stays for who walks over the chunk.
     mutating func give(_ handle: RowHandle, units: Int) {
         memset(pointer(handle), 0, Row.headerBytes)
+        pointer(handle).storeBytes(of: UInt16(units), toByteOffset: 22, as: UInt16.self)
         let lists = freeLists ?? Self.emptyLists()
         freeLists = lists
         pointer(handle).storeBytes(of: lists[units].raw, as: UInt32.self)
         lists[units] = handle
+    }
+
+    /// Bytes of a chunk that hold rows, and where it stands; `nil` behind the last.
+    func chunk(_ index: Int) -> (base: UnsafeMutableRawPointer, bytes: Int)? {
+        guard index < chunkCount, let base = chunks[index] else { return nil }
+        let taken = index == chunkCount - 1 ? unitsTaken : Self.unitsPerChunk
+        return (base, taken * Self.unitBytes)
     }
 
     private static func emptyLists() -> UnsafeMutablePointer<RowHandle> {

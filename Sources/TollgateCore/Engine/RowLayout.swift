@@ -4,12 +4,31 @@ import TollgateWire
 struct CounterSlot: Sendable, Equatable, Hashable {
     /// The limit's stable identity: counters survive a reload or a plan change where it does.
     var identity: String
-    /// `nil` for a quota.
-    var window: WindowKey?
-    /// Offset of the `WindowHead` or `QuotaCell` from the row's counters, in bytes.
+    var kind: Kind
+    /// Offset of the `WindowHead`, `QuotaCell` or `ConcurrencyCell` from the row's counters, in
+    /// bytes.
     var headOffset = 0
-    /// Offset of the window's cells from the row's counters; 0 for a quota.
+    /// Offset of the window's cells from the row's counters; 0 for what has none.
     var ringOffset = 0
+
+    enum Kind: Sendable, Equatable, Hashable {
+        case window(WindowKey)
+        case quota
+        case concurrency
+
+        var headBytes: Int {
+            switch self {
+            case .window: MemoryLayout<WindowHead>.stride
+            case .quota: MemoryLayout<QuotaCell>.stride
+            case .concurrency: MemoryLayout<ConcurrencyCell>.stride
+            }
+        }
+    }
+
+    var window: WindowKey? {
+        if case .window(let key) = kind { return key }
+        return nil
+    }
 
     /// The parts of a `WindowShape`, comparable.
     struct WindowKey: Sendable, Equatable, Hashable {
@@ -24,23 +43,31 @@ struct CounterSlot: Sendable, Equatable, Hashable {
 
     init(_ limit: RateLimitDefinition) {
         identity = "w \(limit.name) \(limit.meter)"
-        window = WindowKey(
-            windowNanoseconds: limit.windowNanoseconds, subBuckets: limit.subBuckets,
-            mode: limit.mode, limitCeiling: Self.ceiling(limit.mostUnits))
+        kind = .window(
+            WindowKey(
+                windowNanoseconds: limit.windowNanoseconds, subBuckets: limit.subBuckets,
+                mode: limit.mode, limitCeiling: Self.ceiling(limit.mostUnits)))
     }
 
     init(_ quota: QuotaDefinition) {
         identity = "q \(quota.name) \(quota.meter) \(quota.period.rawValue)"
-        window = nil
+        kind = .quota
+    }
+
+    /// A counter as a ledger's files name it: what they do not, is as it was when they were made.
+    init(identity: String, kind: Kind) {
+        self.identity = identity
+        self.kind = kind
     }
 
     /// A key's own limit: calls in a window of so many seconds.
     init(_ limit: KeyLimit) {
         identity = "k \(limit.seconds)"
-        window = WindowKey(
-            windowNanoseconds: UInt64(limit.seconds) * 1_000_000_000,
-            subBuckets: RateLimitDefinition.subBucketsDefault, mode: .strict,
-            limitCeiling: Self.ceiling(limit.units))
+        kind = .window(
+            WindowKey(
+                windowNanoseconds: UInt64(limit.seconds) * 1_000_000_000,
+                subBuckets: RateLimitDefinition.subBucketsDefault, mode: .strict,
+                limitCeiling: Self.ceiling(limit.units)))
     }
 
     var shape: WindowShape? {
@@ -53,19 +80,39 @@ struct CounterSlot: Sendable, Equatable, Hashable {
 
     /// Whether the same counter stands there, wherever in the row.
     func isSameCounter(as other: CounterSlot) -> Bool {
-        identity == other.identity && window == other.window
+        identity == other.identity && kind == other.kind
     }
 
     /// The same counter with cells as wide as the wider of the two: of limits of one name, each
     /// counts in the same cells.
     mutating func widen(to other: CounterSlot) {
-        guard let ceiling = other.window?.limitCeiling else { return }
-        let own = window?.limitCeiling ?? 0
-        window?.limitCeiling = max(own, ceiling)
+        guard case .window(let wide) = other.kind, case .window(var key) = kind else { return }
+        key.limitCeiling = max(key.limitCeiling, wide.limitCeiling)
+        kind = .window(key)
     }
 
     private static func ceiling(_ limit: UInt64) -> UInt64 {
         limit <= 32_767 ? 32_767 : limit <= 0x7fff_ffff ? 0x7fff_ffff : .max
+    }
+}
+
+extension CounterSlot {
+    /// Copies a counter from where it stands in one row to where it stands in another.
+    static func migrate(
+        _ old: CounterSlot, of from: Row, to new: CounterSlot, of to: Row, now: BootTime
+    ) {
+        switch (old.kind, new.kind) {
+        case (.quota, .quota):
+            to.quota(new.headOffset).pointee = from.quota(old.headOffset).pointee
+        case (.concurrency, .concurrency):
+            to.concurrency(new.headOffset).pointee = from.concurrency(old.headOffset).pointee
+        case (.window, .window):
+            guard let a = old.shape, let b = new.shape else { return }
+            Window.migrate(
+                from.head(old.headOffset), from.counters + old.ringOffset, a,
+                to: to.head(new.headOffset), to.counters + new.ringOffset, b, now: now)
+        default: return
+        }
     }
 }
 
@@ -82,9 +129,7 @@ struct RowLayout: Sendable, Equatable, Hashable {
         var end = 0
         for index in slots.indices {
             slots[index].headOffset = end
-            end +=
-                slots[index].window == nil
-                ? MemoryLayout<QuotaCell>.stride : MemoryLayout<WindowHead>.stride
+            end += slots[index].kind.headBytes
         }
         for index in slots.indices {
             guard let shape = slots[index].shape else { continue }
@@ -102,22 +147,46 @@ struct RowLayout: Sendable, Equatable, Hashable {
 struct SlotOffsets: BitwiseCopyable {
     var head: UInt32
     var ring: UInt32
+    /// What the journal calls the counter: `CounterNames`.
+    var counter: UInt16
 }
 
-/// Units used in the period that ends at `endSeconds`. All-zero bytes are an empty quota.
+/// Units used in the period that ends at `endSeconds`. All-zero bytes are a quota in which no
+/// period was opened.
 struct QuotaCell: BitwiseCopyable {
     var used: UInt64
+    /// Of open reservations; at most what they hold, and no part of `used`.
+    var held: UInt64
     /// The period's end, wall clock; never decreases, so a closed period never reopens.
+    /// `Int64.max`: it never ends.
     var endSeconds: Int64
+    /// Unused units of the period before, which add to the limit.
+    var carried: UInt64
+    /// The local date on which the period begins: days since 1970-01-01.
+    var startDay: UInt32
+    var spare: UInt32 = 0
 
-    /// Opens the period `interval`, in which `now` lies, when the one that was counted is over.
-    /// That is said by its own end: a zone that was edited may begin its next period before it.
+    /// Whether the period that was counted is over. That is said by its own end: a zone that was
+    /// edited may begin its next period before it.
     @inline(__always)
-    mutating func roll(to interval: PeriodInterval, now: WallTime) {
-        // Ends are within year 9999 (`BillingClock`).
-        if now.milliseconds >= endSeconds &* 1_000 {
-            used = 0
-            endSeconds = interval.end
-        }
+    func isOver(_ now: WallTime) -> Bool {
+        // Ends are within year 9999 (`BillingClock`), or never.
+        endSeconds != .max && now.milliseconds >= endSeconds &* 1_000
     }
+
+    /// Opens the period `interval`, in which now lies. What is held was held in the period before.
+    @inline(__always)
+    mutating func open(_ interval: PeriodInterval) {
+        used = 0
+        held = 0
+        carried = 0
+        endSeconds = interval.end
+        startDay = UInt32(truncatingIfNeeded: max(0, interval.startDay))
+    }
+}
+
+/// How many reservations are open.
+struct ConcurrencyCell: BitwiseCopyable {
+    var open: UInt32
+    var spare: UInt32 = 0
 }

@@ -11,6 +11,9 @@ struct RowTable: ~Copyable {
     private var arena = RowArena()
     /// Where the next sweep goes on.
     private var sweepSlot = 0
+    /// What the journal calls the next row that is made; it wraps after 2^32 rows of a shard, when
+    /// no journal knows the first any more.
+    var nextNumber: UInt32 = 1
 
     init() {
         slots = .allocate(capacity: 64)
@@ -44,11 +47,27 @@ struct RowTable: ~Copyable {
     }
 
     /// Adds an empty row; `none` when memory is short. The key must not stand already.
-    mutating func insert(_ key: RowKey, layout: UInt32, layoutBytes: Int) -> RowHandle {
+    mutating func insert(
+        _ key: RowKey, layout: UInt32, layoutBytes: Int,
+        ownerName: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
+    ) -> RowHandle {
         if (count + 1) * 4 > (mask + 1) * 3 { grow() }
-        let handle = makeRow(key, layout: layout, layoutBytes: layoutBytes)
+        let handle = makeRow(key, layout: layout, layoutBytes: layoutBytes, ownerName)
         guard handle != .none else { return .none }
+        row(handle).number = nextNumber
+        nextNumber &+= 1
         place(key.hash, handle)
+        count += 1
+        return handle
+    }
+
+    /// Adds a row as a snapshot holds it, its number, too; `none` when memory is short.
+    mutating func insert(image: UnsafeRawBufferPointer, hash: UInt64) -> RowHandle {
+        if (count + 1) * 4 > (mask + 1) * 3 { grow() }
+        let handle = arena.take(units: image.count / RowArena.unitBytes)
+        guard handle != .none, let source = image.baseAddress else { return .none }
+        row(handle).base.copyMemory(from: source, byteCount: image.count)
+        place(hash, handle)
         count += 1
         return handle
     }
@@ -62,10 +81,12 @@ struct RowTable: ~Copyable {
         let key = RowKey(
             kind: RowKind(rawValue: from.kind) ?? .overflow, owner: from.owner, id: from.id,
             hash: from.hash)
-        let new = makeRow(key, layout: layout, layoutBytes: layoutBytes)
+        let new = makeRow(key, layout: layout, layoutBytes: layoutBytes, from.ownerName)
         guard new != .none else { return .none }
         let to = row(new)
         to.planTag = from.planTag
+        to.number = from.number
+        to.isDefined = from.isDefined
         migrate(from, to)
         slots[slotOf(old)] = Self.tag(key.hash) | UInt64(new.raw)
         arena.give(old, units: from.units)
@@ -108,10 +129,26 @@ struct RowTable: ~Copyable {
         return removed
     }
 
+    /// Stretches of memory with rows one after the other, rows that were given up among them.
+    func chunk(_ index: Int) -> (base: UnsafeMutableRawPointer, bytes: Int)? { arena.chunk(index) }
+
     func forEach(_ body: (Row) -> Void) {
         for slot in 0...mask where slots[slot] != 0 {
             body(row(RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot]))))
         }
+    }
+
+    /// Shows `body` the rows of at most `slots` slots from slot `start` on, until it says false;
+    /// the slot to go on from (that of the row refused), or -1 at the end.
+    func walk(from start: Int, slots most: Int, _ body: (Row) -> Bool) -> Int {
+        let end = min(mask + 1, start + most)
+        var slot = max(0, start)
+        while slot < end {
+            let handle = RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot]))
+            if slots[slot] != 0, !body(row(handle)) { return slot }
+            slot += 1
+        }
+        return slot > mask ? -1 : slot
     }
 
     /// Removes every row that `isGone` names, each asked about once at least; how many.
@@ -154,12 +191,15 @@ struct RowTable: ~Copyable {
         return passed
     }
 
-    private mutating func makeRow(_ key: RowKey, layout: UInt32, layoutBytes: Int) -> RowHandle {
-        let bytes = Row.bytes(idBytes: key.id.count, layoutBytes: layoutBytes)
+    private mutating func makeRow(
+        _ key: RowKey, layout: UInt32, layoutBytes: Int, _ ownerName: UnsafeRawBufferPointer
+    ) -> RowHandle {
+        let bytes = Row.bytes(
+            idBytes: key.id.count, layoutBytes: layoutBytes, ownerBytes: ownerName.count)
         let units = (bytes + RowArena.unitBytes - 1) / RowArena.unitBytes
         let handle = arena.take(units: units)
         guard handle != .none else { return .none }
-        row(handle).initialize(key: key, layout: layout, units: units)
+        row(handle).initialize(key: key, layout: layout, units: units, ownerName: ownerName)
         return handle
     }
 

@@ -256,6 +256,13 @@ package enum Window {
         }
     }
 
+    /// Empties a cell; what it held.
+    static func take(_ ring: Ring, _ shape: WindowShape, _ cell: Int) -> UInt64 {
+        let held = read(ring, shape, cell)
+        write(ring, shape, cell, 0)
+        return held
+    }
+
     @inline(__always)
     private static func oldestCell(_ head: Head, _ shape: WindowShape) -> Int {
         Int((head.pointee.newest + 1) % (UInt64(shape.buckets) + 1))

@@ -28,8 +28,16 @@ package struct BillingClock: Sendable {
     private var last: (boot: BootTime, period: WallTime)?
     private var wallHighWater = WallTime(milliseconds: 0)
     private var confirmed = false
+    private var floor = WallTime(milliseconds: 0)
 
     package init() {}
+
+    /// Goes on from a billing time that a ledger knows: it does not run back over a restart, and
+    /// nothing lives longer for a clock that was set back meanwhile.
+    package init(notBefore time: WallTime) {
+        floor = WallTime(
+            milliseconds: min(max(time.milliseconds, 0), Self.wallMaxMilliseconds))
+    }
 
     /// Believe the wall clock again, however far it went: token expiry at once, also when it was
     /// set back; periods, which never run back, when it is ahead of them.
@@ -39,9 +47,11 @@ package struct BillingClock: Sendable {
         let wall = WallTime(
             milliseconds: min(max(now.wall.milliseconds, 0), Self.wallMaxMilliseconds))
         guard let last else {
-            self.last = (now.boot, wall)
-            wallHighWater = wall
-            return Reading(period: wall, expiry: wall, heldForward: false)
+            let period = max(wall, floor)
+            self.last = (now.boot, period)
+            wallHighWater = period
+            let isBack = wall.milliseconds < period.milliseconds - Self.backwardLeewayMilliseconds
+            return Reading(period: period, expiry: isBack ? period : wall, heldForward: false)
         }
         let passed =
             now.boot > last.boot ? (now.boot.nanoseconds - last.boot.nanoseconds) / 1_000_000 : 0

@@ -138,7 +138,7 @@ extension DirectoryKeeper {
         engine.directory.put(
             OrganizationEntry(record, due.subscription, try tenant.overrides(of: nil)))
         if due.mode == .reset {
-            engine.resetQuotas(of: record.id.text, isPersonal: record.isPersonal)
+            engine.resetQuotas(record.id.text, isPersonal: record.isPersonal)
         }
     }
 }

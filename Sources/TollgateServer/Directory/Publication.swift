@@ -1,3 +1,5 @@
+import CLinux
+import Glibc
 import TollgateCore
 import TollgateStorage
 
@@ -36,14 +38,47 @@ extension DirectoryImage {
             revokeKeys(organization: organization, isPersonal: isPersonal, user: user)
         case .organizationGone(let gone):
             removeOrganization(gone.id.text, isPersonal: gone.isPersonal)
-            engine.forget(organization: gone.id.text, isPersonal: gone.isPersonal)
+            engine.journaled {
+                engine.forget(
+                    organization: gone.id.text, isPersonal: gone.isPersonal, at: .present)
+            }
         case .userGone(let id, let organization):
             removeUser(
                 id.text, organization: organization.id.text, isPersonal: organization.isPersonal)
         case .quotasReset(let organization):
-            engine.resetQuotas(of: organization.id.text, isPersonal: organization.isPersonal)
+            engine.resetQuotas(organization.id.text, isPersonal: organization.isPersonal)
         case .signingKeys: break
         }
+    }
+}
+
+extension Engine {
+    /// How long a change of counters waits for room in the journal.
+    private static let journalWaitNanoseconds: UInt64 = 2_000_000_000
+
+    /// Does what may have to wait for the journal again until it is done; gives up after a while,
+    /// when the journal cannot be written at all. Whether it is done.
+    @discardableResult
+    func journaled(_ change: () -> Bool) -> Bool {
+        let end = tg_boottime() &+ Self.journalWaitNanoseconds
+        while !change() {
+            guard tg_boottime() < end else { return false }
+            usleep(500)
+        }
+        return true
+    }
+
+    /// Begins the quotas of an organization anew.
+    func resetQuotas(_ organization: String, isPersonal: Bool) {
+        journaled { resetQuotas(of: organization, isPersonal: isPersonal, at: .present) }
+    }
+}
+
+extension Moment {
+    /// Now, by both clocks.
+    static var present: Moment {
+        Moment(
+            boot: BootTime(nanoseconds: tg_boottime()), wall: WallTime(milliseconds: tg_walltime()))
     }
 }
 

@@ -1,0 +1,257 @@
+import Synchronization
+import TollgateWire
+
+/// What becomes of charges.
+package enum LedgerState: UInt8, Sendable, BitwiseCopyable {
+    /// There is no ledger: quotas are counted in memory alone.
+    case off
+    case serving
+    /// The journal cannot be written: what would charge a quota is refused.
+    case refusing
+    /// The journal cannot be written, and the policy says to go on: charges are lost with memory.
+    case unjournaled
+}
+
+/// What one tenant shard keeps beside its rows: the journal they are written to, and what of
+/// closed periods waits to be archived. Guarded by the shard's lock.
+///
+/// Every change of a quota goes through here: first room is made for all slots of a transaction,
+/// then memory changes, then the slots are appended; so a change is in the journal whole before
+/// its reply, or was not made.
+struct ShardLedger {
+    var journal = ShardJournal()
+    var closed = ClosedQueue()
+    private let names: CounterNames
+    private let hash: KeyedHash
+    private let wants: RegionWants
+    private let shard: Int
+    /// Counters whose names this journal has, by number, of this life of the daemon.
+    private var namesDefined = 0
+
+    /// Slots that naming a row may take.
+    static let rowSlotsMax = JournalFormat.slots(
+        itemBytes: RowItem.headerBytes + 2 * WireLimits.identifierBytesMax)
+    /// Slots of a transaction that closes a quota's period.
+    static let closeSlots =
+        rowSlotsMax + JournalFormat.slots(itemBytes: ClosedPeriod.bytesMax) + 1
+
+    init(_ shard: Int, _ names: CounterNames, _ hash: KeyedHash, _ wants: RegionWants) {
+        self.shard = shard
+        self.names = names
+        self.hash = hash
+        self.wants = wants
+    }
+
+    /// Room for a transaction of `slots`, with the names it needs; false when there is none now.
+    @inline(__always)
+    mutating func makeRoom(_ slots: Int, now: Moment) -> Bool {
+        if namesDefined != names.total, !defineNames(now) { return false }
+        let hasRoom = journal.makeRoom(slots: slots, boot: now.boot, billing: now.wall)
+        if journal.wantsRegion { wants.add(shard) }
+        return hasRoom
+    }
+
+    /// Names the counters that this journal does not know yet, each in a transaction of its own.
+    @inline(never)
+    private mutating func defineNames(_ now: Moment) -> Bool {
+        while let name = names.name(namesDefined) {
+            var bytes: [UInt8] = [UInt8(namesDefined & 0xff), UInt8(namesDefined >> 8)]
+            bytes += name.utf8
+            let slots = JournalFormat.slots(itemBytes: bytes.count)
+            guard journal.makeRoom(slots: slots, boot: now.boot, billing: now.wall) else {
+                wants.add(shard)
+                return false
+            }
+            bytes.withUnsafeBytes { journal.append(.counter, $0) }
+            journal.commit()
+            namesDefined += 1
+        }
+        return true
+    }
+
+    // MARK: within a transaction that has room
+
+    /// Says whose a row's number is, once.
+    @inline(__always)
+    mutating func define(_ row: Row) {
+        if !row.isDefined { append(definitionOf: row) }
+    }
+
+    @inline(never)
+    private mutating func append(definitionOf row: Row) {
+        RowItem.withBytes(of: row) { journal.append(.row, $0) }
+        row.isDefined = true
+    }
+
+    @inline(__always)
+    mutating func quota(_ row: Row, _ counter: UInt16, _ cell: QuotaCell) {
+        journal.appendQuota(
+            counter: counter, row: row.number, used: cell.used,
+            period: PeriodBytes(endSeconds: cell.endSeconds, startDay: cell.journaledDay))
+    }
+
+    /// Puts what a row's cell counts among the closed periods: as a whole, and then the cell is
+    /// marked so, or as the part before a reset, and then it counts from 0. False, and nothing
+    /// changed, when the journal has no room.
+    mutating func close(
+        _ row: Row, _ counter: UInt16, _ cell: UnsafeMutablePointer<QuotaCell>, isReset: Bool,
+        _ state: LedgerState, now: Moment
+    ) -> Bool {
+        guard state != .off else {
+            if isReset { cell.pointee.used = 0 }
+            return true
+        }
+        if state == .refusing { return false }
+        if state == .serving, !makeRoom(Self.closeSlots, now: now) { return false }
+        let isPersonal = isOfPersonal(row)
+        withUnsafeTemporaryAllocation(byteCount: ClosedPeriod.bytesMax, alignment: 8) { buffer in
+            let count = ClosedPeriod.write(
+                cell.pointee, counter, of: row, isPersonal: isPersonal, into: buffer)
+            let period = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+            if isReset { cell.pointee.used = 0 } else { cell.pointee.spare |= QuotaCell.closed }
+            if state == .serving {
+                define(row)
+                journal.append(.closed, period)
+                quota(row, counter, cell.pointee)
+                journal.commit()
+            }
+            closed.append(period, sequence: journal.nextSequence)
+        }
+        return true
+    }
+
+    /// Whether a row of an organization or a user is of a personal one.
+    private func isOfPersonal(_ row: Row) -> Bool {
+        guard row.kind == RowKind.user.rawValue else {
+            return row.kind == RowKind.personalOrganization.rawValue
+        }
+        return TenantHash(row.ownerName, isPersonal: true, hash).owns(row, hash)
+    }
+
+    /// Within a transaction that has room: a reservation's or an idempotency record's row, whole.
+    mutating func put(_ row: Row) {
+        let kind: JournalKind =
+            row.kind == RowKind.reservation.rawValue ? .reservation : .idempotency
+        let content = row.content
+        journal.beginItem(kind, bytes: ContentItem.headerBytes + row.idBytes + content.count)
+        ContentItem.withHeader(of: row) { journal.appendPiece($0) }
+        journal.appendPiece(row.id)
+        journal.appendPiece(content)
+    }
+
+    /// Slots that `put` takes.
+    static func slots(of row: Row) -> Int {
+        JournalFormat.slots(
+            itemBytes: ContentItem.headerBytes + row.idBytes + row.content.count)
+    }
+
+    /// Journals that an organization is forgotten; false when the journal has no room.
+    mutating func forget(
+        _ organization: UnsafeRawBufferPointer, isPersonal: Bool, now: Moment
+    ) -> Bool {
+        let bytes = [isPersonal ? 1 : 0] + organization
+        guard makeRoom(JournalFormat.slots(itemBytes: bytes.count), now: now) else { return false }
+        bytes.withUnsafeBytes { journal.append(.forget, $0) }
+        journal.commit()
+        return true
+    }
+
+    /// Forgets the names that are known: of a journal that begins anew.
+    mutating func begin(nextSequence: UInt64, ledger: UInt64, life: UInt64) {
+        journal.begin(shard: shard, ledger: ledger, life: life, nextSequence: nextSequence)
+        namesDefined = 0
+    }
+}
+
+/// Which shards have no region ahead, by bit. Set under the shard's lock, read by whoever supplies.
+final class RegionWants: Sendable {
+    let bits = Atomic<UInt64>(.max)
+
+    func add(_ shard: Int) { bits.bitwiseOr(1 &<< UInt64(shard), ordering: .relaxed) }
+    func remove(_ shard: Int) { bits.bitwiseAnd(~(1 &<< UInt64(shard)), ordering: .relaxed) }
+}
+
+/// What the journal says of a row when it names it.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 4 | number |
+/// | 4 | 4 | owner: fingerprint of the organization, for a user; else 0 |
+/// | 8 | 8 | keyed hash |
+/// | 16 | 4 | tag of the plan last decided with |
+/// | 20 | 1 | `RowKind` |
+/// | 21 | 1 | bytes of the id |
+/// | 22 | 1 | bytes of the owner's name |
+/// | 23 | 1 | spare, 0 |
+/// | 24 | | id, owner's name |
+enum RowItem {
+    static let headerBytes = 24
+
+    static func withBytes(of row: Row, _ body: (UnsafeRawBufferPointer) -> Void) {
+        let (id, owner) = (row.id, row.ownerName)
+        let count = headerBytes + id.count + owner.count
+        withUnsafeTemporaryAllocation(byteCount: count, alignment: 8) { bytes in
+            bytes.storeLittle(row.number, at: 0)
+            bytes.storeLittle(row.owner, at: 4)
+            bytes.storeLittle(row.hash, at: 8)
+            bytes.storeLittle(row.planTag, at: 16)
+            bytes[20] = row.kind
+            bytes[21] = UInt8(id.count)
+            bytes[22] = UInt8(owner.count)
+            bytes[23] = 0
+            bytes.copy(id, to: headerBytes)
+            bytes.copy(owner, to: headerBytes + id.count)
+            body(UnsafeRawBufferPointer(bytes))
+        }
+    }
+}
+
+/// What the journal has of a row without counters; then its id and its content.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 8 | keyed hash |
+/// | 8 | 4 | owner |
+/// | 12 | 1 | bytes of the id |
+/// | 13 | 3 | spare, 0 |
+enum ContentItem {
+    static let headerBytes = 16
+
+    static func withHeader(of row: Row, _ body: (UnsafeRawBufferPointer) -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: headerBytes, alignment: 8) { bytes in
+            bytes.storeLittle(row.hash, at: 0)
+            bytes.storeLittle(row.owner, at: 8)
+            bytes.storeLittle(UInt32(row.idBytes), at: 12)
+            body(UnsafeRawBufferPointer(bytes))
+        }
+    }
+}
+
+extension Row {
+    /// All that stands behind the id.
+    var content: UnsafeRawBufferPointer {
+        let start = UnsafeRawPointer(counters)
+        return UnsafeRawBufferPointer(
+            start: start, count: UnsafeRawPointer(base) + units * RowArena.unitBytes - start)
+    }
+}
+
+extension QuotaCell {
+    /// Bit of `spare`: what was used stands among the closed periods already.
+    static let closed: UInt32 = 1
+    /// The bit that says so in a journal, where days have 23.
+    static let closedDay: UInt32 = 1 << 23
+
+    var isClosed: Bool { spare & Self.closed != 0 }
+
+    /// The start day as the journal has it.
+    @inline(__always)
+    var journaledDay: UInt32 { startDay & 0x7f_ffff | (spare & Self.closed) &<< 23 }
+
+    init(used: UInt64, endSeconds: Int64, journaledDay: UInt32) {
+        self.init(
+            used: used, held: 0, endSeconds: endSeconds, carried: 0,
+            startDay: journaledDay & 0x7f_ffff,
+            spare: journaledDay & Self.closedDay != 0 ? Self.closed : 0)
+    }
+}

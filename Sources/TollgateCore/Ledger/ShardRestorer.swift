@@ -1,0 +1,316 @@
+import TollgateWire
+
+/// Why what was read is no state of this shard.
+package enum LedgerFault: Error, Equatable, Sendable {
+    /// Offset of a row's image that is none.
+    case badRow(at: Int)
+    /// The row's name and its hash do not go together: another ledger's, or damaged.
+    case foreignRow
+    case unknownRow(UInt32)
+    case unknownCounter(UInt16)
+    case badItem(JournalKind)
+    case tooManyCounters
+    case outOfMemory
+}
+
+/// Puts one shard together again: rows of a snapshot, then items of its journal in their order,
+/// then `finish`. Before the engine serves; shards side by side, each in one thread.
+///
+/// What it is given was read from a disk: nothing of it traps, and what contradicts itself is a
+/// fault, after which the engine is to be thrown away.
+package final class ShardRestorer {
+    let engine: Engine
+    let index: Int
+    let shard: Shard
+    let saved: SavedClocks
+    let now: Moment
+    /// By number of the file: layouts in the engine's registry.
+    private let layouts: [UInt32]
+    /// What journals call counters, by number; it changes as names are replayed.
+    var meaning: [UInt16: String] = [:]
+    var handles: [UInt32: RowHandle] = [:]
+    /// Offsets of quotas, by layout and counter.
+    private var offsets: [UInt64: Int] = [:]
+    private var numberMost: UInt32 = 0
+    /// Closed periods up to this sequence number stand in the archive already.
+    private let archivedThrough: UInt64
+    /// The latest billing time that the journal knows.
+    package private(set) var billing = WallTime(milliseconds: 0)
+    /// How many rows and items were taken.
+    package private(set) var rows = 0
+    package private(set) var items = 0
+
+    /// `names` and `layouts` are those of the snapshot; `nil` when its table of layouts is none.
+    package init?(
+        _ engine: Engine, shard index: Int, names: [String], layoutTable: UnsafeRawBufferPointer,
+        archivedThrough: UInt64, saved: SavedClocks, now: Moment
+    ) {
+        precondition((0..<Engine.shardCount).contains(index))
+        self.engine = engine
+        self.index = index
+        self.archivedThrough = archivedThrough
+        self.saved = saved
+        self.now = now
+        shard = engine.shard(index)
+        var numbers: [UInt32] = []
+        if !layoutTable.isEmpty {
+            guard let decoded = LayoutTable.decode(layoutTable, names: names) else { return nil }
+            for layout in decoded {
+                guard let number = engine.layouts.number(of: layout) else { return nil }
+                numbers.append(number)
+            }
+        }
+        layouts = numbers
+        for (number, name) in names.enumerated() {
+            meaning[UInt16(truncatingIfNeeded: number)] = name
+        }
+    }
+
+    // MARK: rows of a snapshot
+
+    /// Takes images of rows, one behind the other. A row that came before gives place.
+    package func add(images: UnsafeRawBufferPointer) throws(LedgerFault) {
+        var at = 0
+        while at < images.count {
+            let left = images.slice(at: at, length: images.count - at)
+            guard left.count >= Row.headerBytes else { throw .badRow(at: at) }
+            let bytes = Int(left.loadLittle(at: 22, as: UInt16.self)) * RowArena.unitBytes
+            guard bytes >= Row.headerBytes, bytes <= left.count else { throw .badRow(at: at) }
+            do { try add(image: left.slice(at: 0, length: bytes)) } catch {
+                guard error == .badRow(at: 0) else { throw error }
+                throw .badRow(at: at)
+            }
+            at += bytes
+        }
+    }
+
+    private func add(image: UnsafeRawBufferPointer) throws(LedgerFault) {
+        let head = try RowHead(image, layouts, engine.layouts)
+        guard let key = head.key(in: index, engine) else { throw .foreignRow }
+        let old = shard.table.pointee.find(key)
+        if old != .none { remove(old) }
+        let handle = shard.table.pointee.insert(image: image, hash: key.hash)
+        guard handle != .none else { throw .outOfMemory }
+        let row = shard.table.pointee.row(handle)
+        row.isDefined = true
+        if head.hasCounters {
+            row.layout = head.layout
+            restoreCounters(of: row)
+        }
+        count(row, 1)
+        note(head.number, handle)
+        rows += 1
+    }
+
+    /// Windows as they are by now; nothing is held before the holds are looked at.
+    private func restoreCounters(of row: Row) {
+        for slot in engine.layouts.layout(row.layout).slots {
+            switch slot.kind {
+            case .window:
+                guard let shape = slot.shape else { continue }
+                Window.restore(
+                    row.head(slot.headOffset), row.counters + slot.ringOffset, shape, saved: saved,
+                    now: now)
+            case .quota: row.quota(slot.headOffset).pointee.held = 0
+            case .concurrency: row.concurrency(slot.headOffset).pointee.open = 0
+            }
+        }
+    }
+
+    // MARK: items of the journal
+
+    /// Takes an item of a whole transaction. `through`: the sequence number behind the transaction.
+    package func apply(
+        _ kind: JournalKind, _ item: UnsafeRawBufferPointer, through sequence: UInt64
+    ) throws(LedgerFault) {
+        items += 1
+        switch kind {
+        case .quota: try applyQuota(item)
+        case .carried: try applyCarried(item)
+        case .row: try applyRow(item)
+        case .counter:
+            guard item.count > 2 else { throw .badItem(kind) }
+            let name = item.slice(at: 2, length: item.count - 2)
+            meaning[item.loadLittle(at: 0, as: UInt16.self)] = String(decoding: name, as: UTF8.self)
+            offsets.removeAll(keepingCapacity: true)
+        case .mark:
+            guard item.count >= 16 else { throw .badItem(kind) }
+            let time = Int64(bitPattern: item.loadLittle(at: 8, as: UInt64.self))
+            billing = max(billing, WallTime(milliseconds: time))
+        case .closed: try applyClosed(item, through: sequence)
+        case .forget: try applyForget(item)
+        case .reservation, .idempotency: try applyContent(kind, item)
+        case .credit: throw .badItem(kind)
+        }
+    }
+
+    private func applyQuota(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
+        guard item.count >= 22 else { throw .badItem(.quota) }
+        let cell = try cell(item)
+        let period = PeriodBytes(word: item.loadLittle(at: 14, as: UInt64.self))
+        let carried = cell.pointee.endSeconds == period.endSeconds ? cell.pointee.carried : 0
+        cell.pointee = QuotaCell(
+            used: item.loadLittle(at: 6, as: UInt64.self), endSeconds: period.endSeconds,
+            journaledDay: period.startDay)
+        cell.pointee.carried = carried
+    }
+
+    private func applyCarried(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
+        guard item.count >= 14 else { throw .badItem(.carried) }
+        try cell(item).pointee.carried = item.loadLittle(at: 6, as: UInt64.self)
+    }
+
+    /// The cell that an item of a counter and a row means; the row gets it if it has none.
+    private func cell(
+        _ item: UnsafeRawBufferPointer
+    ) throws(LedgerFault) -> UnsafeMutablePointer<QuotaCell> {
+        let counter = item.loadLittle(at: 0, as: UInt16.self)
+        let number = item.loadLittle(at: 2, as: UInt32.self)
+        guard let handle = handles[number] else { throw .unknownRow(number) }
+        let row = shard.table.pointee.row(handle)
+        let place = UInt64(row.layout) << 16 | UInt64(counter)
+        if let offset = offsets[place] { return row.quota(offset) }
+        guard let name = meaning[counter] else { throw .unknownCounter(counter) }
+        if let slot = engine.layouts.layout(row.layout).slot(name) {
+            guard slot.kind == .quota else { throw .unknownCounter(counter) }
+            offsets[place] = slot.headOffset
+            return row.quota(slot.headOffset)
+        }
+        return try extend(handle, number, name)
+    }
+
+    /// Gives a row one quota more than it had when it was saved.
+    private func extend(
+        _ handle: RowHandle, _ number: UInt32, _ name: String
+    ) throws(LedgerFault) -> UnsafeMutablePointer<QuotaCell> {
+        let old = engine.layouts.layout(shard.table.pointee.row(handle).layout)
+        let layout = RowLayout(old.slots + [CounterSlot(identity: name, kind: .quota)])
+        guard layout.bytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes,
+            let layoutNumber = engine.layouts.number(of: layout), let slot = layout.slot(name)
+        else { throw .tooManyCounters }
+        let moved = shard.table.pointee.replaceLayout(
+            handle, layout: layoutNumber, layoutBytes: layout.bytes
+        ) { from, to in
+            for new in layout.slots {
+                guard let held = old.slot(new.identity) else { continue }
+                CounterSlot.migrate(held, of: from, to: new, of: to, now: now.boot)
+            }
+        }
+        guard moved != .none else { throw .outOfMemory }
+        handles[number] = moved
+        return shard.table.pointee.row(moved).quota(slot.headOffset)
+    }
+
+    private func applyRow(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
+        let head = try RowHead(item: item)
+        guard let key = head.key(in: index, engine), head.hasCounters else { throw .foreignRow }
+        var handle = shard.table.pointee.find(key)
+        if handle != .none {
+            let row = shard.table.pointee.row(handle)
+            handles[row.number] = nil
+            row.number = head.number
+            for slot in engine.layouts.layout(row.layout).slots where slot.kind == .quota {
+                row.quota(slot.headOffset).pointee = QuotaCell(
+                    used: 0, endSeconds: 0, journaledDay: 0)
+            }
+        } else {
+            guard let layout = engine.layouts.number(of: RowLayout([])) else {
+                throw .tooManyCounters
+            }
+            handle = shard.table.pointee.insert(
+                key, layout: layout, layoutBytes: 0, ownerName: head.ownerName)
+            guard handle != .none else { throw .outOfMemory }
+            count(shard.table.pointee.row(handle), 1)
+        }
+        let row = shard.table.pointee.row(handle)
+        row.number = head.number
+        row.planTag = head.planTag
+        row.isDefined = true
+        note(head.number, handle)
+    }
+
+    private func applyClosed(
+        _ item: UnsafeRawBufferPointer, through sequence: UInt64
+    ) throws(LedgerFault) {
+        guard ClosedPeriod(item) != nil else { throw .badItem(.closed) }
+        guard sequence > archivedThrough else { return }
+        let counter = item.loadLittle(at: 0, as: UInt16.self)
+        guard let name = meaning[counter] else { throw .unknownCounter(counter) }
+        guard let number = engine.layouts.names.number(of: name) else { throw .tooManyCounters }
+        var period = Array(item)
+        period[0] = UInt8(number & 0xff)
+        period[1] = UInt8(number >> 8)
+        period.withUnsafeBytes { shard.ledger?.pointee.closed.append($0, sequence: sequence) }
+    }
+
+    /// What a snapshot holds of closed periods that were not archived yet, named by the snapshot.
+    package func add(
+        closed item: UnsafeRawBufferPointer, through sequence: UInt64
+    ) throws(LedgerFault) { try applyClosed(item, through: sequence) }
+
+    private func applyForget(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
+        guard item.count > 1, item[0] <= 1 else { throw .badItem(.forget) }
+        let id = item.slice(at: 1, length: item.count - 1)
+        let tenant = TenantHash(id, isPersonal: item[0] == 1, engine.hash)
+        engine.removeRows(of: tenant, id, in: shard)
+        handles = handles.filter { shard.table.pointee.row($0.value).number == $0.key }
+    }
+
+    /// A reservation or an idempotency record: what was known of it gives place.
+    private func applyContent(
+        _ kind: JournalKind, _ item: UnsafeRawBufferPointer
+    ) throws(LedgerFault) {
+        guard item.count >= ContentItem.headerBytes else { throw .badItem(kind) }
+        let idBytes = Int(item[12])
+        let (start, contentBytes) = (
+            ContentItem.headerBytes + idBytes, item.count - ContentItem.headerBytes - idBytes
+        )
+        guard idBytes > 0, contentBytes >= 8,
+            contentBytes <= (RowArena.rowUnitsMax - 20) * RowArena.unitBytes
+        else { throw .badItem(kind) }
+        let key = RowKey(
+            kind: kind == .reservation ? .reservation : .idempotency,
+            owner: item.loadLittle(at: 8, as: UInt32.self),
+            id: item.slice(at: ContentItem.headerBytes, length: idBytes),
+            hash: item.loadLittle(at: 0, as: UInt64.self))
+        let old = shard.table.pointee.find(key)
+        if old != .none { remove(old) }
+        let handle = shard.table.pointee.insert(key, layout: 0, layoutBytes: contentBytes)
+        guard handle != .none else { throw .outOfMemory }
+        let row = shard.table.pointee.row(handle)
+        UnsafeMutableRawBufferPointer(start: row.counters, count: contentBytes).copy(
+            item.slice(at: start, length: contentBytes), to: 0)
+        row.isDefined = true
+    }
+
+    // MARK: the end
+
+    /// The shard's journal goes on at `nextSequence`.
+    package func finish(nextSequence: UInt64) {
+        shard.table.pointee.nextNumber = max(shard.table.pointee.nextNumber, numberMost &+ 1)
+        shard.ledger?.pointee.begin(nextSequence: nextSequence, ledger: 0, life: 0)
+        handles = [:]
+    }
+
+    private func note(_ number: UInt32, _ handle: RowHandle) {
+        handles[number] = handle
+        numberMost = max(numberMost, number)
+    }
+
+    private func remove(_ handle: RowHandle) {
+        let row = shard.table.pointee.row(handle)
+        if handles[row.number] == handle { handles[row.number] = nil }
+        count(row, -1)
+        shard.table.pointee.remove(handle)
+    }
+
+    private func count(_ row: Row, _ by: Int) {
+        switch RowKind(rawValue: row.kind) {
+        case .user: engine.users.wrappingAdd(by, ordering: .relaxed)
+        case .organization, .personalOrganization:
+            engine.organizations.wrappingAdd(by, ordering: .relaxed)
+        case .credential: engine.credentials.wrappingAdd(by, ordering: .relaxed)
+        default: break
+        }
+    }
+}
