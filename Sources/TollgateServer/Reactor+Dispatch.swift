@@ -17,7 +17,7 @@ extension Reactor {
         case .hello: hello(header, body)
         case .stats, .reload, .shutdown: administer(header, body, slot)
         case .call: call(header, body, slot)
-        case nil:
+        case .reserve, .extend, .settle, .cancel, nil:
             putRefusal(
                 .unknownOpcode, "not an opcode of version 1", opcode: header.opcode,
                 header.requestID)

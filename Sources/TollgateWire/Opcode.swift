@@ -7,6 +7,12 @@ public enum Opcode: UInt8, Sendable, CaseIterable {
     case check = 0x10
     case consume = 0x11
     case usage = 0x12
+    /// A CHECK whose units are an estimate, held until SETTLE says what it was.
+    case reserve = 0x13
+    /// Asks whether work under a reservation may go on.
+    case extend = 0x14
+    case settle = 0x15
+    case cancel = 0x16
     case stats = 0x40
     case reload = 0x41
     case shutdown = 0x42
@@ -51,12 +57,13 @@ public enum Status: UInt16, Sendable, CaseIterable, BitwiseCopyable {
     case policyInvalid = 14
     /// A defect in the daemon; the connection is closed.
     case internalError = 15
-    /// CALL named something that is not there, or that another organization has.
+    /// What CALL names is not there, or another organization's; or there is no such reservation.
     case notFound = 16
     case alreadyExists = 17
     /// A value of CALL that is none; also a member or a call that is not known, or is missing.
     case invalidValue = 18
-    /// What CALL asks for cannot be now. The detail says why, and what to do.
+    /// What is asked for cannot be now: of CALL the detail says why, and what to do; or the
+    /// reservation has ended otherwise, or the idempotency id stands for another request.
     case conflict = 19
     /// The disk did not take the change; nothing changed.
     case storageFailed = 20
@@ -134,8 +141,9 @@ public enum LimitScope: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case credential = 4
 }
 
-/// Whether a limit is a sliding window or a calendar period.
+/// Whether a limit is a sliding window, a calendar period or a number of open reservations.
 public enum LimitKind: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case rateLimit = 1
     case quota = 2
+    case concurrency = 3
 }

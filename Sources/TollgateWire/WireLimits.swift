@@ -46,13 +46,23 @@ public enum BodyBytes {
     public static let consumeRequest = 16
     public static let usageRequest = 8
     public static let usageReply = 8
+    public static let reserveRequest = 32
+    public static let extendRequest = 24
+    public static let settleRequest = 24
+    public static let cancelRequest = 24
     public static let decisionReply = 64
     public static let limitEntry = 56
     public static let extensionHeader = 4
+    /// A reservation's id and an idempotency id.
+    public static let reservationID = 16
+    public static let idempotencyID = 16
+    /// Values of the extension fields `cost` and `reservation`.
+    public static let cost = 8
+    public static let reservation = 24
     public static let statsEntry = 10
 }
 
-/// Bits of the flags field of CHECK, CONSUME and USAGE.
+/// Bits of the flags field of requests.
 public enum RequestFlags {
     /// Decide, and charge nothing.
     public static let dryRun: UInt16 = 1 << 0
@@ -60,11 +70,16 @@ public enum RequestFlags {
     public static let explain: UInt16 = 1 << 1
     /// The organization named is the user's own (CONSUME and USAGE).
     public static let personalOrganization: UInt16 = 1 << 2
+    /// The hold outlives the connection that made it (RESERVE).
+    public static let detached: UInt16 = 1 << 3
 
     /// What each opcode takes; any other bit is refused.
     public static let knownToCheck: UInt16 = dryRun | explain
     public static let knownToConsume: UInt16 = dryRun | explain | personalOrganization
     public static let knownToUsage: UInt16 = personalOrganization
+    public static let knownToReserve: UInt16 = dryRun | explain | detached
+    /// EXTEND, SETTLE and CANCEL.
+    public static let knownToReservation: UInt16 = explain
 }
 
 /// Bits of the flags byte of a decision.
@@ -76,7 +91,7 @@ public enum DecisionFlags {
     public static let quota: UInt8 = 1 << 2
     /// The organization is the user's own: pass it on in CONSUME and USAGE.
     public static let personalOrganization: UInt8 = 1 << 3
-    /// CONSUME took a limit past its end.
+    /// CONSUME or SETTLE took a limit past its end.
     public static let overage: UInt8 = 1 << 4
 }
 
@@ -90,6 +105,12 @@ public enum LimitEntryFlags {
 public enum ExtensionTag {
     /// In a decision: u16 count, then that many limit entries.
     public static let explain: UInt8 = 1
+    /// In CHECK, CONSUME and RESERVE: 16 bytes, the same in each repetition of the request.
+    public static let idempotencyID: UInt8 = 2
+    /// In a decision: u64 micro-units of money.
+    public static let cost: UInt8 = 3
+    /// In an allowed RESERVE's decision: its id and time to live.
+    public static let reservation: UInt8 = 4
 }
 
 /// Bits of the flags byte of an extension field.

@@ -110,7 +110,8 @@ import TollgateWire
         }
         let body = try reply.outcome(for: opcode).get()
         switch opcode {
-        case .check, .consume: return .decision(try CheckDecision(body))
+        case .check, .consume, .reserve, .extend, .settle, .cancel:
+            return .decision(try CheckDecision(body))
         case .usage: return .usage(try UsageReport(body))
         case .stats: return .numbers(try StatisticEntry.list(body))
         case .hello:

@@ -14,7 +14,7 @@ REASONS = {
     "credentialRevoked": 22, "credentialKindUnsupported": 23, "addressNotAllowed": 24,
     "subscriptionInactive": 30, "planUnknown": 31, "operationUnknown": 40, "permissionDenied": 41,
     "invalidCredentialLimited": 50, "rateLimited": 51, "concurrencyExceeded": 60,
-    "quotaExhausted": 70, "capacityExhausted": 80,
+    "quotaExhausted": 70, "capacityExhausted": 80, "ledgerUnavailable": 81,
 }
 STATUSES = (
     "malformedFrame frameTooLarge unknownOpcode malformedBody unsupportedVersion "
@@ -230,7 +230,7 @@ def malformed(r):
     r.bad("explain-tail", "bytes behind its last entry", "CHECK", explained(one + b"\0"))
     r.bad("explain-twice", "a known field comes twice", "CHECK", explained(one) + explained(one)[
         len(allow):])
-    for key, value in (("kind", 0), ("kind", 3), ("scope", 0), ("scope", 5)):
+    for key, value in (("kind", 0), ("kind", 4), ("scope", 0), ("scope", 5)):
         r.bad(f"entry-{key}-{value}", f"no such {key}", "CHECK",
               explained(struct.pack("<H", 1) + lay.entry(ENTRY, **{key: value})))
     hello = lay.hello_reply(HELLO)

@@ -36,6 +36,10 @@ FIXED_PARTS = {
     "CHECK": ["checkRequest", "decisionReply", "limitEntry"],
     "CONSUME": ["consumeRequest"],
     "USAGE": ["usageRequest", "usageReply"],
+    "RESERVE": ["reserveRequest"],
+    "EXTEND": ["extendRequest"],
+    "SETTLE": ["settleRequest"],
+    "CANCEL": ["cancelRequest"],
     "Versions": ["extensionHeader"],
 }
 # Enumeration in code → the words before its values in Protocol.md: "credential kind: 0 none, …".
@@ -111,7 +115,8 @@ def protocol(wire: str, text: str) -> list[str]:
         found += _same(kind.lower(), enumeration(wire, kind),
                        {name: int(number) for number, name in rows}, "Protocol.md")
     tags = re.findall(r"\*(\w+)\* \((?:extension )?tag (\d+)\)", text)
-    return found + _same("extension tag", constants(wire, "ExtensionTag"),
+    known = {name.lower(): number for name, number in constants(wire, "ExtensionTag").items()}
+    return found + _same("extension tag", known,
                          {name.lower(): int(number) for name, number in tags}, "Protocol.md")
 
 

@@ -20,6 +20,8 @@ FILES = [
     "Sources/TollgateCore/Routes/*.swift",
     "Sources/TollgateCore/Engine/CheckRequest*.swift",
     "Sources/TollgateCore/Engine/SubjectRequest*.swift",
+    "Sources/TollgateCore/Engine/ReservationRequest*.swift",
+    "Sources/TollgateCore/Engine/RequestID*.swift",
     "Sources/TollgatePolicy/*.swift",
     "Sources/TollgateStorage/*/*.swift",
     "Sources/TollgateServer/Connection*.swift",

@@ -11,7 +11,7 @@ package struct Refusal: Error {
     }
 }
 
-/// A CHECK's body, taken apart in place. Borrows the frame; Protocol.md, "CHECK".
+/// A CHECK's body, or RESERVE's, taken apart in place. Borrows the frame; Protocol.md, "CHECK".
 struct CheckRequest: BitwiseCopyable {
     var credentialKind: CredentialKind
     var addressFamily: UInt8
@@ -26,13 +26,16 @@ struct CheckRequest: BitwiseCopyable {
     /// Where the meters begin.
     var metersOffset: Int
 
+    /// Whose body it is: RESERVE has a time to live among the reserved bytes, and a flag more.
+    enum Form { case check, reserve }
+
     /// Checks the fixed part and every length. Does not allocate, does not trap on any bytes.
-    init(decoding body: UnsafeRawBufferPointer) throws(Refusal) {
+    init(decoding body: UnsafeRawBufferPointer, as form: Form = .check) throws(Refusal) {
         guard body.count >= BodyBytes.checkRequest else {
-            throw Refusal(.malformedBody, "CHECK: the body is shorter than its fixed part")
+            throw Refusal(.malformedBody, "the body is shorter than its fixed part")
         }
         guard let kind = CredentialKind(rawValue: body[0]) else {
-            throw Refusal(.malformedBody, "CHECK: credential kind is not 0, 1 or 2")
+            throw Refusal(.malformedBody, "credential kind is not 0, 1 or 2")
         }
         credentialKind = kind
         addressFamily = body[1]
@@ -43,22 +46,17 @@ struct CheckRequest: BitwiseCopyable {
         let operationBytes = Int(body.loadLittle(at: 8, as: UInt16.self))
         let methodBytes = Int(body[10])
         guard body[2] == 1 || body[2] == 2 else {
-            throw Refusal(.malformedBody, "CHECK: the operation is given by 1 (name) or 2 (route)")
+            throw Refusal(.malformedBody, "the operation is given by 1 (name) or 2 (route)")
         }
-        guard flags & ~RequestFlags.knownToCheck == 0 else {
-            throw Refusal(.unsupportedField, "CHECK: unknown flag")
-        }
-        guard body[11] == 0, body.loadLittle(at: 12, as: UInt32.self) == 0 else {
-            throw Refusal(.malformedBody, "CHECK: reserved bytes are not 0")
-        }
+        try Self.checkReserved(body, flags, form)
         guard (credentialBytes == 0) == (kind == .none) else {
-            throw Refusal(.malformedBody, "CHECK: credential kind and length contradict")
+            throw Refusal(.malformedBody, "credential kind and length contradict")
         }
         guard credentialBytes <= WireLimits.credentialBytesMax else {
-            throw Refusal(.malformedBody, "CHECK: credential longer than 8192 bytes")
+            throw Refusal(.malformedBody, "credential longer than 8192 bytes")
         }
         guard meterCount <= WireLimits.metersMax else {
-            throw Refusal(.malformedBody, "CHECK: more than 16 meters")
+            throw Refusal(.malformedBody, "more than 16 meters")
         }
         try Self.checkOperation(byRoute: byRoute, bytes: operationBytes, method: methodBytes)
         address = body.slice(at: 16, length: 16)
@@ -66,11 +64,22 @@ struct CheckRequest: BitwiseCopyable {
         metersOffset =
             BodyBytes.checkRequest &+ credentialBytes &+ methodBytes &+ operationBytes
         guard metersOffset <= body.count else {
-            throw Refusal(.malformedBody, "CHECK: the strings run past the end of the frame")
+            throw Refusal(.malformedBody, "the strings run past the end of the frame")
         }
         credential = body.slice(at: BodyBytes.checkRequest, length: credentialBytes)
         method = body.slice(at: BodyBytes.checkRequest &+ credentialBytes, length: methodBytes)
         operation = body.slice(at: metersOffset &- operationBytes, length: operationBytes)
+    }
+
+    private static func checkReserved(
+        _ body: UnsafeRawBufferPointer, _ flags: UInt16, _ form: Form
+    ) throws(Refusal) {
+        let known =
+            form == .check ? RequestFlags.knownToCheck : RequestFlags.knownToReserve
+        guard flags & ~known == 0 else { throw Refusal(.unsupportedField, "unknown flag") }
+        guard body.loadLittle(at: 11, as: UInt8.self) == 0,
+            form == .reserve || body.loadLittle(at: 12, as: UInt32.self) == 0
+        else { throw Refusal(.malformedBody, "reserved bytes are not 0") }
     }
 
     private static func checkOperation(
@@ -79,10 +88,10 @@ struct CheckRequest: BitwiseCopyable {
         if byRoute {
             guard (1...WireLimits.pathBytesMax).contains(bytes),
                 (1...WireLimits.methodBytesMax).contains(method)
-            else { throw Refusal(.malformedBody, "CHECK: method or path has a bad length") }
+            else { throw Refusal(.malformedBody, "method or path has a bad length") }
         } else {
             guard (1...WireLimits.identifierBytesMax).contains(bytes), method == 0 else {
-                throw Refusal(.malformedBody, "CHECK: operation name has a bad length")
+                throw Refusal(.malformedBody, "operation name has a bad length")
             }
         }
     }
@@ -95,14 +104,14 @@ struct CheckRequest: BitwiseCopyable {
         switch family {
         case 0:
             guard high == 0, low == 0 else {
-                throw Refusal(.malformedBody, "CHECK: an address without a family")
+                throw Refusal(.malformedBody, "an address without a family")
             }
         case 4:
             guard high &>> 32 == 0, low == 0 else {
-                throw Refusal(.malformedBody, "CHECK: bytes after an IPv4 address are not 0")
+                throw Refusal(.malformedBody, "bytes after an IPv4 address are not 0")
             }
         case 6: break
-        default: throw Refusal(.malformedBody, "CHECK: address family is not 0, 4 or 6")
+        default: throw Refusal(.malformedBody, "address family is not 0, 4 or 6")
         }
     }
 }

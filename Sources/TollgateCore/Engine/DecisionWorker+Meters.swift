@@ -1,52 +1,107 @@
 import TollgateWire
 
 extension DecisionWorker {
-    /// Reads the meters and the extension fields behind them up to the end of the body.
+    /// Reads the meters and the extension fields behind them up to the end of the body, into
+    /// `meters` and `idempotencyID`. EXTEND's meters have two numbers each; CHECK, CONSUME and
+    /// RESERVE take an idempotency id.
     func readMeters(
-        _ body: UnsafeRawBufferPointer, at offset: Int, count: Int, _ policy: PolicyImage
+        _ body: UnsafeRawBufferPointer, at offset: Int, count: Int, _ policy: PolicyImage,
+        of opcode: Opcode = .check
     ) throws(Refusal) {
         meterCount = 0
+        idempotencyID = .none
         if count == 0, offset == body.count { return }
         var reader = ByteReader(body, at: offset)
         for _ in 0..<count {
             guard let length = reader.read(UInt8.self), let name = reader.take(Int(length)),
                 let units = reader.read(UInt64.self)
             else { throw Refusal(.malformedBody, "the meters run past the end of the frame") }
+            var used: UInt64 = 0
+            if opcode == .extend {
+                guard let reported = reader.read(UInt64.self) else {
+                    throw Refusal(.malformedBody, "the meters run past the end of the frame")
+                }
+                used = reported
+            }
             guard (1...WireLimits.identifierBytesMax).contains(Int(length)) else {
                 throw Refusal(.malformedBody, "a meter's name is 1 to 128 bytes long")
             }
             guard let meter = policy.meters.find(name) else {
                 throw Refusal(.unknownMeter, "the policy defines no meter of that name")
             }
-            guard units <= WireLimits.unitsMax else {
+            guard units <= WireLimits.unitsMax, used <= WireLimits.unitsMax else {
                 throw Refusal(.unitsOutOfRange, "units of a meter are at most 2^40")
             }
             for index in 0..<meterCount where meters[index].meter == meter {
                 throw Refusal(.malformedBody, "a meter is named twice")
             }
-            meters[meterCount] = RequestedMeter(meter: meter, units: units)
+            meters[meterCount] = RequestedMeter(meter: meter, units: units, used: used)
             meterCount &+= 1
         }
-        try Self.skipExtensions(&reader)
+        switch opcode {
+        case .check, .consume, .reserve: idempotencyID = try Self.readID(&reader)
+        default: try Self.skipExtensions(&reader)
+        }
     }
 
-    /// Version 1 knows no extension field in requests: critical ones are refused.
-    package static func skipExtensions(_ reader: inout ByteReader) throws(Refusal) {
-        while reader.remaining > 0 {
-            guard let header = reader.take(BodyBytes.extensionHeader) else {
+    /// One extension field.
+    private struct Extension {
+        var tag: UInt8
+        var isCritical: Bool
+        var value: UnsafeRawBufferPointer
+
+        init(_ reader: inout ByteReader) throws(Refusal) {
+            guard let tag = reader.read(UInt8.self), let flags = reader.read(UInt8.self),
+                let length = reader.read(UInt16.self)
+            else {
                 throw Refusal(.malformedBody, "bytes behind the body that are no extension field")
             }
-            let length = Int(header.loadLittle(at: 2, as: UInt16.self))
-            guard reader.take(length) != nil else {
+            guard let value = reader.take(Int(length)) else {
                 throw Refusal(.malformedBody, "an extension field runs past the end of the frame")
             }
-            guard header[1] & ~ExtensionFlags.critical == 0 else {
+            guard flags & ~ExtensionFlags.critical == 0 else {
                 throw Refusal(.unsupportedField, "unknown flag of an extension field")
             }
-            guard header[1] & ExtensionFlags.critical == 0 else {
+            self.tag = tag
+            self.value = value
+            isCritical = flags & ExtensionFlags.critical != 0
+        }
+
+        func skip() throws(Refusal) {
+            guard !isCritical else {
                 throw Refusal(.unsupportedField, "a critical extension field that is not known")
             }
         }
+    }
+
+    /// For requests that know no extension field: critical ones are refused.
+    package static func skipExtensions(_ reader: inout ByteReader) throws(Refusal) {
+        while reader.remaining > 0 { try Extension(&reader).skip() }
+    }
+
+    /// For requests that may carry an idempotency id.
+    private static func readID(_ reader: inout ByteReader) throws(Refusal) -> IdempotencyID {
+        var id = IdempotencyID.none
+        while reader.remaining > 0 {
+            let field = try Extension(&reader)
+            guard field.tag == ExtensionTag.idempotencyID else {
+                try field.skip()
+                continue
+            }
+            guard id.isNone else { throw Refusal(.malformedBody, "two idempotency ids") }
+            guard field.value.count == BodyBytes.idempotencyID else {
+                throw Refusal(.malformedBody, "an idempotency id has 16 bytes")
+            }
+            id = IdempotencyID(field.value)
+            guard !id.isNone else {
+                throw Refusal(.malformedBody, "an idempotency id of zeros")
+            }
+        }
+        // Until the engine remembers answers, nobody is to rely on it.
+        guard id.isNone else {
+            throw Refusal(.unsupportedField, "idempotency ids are not served")
+        }
+        return id
     }
 
     /// Weighted units of each of the operation's charges: those named, else the default.

@@ -27,7 +27,8 @@ extension DecisionWorker {
         _ request: SubjectRequest, _ body: UnsafeRawBufferPointer, _ binding: PolicyBinding
     ) throws(Refusal) -> Decision {
         let policy = binding.policy
-        try readMeters(body, at: request.metersOffset, count: request.meterCount, policy)
+        try readMeters(
+            body, at: request.metersOffset, count: request.meterCount, policy, of: .consume)
         guard let plan = policy.plans.find(request.plan) else {
             throw Refusal(.unknownPlan, "CONSUME: the policy defines no plan of that name")
         }

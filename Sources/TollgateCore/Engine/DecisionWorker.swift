@@ -25,6 +25,8 @@ package final class DecisionWorker {
     /// Meters that the request names: index and units, as far as `meterCount`.
     let meters: UnsafeMutablePointer<RequestedMeter>
     var meterCount = 0
+    /// Of the request whose meters were read last.
+    var idempotencyID = IdempotencyID.none
     /// What the CHECK at hand comes to.
     private let decision: UnsafeMutablePointer<Decision>
     /// Where rows are copied that are looked at with another plan's counters.
@@ -48,6 +50,8 @@ package final class DecisionWorker {
     struct RequestedMeter: BitwiseCopyable {
         var meter: Int
         var units: UInt64
+        /// EXTEND: how much of them is used.
+        var used: UInt64 = 0
     }
 
     init(_ engine: Engine) {

@@ -26,10 +26,10 @@ REASONS = {
     22: "credentialRevoked", 23: "credentialKindUnsupported", 24: "addressNotAllowed",
     30: "subscriptionInactive", 31: "planUnknown", 40: "operationUnknown", 41: "permissionDenied",
     50: "invalidCredentialLimited", 51: "rateLimited", 60: "concurrencyExceeded",
-    70: "quotaExhausted", 80: "capacityExhausted",
+    70: "quotaExhausted", 80: "capacityExhausted", 81: "ledgerUnavailable",
 }
 SCOPES = {1: "user", 2: "organization", 3: "address", 4: "credential"}
-KINDS = {1: "rateLimit", 2: "quota"}
+KINDS = {1: "rateLimit", 2: "quota", 3: "concurrency"}
 EXPLAIN = 1
 
 
