@@ -29,6 +29,16 @@ final class EngineHarness {
         beginTurn()
     }
 
+    /// Goes on with an engine that was put together again, at the other's time.
+    init(engine: Engine, policy: PolicyImage, like other: EngineHarness) throws {
+        self.engine = engine
+        self.policy = policy
+        boot = other.boot
+        wall = other.wall
+        worker = engine.makeWorker()
+        beginTurn()
+    }
+
     deinit { reply.deallocate() }
 
     var moment: Moment {

@@ -15,7 +15,7 @@ package struct ClosedBatch: Sendable, Equatable {
     package var bytes: [UInt8]
     package var count: Int
 
-    /// Each period with the sequence number behind its transaction, in order.
+    /// Each period with the sequence number of its item in the journal, in order.
     package var periods: [(sequence: UInt64, bytes: [UInt8])] {
         var found: [(sequence: UInt64, bytes: [UInt8])] = []
         bytes.withUnsafeBytes { all in

@@ -84,7 +84,7 @@ package struct ClosedPeriod: Sendable, Equatable {
 ///
 /// | offset | bytes | field of an entry |
 /// |---|---|---|
-/// | 0 | 8 | the journal's sequence number behind its transaction |
+/// | 0 | 8 | sequence number of its item in the journal |
 /// | 8 | 4 | bytes of the period |
 /// | 12 | | `ClosedPeriod` |
 struct ClosedQueue {

@@ -119,9 +119,9 @@ package final class ShardRestorer {
 
     // MARK: items of the journal
 
-    /// Takes an item of a whole transaction. `through`: the sequence number behind the transaction.
+    /// Takes an item of a whole transaction. `sequence`: of its first slot.
     package func apply(
-        _ kind: JournalKind, _ item: UnsafeRawBufferPointer, through sequence: UInt64
+        _ kind: JournalKind, _ item: UnsafeRawBufferPointer, sequence: UInt64
     ) throws(LedgerFault) {
         items += 1
         switch kind {
@@ -137,7 +137,7 @@ package final class ShardRestorer {
             guard item.count >= 16 else { throw .badItem(kind) }
             let time = Int64(bitPattern: item.loadLittle(at: 8, as: UInt64.self))
             billing = max(billing, WallTime(milliseconds: time))
-        case .closed: try applyClosed(item, through: sequence)
+        case .closed: try applyClosed(item, sequence: sequence)
         case .forget: try applyForget(item)
         case .reservation, .idempotency: try applyContent(kind, item)
         case .credit: throw .badItem(kind)
@@ -168,6 +168,7 @@ package final class ShardRestorer {
         let number = item.loadLittle(at: 2, as: UInt32.self)
         guard let handle = handles[number] else { throw .unknownRow(number) }
         let row = shard.table.pointee.row(handle)
+        guard row.hasCounters else { throw .unknownRow(number) }
         let place = UInt64(row.layout) << 16 | UInt64(counter)
         if let offset = offsets[place] { return row.quota(offset) }
         guard let name = meaning[counter] else { throw .unknownCounter(counter) }
@@ -230,7 +231,7 @@ package final class ShardRestorer {
     }
 
     private func applyClosed(
-        _ item: UnsafeRawBufferPointer, through sequence: UInt64
+        _ item: UnsafeRawBufferPointer, sequence: UInt64
     ) throws(LedgerFault) {
         guard ClosedPeriod(item) != nil else { throw .badItem(.closed) }
         guard sequence > archivedThrough else { return }
@@ -245,8 +246,8 @@ package final class ShardRestorer {
 
     /// What a snapshot holds of closed periods that were not archived yet, named by the snapshot.
     package func add(
-        closed item: UnsafeRawBufferPointer, through sequence: UInt64
-    ) throws(LedgerFault) { try applyClosed(item, through: sequence) }
+        closed item: UnsafeRawBufferPointer, sequence: UInt64
+    ) throws(LedgerFault) { try applyClosed(item, sequence: sequence) }
 
     private func applyForget(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
         guard item.count > 1, item[0] <= 1 else { throw .badItem(.forget) }

@@ -1,0 +1,96 @@
+import TollgateWire
+
+@testable import TollgateCore
+
+/// A ledger without files: regions of plain memory, and a snapshot as arrays.
+final class MemoryLedger {
+    struct Snapshot {
+        var names: [String] = []
+        var layouts: [UInt8] = []
+        var images = [[UInt8]](repeating: [], count: Engine.shardCount)
+        var starts = [UInt64](repeating: 1, count: Engine.shardCount)
+        var clocks = SavedClocks(
+            boot: BootTime(nanoseconds: 0), wall: WallTime(milliseconds: 0), isSameBoot: true)
+    }
+
+    let regionBytes: Int
+    private(set) var regions: [UnsafeMutableRawBufferPointer] = []
+
+    init(regionBytes: Int = ShardJournal.regionBytesLeast) { self.regionBytes = regionBytes }
+
+    deinit { for region in regions { region.deallocate() } }
+
+    func begin(_ engine: Engine) {
+        engine.beginJournal(ledgerID: 7, life: 1)
+        tend(engine)
+    }
+
+    /// Hands every shard that wants one a region.
+    func tend(_ engine: Engine) {
+        for shard in 0..<Engine.shardCount where engine.wantsRegions >> UInt64(shard) & 1 == 1 {
+            let memory = UnsafeMutableRawBufferPointer.allocate(
+                byteCount: regionBytes, alignment: 64)
+            memory.initializeMemory(as: UInt8.self, repeating: 0)
+            guard let base = memory.baseAddress else { return }
+            let region = JournalRegion(base: base, bytes: regionBytes, file: 1)
+            if engine.supply(region, shard: shard) {
+                regions.append(memory)
+            } else {
+                memory.deallocate()
+            }
+        }
+    }
+
+    /// `between` runs after each slice.
+    func snapshot(
+        of engine: Engine, at now: Moment, between: () -> Void = {}
+    ) -> Snapshot {
+        var made = Snapshot()
+        let slice = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: Engine.sliceBytesMin, alignment: 64)
+        defer { slice.deallocate() }
+        made.clocks = SavedClocks(boot: now.boot, wall: now.wall, isSameBoot: true)
+        for shard in 0..<Engine.shardCount {
+            made.starts[shard] = engine.journalPosition(shard: shard).next
+            var cursor = SliceCursor()
+            while true {
+                let (bytes, isEnd) = engine.copyRows(shard: shard, cursor: &cursor, into: slice)
+                made.images[shard] += UnsafeRawBufferPointer(slice)[..<bytes]
+                between()
+                if isEnd { break }
+            }
+        }
+        made.names = engine.counterNames
+        made.layouts = engine.layoutTable
+        return made
+    }
+
+    /// Puts what the snapshot and the journal hold into an engine that was just made.
+    func restore(_ snapshot: Snapshot, into engine: Engine, at now: Moment) throws {
+        for shard in 0..<Engine.shardCount {
+            let made = snapshot.layouts.withUnsafeBytes {
+                ShardRestorer(
+                    engine, shard: shard, names: snapshot.names, layoutTable: $0,
+                    archivedThrough: 0, saved: snapshot.clocks, now: now)
+            }
+            guard let restorer = made else { throw LedgerFault.tooManyCounters }
+            let images = UnsafeMutableRawBufferPointer.allocate(
+                byteCount: snapshot.images[shard].count, alignment: 16)
+            defer { images.deallocate() }
+            images.copyBytes(from: snapshot.images[shard])
+            try restorer.add(images: UnsafeRawBufferPointer(images))
+            var next = snapshot.starts[shard]
+            for region in regions {
+                guard var reader = try? JournalReader(UnsafeRawBufferPointer(region)),
+                    Int(reader.header.shard) == shard
+                else { continue }
+                while let item = reader.next() {
+                    guard item.sequence >= snapshot.starts[shard] else { continue }
+                    try restorer.apply(item.kind, item.payload, sequence: item.sequence)
+                }
+                next = max(next, reader.stop?.nextSequence ?? 0)
+            }
+            restorer.finish(nextSequence: next)
+        }
+    }
+}
