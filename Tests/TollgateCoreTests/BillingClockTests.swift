@@ -18,6 +18,21 @@ import Testing
         #expect(reading.expiry.milliseconds == 1_000_000_000)
     }
 
+    /// What a ledger knew when the daemon ended holds when it starts: periods do not reopen, and no
+    /// token lives again.
+    @Test func aClockThatWasSetBackWhileTheDaemonWasDownDoesNotReopenAPeriod() {
+        var clock = BillingClock(notBefore: WallTime(milliseconds: 1_000_000_000))
+        let reading = clock.observe(moment(boot: 0, wall: 900_000_000))
+        #expect(reading.period.milliseconds == 1_000_000_000)
+        #expect(reading.expiry.milliseconds == 1_000_000_000)
+        let later = clock.observe(moment(boot: 5_000, wall: 900_005_000))
+        #expect(later.period.milliseconds >= 1_000_000_000)
+        #expect(later.expiry.milliseconds >= 1_000_000_000)
+        var ahead = BillingClock(notBefore: WallTime(milliseconds: 1_000_000_000))
+        let believed = ahead.observe(moment(boot: 0, wall: 9_000_000_000))
+        #expect(believed.period.milliseconds == 9_000_000_000 && !believed.heldForward)
+    }
+
     @Test func aStepForwardOfMoreThanAPeriodIsHeldUntilConfirmed() {
         var clock = BillingClock()
         _ = clock.observe(moment(boot: 0, wall: 1_000_000_000))

@@ -22,7 +22,8 @@ package struct SavedClocks: Sendable, Equatable {
         let (milliseconds, overflow) = now.wall.milliseconds.subtractingReportingOverflow(
             wall.milliseconds)
         guard !overflow, milliseconds > 0 else { return 0 }
-        let (passed, isLong) = UInt64(milliseconds).multipliedReportingOverflow(by: 1_000_000)
+        // Of two clocks in whole milliseconds: up to one less has passed.
+        let (passed, isLong) = UInt64(milliseconds - 1).multipliedReportingOverflow(by: 1_000_000)
         return isLong ? .max : passed
     }
 }
