@@ -95,8 +95,8 @@ struct CheckCommand: ParsableCommand {
         func limit(_ limit: LimitSummary?) -> JSON {
             guard let limit else { return .null }
             return .object([
-                ("name", .text(limit.name)), ("limit", .count(limit.limit)),
-                ("remaining", .count(limit.remaining)),
+                ("name", .text(limit.name)), ("limit", LimitTable.bounded(limit.limit)),
+                ("remaining", LimitTable.bounded(limit.remaining)),
                 ("reset_ms", LimitTable.reset(limit.resetMilliseconds)),
             ])
         }
@@ -123,8 +123,8 @@ enum LimitTable {
         let header = ["LIMIT", "SCOPE", "METER", "USED", "OF", "LEFT", "WINDOW", "RESET IN", ""]
         let rows = limits.map { limit in
             [
-                limit.name, "\(limit.scope)", limit.meter, "\(limit.used)", "\(limit.limit)",
-                "\(limit.remaining)", span(limit.lengthMilliseconds),
+                limit.name, "\(limit.scope)", limit.meter, "\(limit.used)",
+                units(limit.limit), units(limit.remaining), span(limit.lengthMilliseconds),
                 limit.resetMilliseconds == 0 ? "-" : span(limit.resetMilliseconds),
                 limit.refuses ? "refuses" : "",
             ]
@@ -139,13 +139,20 @@ enum LimitTable {
                     ("kind", .text("\(limit.kind)")), ("scope", .text("\(limit.scope)")),
                     ("name", .text(limit.name)), ("meter", .text(limit.meter)),
                     ("used", .count(limit.used)), ("held", .count(limit.held)),
-                    ("limit", .count(limit.limit)), ("remaining", .count(limit.remaining)),
+                    ("limit", bounded(limit.limit)), ("remaining", bounded(limit.remaining)),
                     ("reset_ms", reset(limit.resetMilliseconds)),
                     ("length_ms", .count(limit.lengthMilliseconds)),
                     ("refuses", .bool(limit.refuses)),
                 ])
             })
     }
+
+    private static func units(_ units: UInt64) -> String {
+        units == .max ? "unlimited" : "\(units)"
+    }
+
+    /// `null` where there is no limit.
+    static func bounded(_ units: UInt64) -> JSON { units == .max ? .null : .count(units) }
 
     /// `null` when it never comes.
     static func reset(_ milliseconds: UInt64) -> JSON {

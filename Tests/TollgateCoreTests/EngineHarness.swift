@@ -174,6 +174,8 @@ struct Answer: Equatable {
     var rate: (limit: UInt64, remaining: UInt64, reset: UInt64) = (0, 0, 0)
     var quota: (limit: UInt64, remaining: UInt64, reset: UInt64) = (0, 0, 0)
     var texts: [String] = []
+    /// Of the extension field; 0: there is none.
+    var cost: UInt64 = 0
 
     var isAllowed: Bool { status == .ok && reason == .none }
     var rateName: String { texts[3] }
@@ -201,11 +203,18 @@ struct Answer: Equatable {
                 String(decoding: bytes.slice(at: offset, length: Int(bytes[index])), as: UTF8.self))
             offset += Int(bytes[index])
         }
+        while offset < outcome.bytes {
+            let length = Int(bytes.loadLittle(at: offset + 2, as: UInt16.self))
+            if bytes[offset] == ExtensionTag.cost {
+                cost = bytes.loadLittle(at: offset + 4, as: UInt64.self)
+            }
+            offset += 4 + length
+        }
     }
 
     static func == (a: Answer, b: Answer) -> Bool {
         a.status == b.status && a.reason == b.reason && a.flags == b.flags && a.retry == b.retry
-            && a.rate == b.rate && a.quota == b.quota && a.texts == b.texts
+            && a.rate == b.rate && a.quota == b.quota && a.texts == b.texts && a.cost == b.cost
     }
 }
 

@@ -31,7 +31,8 @@ import Testing
         #expect(pro.first { $0.name == "per_minute" }?.mode == .strict)
         #expect(pro.allSatisfy { $0.subBuckets == RateLimitDefinition.subBucketsDefault })
         let image = try PolicyImage(compiling: policy, generation: 1)
-        #expect(image.calendars.allSatisfy { $0.zone.name == "Asia/Tokyo" })
+        #expect(image.timeZone.name == "Asia/Tokyo")
+        #expect(image.calendars.allSatisfy { $0.zone == nil })
         #expect(image.shapes.contains { $0.mode == .smooth })
     }
 

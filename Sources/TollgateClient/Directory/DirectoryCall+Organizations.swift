@@ -2,7 +2,7 @@ import TollgateWire
 
 extension DirectoryCall where Answer == Organization {
     /// A new tenant; with a plan, subscribed to it. A personal one comes with its user, of the same
-    /// id. Left out: the id as its name, UTC, anchored now, active.
+    /// id. Left out: the id as its name, the policy's zone, anchored now, active.
     public static func createOrganization(
         id: String, name: String? = nil, isPersonal: Bool = false, plan: String? = nil,
         timeZone: String? = nil, anchorAt: Timestamp? = nil,

@@ -8,15 +8,26 @@ package struct SubscriptionEntry: Sendable, Equatable {
     /// The plan that takes this one's place at `pendingAt`.
     package var pendingPlan: String?
     package var pendingAt: WallTime?
+    /// Where the periods of quotas begin that name no zone; `nil`: where the policy says.
+    package var zone: ZoneRules?
+    /// On its day of the month billing months begin; `nil`: on the first.
+    package var anchor: WallTime?
 
     package init(
-        plan: String, isServed: Bool, pendingPlan: String? = nil, pendingAt: WallTime? = nil
+        plan: String, isServed: Bool, pendingPlan: String? = nil, pendingAt: WallTime? = nil,
+        zone: ZoneRules? = nil, anchor: WallTime? = nil
     ) {
+        self.zone = zone
+        self.anchor = anchor
         self.plan = plan
         self.isServed = isServed
         self.pendingPlan = pendingPlan
         self.pendingAt = pendingAt
     }
+}
+
+extension SubscriptionEntry {
+    var calendar: SubjectCalendar { SubjectCalendar(zone: zone, anchor: anchor) }
 }
 
 /// Another number for one limit.

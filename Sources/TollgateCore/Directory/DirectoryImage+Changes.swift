@@ -13,6 +13,7 @@ extension DirectoryImage {
         let record = OrganizationRow(
             isActive: organization.isActive, hasSubscription: organization.subscription != nil,
             isServed: organization.subscription?.isServed ?? false,
+            calendar: organization.subscription.map { calendars.number(of: $0.calendar) } ?? 0,
             planBytes: UInt8(plan.count), pendingBytes: UInt8(pending.count),
             pendingAt: organization.subscription?.pendingAt?.milliseconds ?? .max,
             overrides: OverrideList.make(organization.overrides))

@@ -25,6 +25,7 @@ package final class DirectoryImage: Sendable {
     let keys = Atomic<Int>(0)
     let revocations = Atomic<Int>(0)
     let notes = KeyNotes()
+    let calendars = CalendarTable()
 
     init(_ hash: KeyedHash) {
         self.hash = hash

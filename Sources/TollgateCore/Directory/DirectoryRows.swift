@@ -8,6 +8,8 @@ struct OrganizationRow: BitwiseCopyable {
     var isActive: Bool
     var hasSubscription: Bool
     var isServed: Bool
+    /// Of the subscription, in `DirectoryImage.calendars`.
+    var calendar: UInt16
     var planBytes: UInt8
     /// 0: nothing is pending.
     var pendingBytes: UInt8

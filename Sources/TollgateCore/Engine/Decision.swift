@@ -40,6 +40,8 @@ struct Decision: BitwiseCopyable {
     var quota = LimitState()
     var user = UnsafeRawBufferPointer(start: nil, count: 0)
     var organization = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// Micro-units of money that the request costs, if it is allowed.
+    var cost: UInt64 = 0
     /// Indices into the policy; -1 is none.
     var plan = -1
     var operation = -1
@@ -78,6 +80,13 @@ struct Decision: BitwiseCopyable {
             reply.storeLittle(UInt16(explanation.count), at: end + 2)
             reply.copy(explanation, to: end + BodyBytes.extensionHeader)
             end += BodyBytes.extensionHeader + explanation.count
+        }
+        if cost > 0, reason == .none {
+            reply[end] = ExtensionTag.cost
+            reply[end + 1] = 0
+            reply.storeLittle(UInt16(8), at: end + 2)
+            reply.storeLittle(cost, at: end + BodyBytes.extensionHeader)
+            end += BodyBytes.extensionHeader + 8
         }
         return end
     }

@@ -122,6 +122,7 @@ extension DecisionWorker {
         let row = shard.table.pointee.row(found)
         let record = row.payload(OrganizationRow.self).pointee
         lists.shared = record.overrides
+        if record.hasSubscription { resolved.principal.calendar = record.calendar }
         resolved.principal.isInactive =
             !record.isActive || (record.hasSubscription && !record.isServed)
             || (source == .directory && !record.hasSubscription)
@@ -182,12 +183,10 @@ extension DecisionWorker {
         }
     }
 
-    /// The numbers that hold for a subject that was named, not proved. Valid until the worker's
-    /// next request.
-    func overrides(
-        of principal: Principal, _ policy: PolicyImage
-    ) -> UnsafePointer<OverrideSet>? {
-        guard !engine.directory.isEmpty else { return nil }
+    /// Adds the numbers and the calendar that hold for a subject that was named, not proved. Valid
+    /// until the worker's next request.
+    func complete(_ principal: inout Principal, _ policy: PolicyImage) {
+        guard !engine.directory.isEmpty else { return }
         var resolved = Resolved(principal)
         let shard = engine.directory.tenantShard(principal.organizationHash)
         shard.lock.pointee.lock()
@@ -199,11 +198,12 @@ extension DecisionWorker {
         }
         let shared = shard.table.pointee.find(principal.organizationKey)
         if shared != .none {
-            lists.shared =
-                shard.table.pointee.row(shared).payload(OrganizationRow.self).pointee.overrides
+            let record = shard.table.pointee.row(shared).payload(OrganizationRow.self).pointee
+            lists.shared = record.overrides
+            if record.hasSubscription { principal.calendar = record.calendar }
         }
         addOverrides(lists, to: &resolved, policy)
-        return resolved.principal.overrides
+        principal.overrides = resolved.principal.overrides
     }
 
     /// The plan that the organization is subscribed to; -1 when the directory knows none.

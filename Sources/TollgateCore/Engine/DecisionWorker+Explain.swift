@@ -12,35 +12,37 @@ extension DecisionWorker {
     func add(_ program: StepRange, _ evaluation: inout Evaluation, isRecorded: Bool = false) {
         guard let policy = binding?.policy else { return }
         for index in Int(program.start)..<Int(program.end) {
-            let step = evaluation.step(index)
+            let standing = evaluation.standing(index)
+            let step = standing.step
             let info = policy.limits[Int(step.limitIndex)]
             let bytes = BodyBytes.limitEntry + info.name.count + info.meter.count
             guard explanationBytes + bytes <= explanation.count - 1_024 else { return }
-            let used = evaluation.used(step)
-            let (sum, overflow) = used.addingReportingOverflow(
+            let (sum, overflow) = standing.occupied.addingReportingOverflow(
                 isRecorded ? 0 : units[Int(step.charge)])
             let at = explanationBytes
             explanation[at] = (step.isQuota ? LimitKind.quota : .rateLimit).rawValue
             explanation[at + 1] = step.scope.rawValue
-            let refused = evaluation.isRefused && (overflow || sum > step.limit)
+            let refused = evaluation.isRefused && (overflow || sum > step.ceiling)
             explanation[at + 2] = refused ? LimitEntryFlags.refused : 0
             write(
-                info, at: at, used: used, limit: step.limit, reset: evaluation.reset(step),
+                info, at: at, used: standing.used, held: standing.held, limit: step.limit,
+                remaining: step.remaining(standing.occupied), reset: evaluation.reset(step),
                 length: evaluation.lengthMilliseconds(step, policy))
         }
     }
 
     /// The rest of an entry, behind its first three bytes, and one more in the count.
     func write(
-        _ info: LimitInfo, at: Int, used: UInt64, limit: UInt64, reset: UInt64, length: UInt64
+        _ info: LimitInfo, at: Int, used: UInt64, held: UInt64 = 0, limit: UInt64,
+        remaining: UInt64, reset: UInt64, length: UInt64
     ) {
         explanation[at + 3] = UInt8(info.name.count)
         explanation[at + 4] = UInt8(info.meter.count)
         for reserved in 5..<8 { explanation[at + reserved] = 0 }
         explanation.storeLittle(used, at: at + 8)
-        explanation.storeLittle(UInt64(0), at: at + 16)
+        explanation.storeLittle(held, at: at + 16)
         explanation.storeLittle(limit, at: at + 24)
-        explanation.storeLittle(limit > used ? limit - used : 0, at: at + 32)
+        explanation.storeLittle(remaining, at: at + 32)
         explanation.storeLittle(reset, at: at + 40)
         explanation.storeLittle(length, at: at + 48)
         info.name.withUnsafeBytes { explanation.copy($0, to: at + BodyBytes.limitEntry) }

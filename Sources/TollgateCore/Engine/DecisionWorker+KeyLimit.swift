@@ -28,7 +28,8 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.pointee.overrides, ledger: shard.ledger,
+            shared: shared, overrides: principal.pointee.overrides,
+            calendar: principal.pointee.calendar, ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
         let ownRetry = own.isRefused ? own.retryMilliseconds : 0
@@ -48,6 +49,7 @@ extension DecisionWorker {
                 decision.reason = .ledgerUnavailable
             }
         }
+        note(&decision, evaluation)
         let state = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
         let ownState = own.state(binding.policy.credentialLimit)
         // Of two that refuse, the one with the longer wait.
@@ -121,7 +123,8 @@ extension DecisionWorker {
         explanation[at + 1] = LimitScope.credential.rawValue
         explanation[at + 2] = own.isRefused ? LimitEntryFlags.refused : 0
         write(
-            info, at: at, used: own.used, limit: own.limit, reset: own.resetMilliseconds,
+            info, at: at, used: own.used, limit: own.limit,
+            remaining: own.limit - min(own.limit, own.used), reset: own.resetMilliseconds,
             length: windowMilliseconds)
     }
 }

@@ -112,6 +112,7 @@ extension DecisionWorker {
         let count = Int(operation.chargeCount)
         for index in 0..<count {
             units[index] = defaults ? policy.charges[start &+ index].defaultWeighted : 0
+            plainUnits[index] = defaults ? policy.charges[start &+ index].defaultUnits : 0
         }
         for named in 0..<meterCount {
             var known = false
@@ -123,11 +124,43 @@ extension DecisionWorker {
                     throw Refusal(.unitsOutOfRange, "units times weight leave 64 bits")
                 }
                 units[index] = weighted
+                plainUnits[index] = meters[named].units
                 known = true
             }
             guard known else {
                 throw Refusal(.unknownMeter, "the operation does not charge a meter of that name")
             }
         }
+    }
+
+    /// What the request's units cost under the plan, as a charge behind the operation's others;
+    /// after `setUnits`.
+    @inline(__always)
+    func setCost(
+        plan: Int, _ operation: CompiledOperation, _ policy: PolicyImage,
+        _ decision: inout Decision
+    ) throws(Refusal) {
+        let start = Int(policy.compiledPlans[plan].priceStart)
+        guard start >= 0 else { return }
+        decision.cost = try cost(start, operation, policy)
+        units[Int(operation.chargeCount)] = decision.cost
+    }
+
+    /// Micro-units of money.
+    private func cost(
+        _ start: Int, _ operation: CompiledOperation, _ policy: PolicyImage
+    ) throws(Refusal) -> UInt64 {
+        var sum: UInt64 = 0
+        for index in 0..<Int(operation.chargeCount) {
+            let meter = Int(policy.charges[Int(operation.chargeStart) &+ index].meter)
+            let (cost, tooMuch) = plainUnits[index].multipliedReportingOverflow(
+                by: policy.prices[start &+ meter])
+            let (next, overflow) = sum.addingReportingOverflow(cost)
+            guard !tooMuch, !overflow else {
+                throw Refusal(.unitsOutOfRange, "units times prices leave 64 bits")
+            }
+            sum = next
+        }
+        return sum
     }
 }

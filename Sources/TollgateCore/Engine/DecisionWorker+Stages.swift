@@ -63,7 +63,8 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.pointee.overrides, ledger: shard.ledger,
+            shared: shared, overrides: principal.pointee.overrides,
+            calendar: principal.pointee.calendar, ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
         if evaluation.isRefused {
@@ -80,11 +81,20 @@ extension DecisionWorker {
                 decision.reason = .ledgerUnavailable
             }
         }
+        note(&decision, evaluation)
         decision.rate.merge(
             evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused))
         decision.quota = evaluation.state(
             evaluation.quotaStep, isRefused: evaluation.quotaRefused)
         if explain { add(program, &evaluation) }
+    }
+
+    /// Says that soft quotas admitted what is beyond their limits.
+    @inline(__always)
+    func note(_ decision: inout Decision, _ evaluation: borrowing Evaluation) {
+        if evaluation.isOverage, decision.reason == .none {
+            decision.flags |= DecisionFlags.overage
+        }
     }
 
     // MARK: invalid credentials

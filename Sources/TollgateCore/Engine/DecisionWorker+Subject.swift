@@ -38,7 +38,7 @@ extension DecisionWorker {
         let compiled = policy.compiledOperations[operation]
         try setUnits(compiled, policy, defaults: false)
         var principal = principal(request, plan: plan)
-        principal.overrides = overrides(of: principal, policy)
+        complete(&principal, policy)
         var decision = Decision()
         decision.user = request.user
         decision.organization = request.organization
@@ -49,6 +49,7 @@ extension DecisionWorker {
         if dryRun { decision.flags |= DecisionFlags.dryRun }
         let explain = request.flags & RequestFlags.explain != 0
         if explain { beginExplanation() }
+        try setCost(plan: plan, compiled, policy, &decision)
         recordStage(
             principal, policy.program(plan: plan, operation: operation), dryRun: dryRun,
             explain: explain, binding, &decision)
@@ -75,10 +76,13 @@ extension DecisionWorker {
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.overrides, ledger: shard.ledger,
+            shared: shared, overrides: principal.overrides, calendar: principal.calendar,
+            ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
-        if evaluation.isRefused { decision.flags |= DecisionFlags.overage }
+        if evaluation.isRefused || evaluation.isOverage {
+            decision.flags |= DecisionFlags.overage
+        }
         if !dryRun {
             guard evaluation.prepare(program) else {
                 decision.reason = .ledgerUnavailable
@@ -116,7 +120,7 @@ extension DecisionWorker {
                 plan = named
             }
             beginExplanation()
-            for index in 0..<WireLimits.metersMax { units[index] = 0 }
+            for index in 0...WireLimits.metersMax { units[index] = 0 }
             plan = look(principal(request, plan: plan), binding)
             return Outcome(status: .ok, bytes: writeUsage(plan: plan, binding.policy, reply))
         } catch {
@@ -131,7 +135,7 @@ extension DecisionWorker {
         if principal.plan < 0 { principal.plan = subscribedPlan(named, binding.policy) }
         if principal.plan < 0 { principal.plan = lastPlan(principal, binding.policy) }
         // One lock at a time: the directory's is let go before the counters' is taken.
-        principal.overrides = overrides(of: principal, binding.policy)
+        complete(&principal, binding.policy)
         let shard = engine.tenantShard(principal.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
@@ -143,7 +147,8 @@ extension DecisionWorker {
         else { return principal.plan }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
-            shared: shared, overrides: principal.overrides, ledger: shard.ledger,
+            shared: shared, overrides: principal.overrides, calendar: principal.calendar,
+            ledger: shard.ledger,
             ledgerState: engine.state)
         let all = binding.policy.compiledPlans[principal.plan].all
         for index in Int(all.start)..<Int(all.end) {

@@ -21,7 +21,10 @@ package final class DecisionWorker {
     let overrideScratch: UnsafeMutablePointer<OverrideSet>
     let names: UnsafeMutableRawPointer
     /// Weighted units of each charge of the request's operation.
+    /// Behind the last, what they cost.
     let units: UnsafeMutablePointer<UInt64>
+    /// The same before they are weighted, without the cost.
+    let plainUnits: UnsafeMutablePointer<UInt64>
     /// Meters that the request names: index and units, as far as `meterCount`.
     let meters: UnsafeMutablePointer<RequestedMeter>
     var meterCount = 0
@@ -57,8 +60,10 @@ package final class DecisionWorker {
     init(_ engine: Engine) {
         self.engine = engine
         cache = PrincipalCache(engine.digestHash)
-        units = .allocate(capacity: WireLimits.metersMax)
-        units.initialize(repeating: 0, count: WireLimits.metersMax)
+        units = .allocate(capacity: WireLimits.metersMax + 1)
+        units.initialize(repeating: 0, count: WireLimits.metersMax + 1)
+        plainUnits = .allocate(capacity: WireLimits.metersMax)
+        plainUnits.initialize(repeating: 0, count: WireLimits.metersMax)
         meters = .allocate(capacity: WireLimits.metersMax)
         meters.initialize(
             repeating: RequestedMeter(meter: 0, units: 0), count: WireLimits.metersMax)
@@ -81,6 +86,7 @@ package final class DecisionWorker {
 
     deinit {
         units.deallocate()
+        plainUnits.deallocate()
         meters.deallocate()
         explanation.deallocate()
         scratch.deallocate()
@@ -95,7 +101,7 @@ package final class DecisionWorker {
     /// Allocates only when the policy is another than before.
     package func beginTurn(_ now: Moment, policy: PolicyImage) {
         if binding?.policy !== policy {
-            let made = PolicyBinding(policy, engine.layouts)
+            let made = PolicyBinding(policy, engine.layouts, engine.directory.calendars)
             binding = made
             bound = Unmanaged.passUnretained(made)
             cache.clear()
@@ -103,7 +109,6 @@ package final class DecisionWorker {
         turn &+= 1
         self.now = now
         clock = engine.read(now)
-        binding?.setPeriods(at: clock.period)
     }
 
     /// Decides a CHECK. `reply` has room for `replyBytesMax`.
@@ -203,6 +208,7 @@ package final class DecisionWorker {
             decision.reason = .permissionDenied
             return
         }
+        try setCost(plan: decision.plan, operation, policy, &decision)
         charge(principal, operation, address, request.flags, binding, &decision)
     }
 

@@ -123,9 +123,9 @@ extension Engine {
     ) -> (used: UInt64, reset: WallTime)? {
         guard let shape = slot.shape else {
             let cell = row.quota(slot.headOffset).pointee
-            let (end, overflow) = cell.endSeconds.multipliedReportingOverflow(by: 1_000)
-            guard cell.used > 0, !overflow, reading.period.milliseconds < end else { return nil }
-            return (cell.used, WallTime(milliseconds: end))
+            guard cell.used > 0, !cell.isOver(reading.period) else { return nil }
+            let (end, never) = cell.endSeconds.multipliedReportingOverflow(by: 1_000)
+            return (cell.used, WallTime(milliseconds: never ? .max : end))
         }
         let (head, ring) = (row.head(slot.headOffset), row.counters + slot.ringOffset)
         Window.advance(head, ring, shape, now: now.boot)

@@ -17,6 +17,8 @@ struct Evaluation {
     // counted.
     private let steps: UnsafeMutableBufferPointer<ChargeStep>
     private let turnShapes: UnsafeMutablePointer<PolicyBinding.TurnShape>
+    private let terms: UnsafeMutableBufferPointer<QuotaTerms>
+    /// By calendar of the policy: those of whom the quotas count for.
     private let intervals: UnsafeMutablePointer<PeriodInterval>
     let units: UnsafeMutablePointer<UInt64>
     let now: Moment
@@ -34,6 +36,8 @@ struct Evaluation {
     private var quotaFraction = Double.infinity
     private(set) var rateRefused = false
     private(set) var quotaRefused = false
+    /// A soft quota admits what is beyond its limit.
+    private(set) var isOverage = false
     /// The shard's ledger; `nil` for addresses, whose windows alone are never journaled.
     private let ledger: UnsafeMutablePointer<ShardLedger>?
     private let ledgerState: LedgerState
@@ -47,14 +51,15 @@ struct Evaluation {
     init(
         _ binding: PolicyBinding, units: UnsafeMutablePointer<UInt64>, now: Moment, turn: UInt64,
         period: WallTime, user: RowView, shared: RowView,
-        overrides: UnsafePointer<OverrideSet>? = nil,
+        overrides: UnsafePointer<OverrideSet>? = nil, calendar: UInt16 = 0,
         ledger: UnsafeMutablePointer<ShardLedger>? = nil, ledgerState: LedgerState = .off
     ) {
         self.ledger = ledger
         self.ledgerState = ledgerState
         steps = binding.policy.steps
         turnShapes = binding.turnShapes
-        intervals = binding.intervals
+        terms = binding.policy.quotaTerms
+        intervals = binding.periods.intervals(of: Int(calendar), at: period)
         self.units = units
         self.now = now
         self.turn = turn
@@ -64,11 +69,47 @@ struct Evaluation {
         self.overrides = overrides
     }
 
-    /// A step with the number that holds for this principal.
+    /// A step with the number that holds for this principal, but for what was carried over.
     @inline(__always)
     mutating func step(_ index: Int) -> ChargeStep {
         guard let overrides else { return steps[index] }
         return overrides.pointee.applied(to: steps[index])
+    }
+
+    /// What counts against a limit now.
+    struct Standing {
+        /// With all numbers that hold now.
+        var step: ChargeStep
+        var used: UInt64
+        /// Of open reservations.
+        var held: UInt64
+
+        /// What is left is beyond this.
+        @inline(__always)
+        var occupied: UInt64 {
+            let (sum, overflow) = used.addingReportingOverflow(held)
+            return overflow ? .max : sum
+        }
+    }
+
+    /// A limit as it stands, the window advanced or the period rolled.
+    @inline(__always)
+    mutating func standing(_ index: Int) -> Standing {
+        var standing = Standing(step: step(index), used: 0, held: 0)
+        standing.used = used(standing.step)
+        if standing.step.isQuota, let cell = cell(standing.step) {
+            standing.held = cell.pointee.held
+            if standing.step.flags.contains(.rollover) { standing.step.raise(cell.pointee.carried) }
+        }
+        return standing
+    }
+
+    /// Where a quota counts.
+    @inline(__always)
+    private func cell(_ step: ChargeStep) -> UnsafeMutablePointer<QuotaCell>? {
+        let view = view(step)
+        guard let row = view.row, let offsets = view.offsets else { return nil }
+        return row.quota(Int(offsets[Int(step.slot)].head))
     }
 
     /// Now, as the journal has it.
@@ -112,9 +153,32 @@ struct Evaluation {
                     row, counter, cell, isReset: false, ledgerState, now: billing)
             else { return 0 }
         }
-        cell.pointee.open(intervals[Int(step.form)])
+        let interval = intervals[Int(step.form)]
+        let carried = step.flags.contains(.rollover) ? carried(step, cell.pointee, interval) : 0
+        cell.pointee.open(interval)
+        cell.pointee.carried = carried
         return 0
     }
+
+    /// What the period before `interval` leaves to it: units of its own that were not used, those
+    /// carried into it having been used first. Of a period in which nothing was used at all, every
+    /// one. Whoever was not counted before has nothing.
+    private func carried(
+        _ step: ChargeStep, _ cell: QuotaCell, _ interval: PeriodInterval
+    ) -> UInt64 {
+        guard cell.endSeconds > 0 else { return 0 }
+        var unused = step.limit
+        if cell.endSeconds > interval.start &- Self.zoneStepSeconds {
+            let (occupied, overflow) = cell.used.addingReportingOverflow(cell.held)
+            let own = (overflow ? .max : occupied) &- min(occupied, cell.carried)
+            unused = step.limit &- min(step.limit, own)
+        }
+        return min(unused, terms[Int(step.limitIndex)].rolloverMax)
+    }
+
+    /// A period may begin so long after the one before ended, where the time zone is another now.
+    /// Shorter than any period.
+    private static let zoneStepSeconds: Int64 = 20 * 3_600
 
     /// Makes room in the journal for what `charge` will change, and says there whose the rows are;
     /// false, and nothing may be charged, when it cannot be written.
@@ -125,7 +189,9 @@ struct Evaluation {
         var index = Int(range.start)
         while index < Int(range.end) {
             let step = steps[index]
-            if step.isQuota, units[Int(step.charge)] > 0, view(step).row != nil { slots &+= 1 }
+            if step.isQuota, units[Int(step.charge)] > 0, view(step).row != nil {
+                slots &+= step.flags.isEmpty ? 1 : 2
+            }
             index &+= 1
         }
         guard slots > 0, ledgerState != .unjournaled else { return true }
@@ -152,14 +218,19 @@ struct Evaluation {
     mutating func look(_ range: StepRange) {
         var index = Int(range.start)
         while index < Int(range.end) {
-            let step = step(index)
-            let used = used(step)
+            let standing = standing(index)
+            let step = standing.step
             let wanted = units[Int(step.charge)]
-            let (sum, overflow) = used.addingReportingOverflow(wanted)
-            if overflow || sum > step.limit {
+            let (sum, overflow) = standing.occupied.addingReportingOverflow(wanted)
+            if overflow || sum > step.ceiling {
                 refuse(index, step, wanted)
             } else {
-                let fraction = Double(step.limit &- sum) * step.inverseLimit
+                var fraction = 0.0
+                if sum <= step.limit {
+                    fraction = Double(step.limit &- sum) * step.inverseLimit
+                } else {
+                    isOverage = true
+                }
                 if step.isQuota {
                     if fraction < quotaFraction, !quotaRefused {
                         (quotaStep, quotaFraction) = (index, fraction)
@@ -186,10 +257,13 @@ struct Evaluation {
     }
 
     private mutating func retryMilliseconds(_ step: ChargeStep, _ wanted: UInt64) -> UInt32 {
-        guard wanted <= step.limit else { return WireLimits.retryNever }
         if step.isQuota {
-            return UInt32(clamping: min(periodLeft(step), UInt64(WireLimits.retryNever - 1)))
+            guard wanted <= mostEver(step) else { return WireLimits.retryNever }
+            let left = periodLeft(step)
+            guard left != WireLimits.resetNever else { return WireLimits.retryNever }
+            return UInt32(clamping: min(left, UInt64(WireLimits.retryNever - 1)))
         }
+        guard wanted <= step.limit else { return WireLimits.retryNever }
         let view = view(step)
         guard let row = view.row, let offsets = view.offsets else { return 0 }
         let place = offsets[Int(step.slot)]
@@ -197,6 +271,15 @@ struct Evaluation {
             row.head(Int(place.head)), row.counters + Int(place.ring),
             turnShapes[Int(step.form)].shape, now: now.boot, units: wanted,
             limit: step.limit)
+    }
+
+    /// The most that a quota admits in any period; `step` is as it stands.
+    private mutating func mostEver(_ step: ChargeStep) -> UInt64 {
+        guard step.flags.contains(.rollover), let cell = cell(step) else { return step.ceiling }
+        var other = step
+        other.lower(cell.pointee.carried)
+        other.raise(terms[Int(step.limitIndex)].rolloverMax)
+        return max(step.ceiling, other.ceiling)
     }
 
     /// Milliseconds until the quota's period ends.
@@ -228,7 +311,7 @@ struct Evaluation {
                 let (sum, overflow) = cell.pointee.used.addingReportingOverflow(wanted)
                 cell.pointee.used = overflow ? .max : sum
                 if isJournaled, let ledger {
-                    ledger.pointee.quota(row, place.counter, cell.pointee)
+                    ledger.pointee.quota(row, place.counter, cell)
                 }
                 continue
             }
@@ -249,9 +332,9 @@ struct Evaluation {
     @inline(__always)
     mutating func state(_ index: Int, isRefused: Bool) -> LimitState {
         guard index >= 0 else { return LimitState() }
-        let step = step(index)
-        let used = used(step)
-        let remaining = step.limit > used ? step.limit &- used : 0
+        let standing = standing(index)
+        let step = standing.step
+        let remaining = step.remaining(standing.occupied)
         return LimitState(
             index: Int(step.limitIndex), limit: step.limit, remaining: remaining,
             resetMilliseconds: reset(step), fraction: Double(remaining) * step.inverseLimit,
@@ -277,5 +360,34 @@ struct Evaluation {
         let (seconds, overflow) = interval.end.subtractingReportingOverflow(interval.start)
         guard !overflow, seconds >= 0, seconds < Int64.max / 1_000 else { return .max }
         return UInt64(seconds) * 1_000
+    }
+}
+
+extension ChargeStep {
+    /// More units, as from the period before.
+    mutating func raise(_ units: UInt64) {
+        guard units > 0, limit != QuotaDefinition.unlimited else { return }
+        limit = limit.addingClamped(units)
+        ceiling = ceiling.addingClamped(units)
+        inverseLimit = PolicyCompiler.inverse(limit)
+    }
+
+    /// The opposite of `raise`.
+    mutating func lower(_ units: UInt64) {
+        limit &-= min(units, limit)
+        if ceiling != .max { ceiling &-= min(units, ceiling) }
+    }
+
+    /// What is left when so many units are taken.
+    func remaining(_ occupied: UInt64) -> UInt64 {
+        if limit == QuotaDefinition.unlimited { return limit }
+        return limit > occupied ? limit &- occupied : 0
+    }
+}
+
+extension UInt64 {
+    func addingClamped(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
     }
 }

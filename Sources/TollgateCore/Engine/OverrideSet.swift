@@ -23,7 +23,13 @@ struct OverrideSet {
         guard let number = find(step.limitIndex) else { return step }
         var changed = step
         changed.limit = number
-        changed.inverseLimit = number == 0 ? 0 : 1 / Double(number)
+        // As much overage as the policy has; of an unlimited quota there was none.
+        if step.limit == QuotaDefinition.unlimited || step.ceiling == step.limit {
+            changed.ceiling = number
+        } else if step.ceiling != .max {
+            changed.ceiling = number.addingClamped(step.ceiling &- step.limit)
+        }
+        changed.inverseLimit = PolicyCompiler.inverse(number)
         return changed
     }
 }

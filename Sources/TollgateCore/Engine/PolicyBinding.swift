@@ -18,12 +18,14 @@ final class PolicyBinding {
     private let ownOffsets: UnsafeMutablePointer<UnsafeMutablePointer<SlotOffsets>>
     let layoutBytes: UnsafeMutablePointer<Int>
     let turnShapes: UnsafeMutablePointer<TurnShape>
-    let intervals: UnsafeMutablePointer<PeriodInterval>
+    var periods: SubjectPeriods
     /// Offsets in rows of other layouts that hold all counters of one of the policy's:
     /// by (row's layout number, policy's layout index).
     private var foreign: [UInt64: UnsafeMutablePointer<SlotOffsets>] = [:]
+    /// Whether rows of a layout carry units over, by its number.
+    private var carrying: [UInt32: Bool] = [:]
 
-    init(_ policy: PolicyImage, _ registry: LayoutRegistry) {
+    init(_ policy: PolicyImage, _ registry: LayoutRegistry, _ calendars: CalendarTable) {
         self.policy = policy
         self.registry = registry
         numbers = .allocate(capacity: policy.layouts.count)
@@ -45,10 +47,7 @@ final class PolicyBinding {
         for (index, shape) in policy.shapes.enumerated() {
             (turnShapes + index).initialize(to: TurnShape(shape: shape))
         }
-        intervals = .allocate(capacity: policy.calendars.count)
-        for index in policy.calendars.indices {
-            (intervals + index).initialize(to: PeriodInterval(start: 0, end: 0))
-        }
+        periods = SubjectPeriods(policy, calendars)
     }
 
     deinit {
@@ -58,20 +57,12 @@ final class PolicyBinding {
         ownOffsets.deallocate()
         layoutBytes.deallocate()
         turnShapes.deallocate()
-        intervals.deallocate()
+        periods.deallocate()
     }
 
     private static func offsets(_ slot: CounterSlot, _ name: UInt16) -> SlotOffsets {
         SlotOffsets(
             head: UInt32(slot.headOffset), ring: UInt32(slot.ringOffset), counter: name)
-    }
-
-    /// The periods that `now` lies in.
-    func setPeriods(at now: WallTime) {
-        for index in policy.calendars.indices where now.seconds >= intervals[index].end {
-            let calendar = policy.calendars[index]
-            intervals[index] = Calendar.interval(of: calendar.period, at: now, zone: calendar.zone)
-        }
     }
 
     /// The shape with its newest sub-bucket, computed once per turn.
@@ -132,6 +123,15 @@ final class PolicyBinding {
     /// of this one may not be by that one's.
     static let turnsApartSeconds: Int64 = 10
 
+    /// Whether rows of that layout stay: what somebody did not use adds to their next period,
+    /// however long they stay away.
+    private func carriesOver(_ number: UInt32, _ layout: RowLayout) -> Bool {
+        if let known = carrying[number] { return known }
+        let carries = layout.slots.contains { policy.rollovers.contains($0.identity) }
+        carrying[number] = carries
+        return carries
+    }
+
     /// Whether nothing would be forgotten with the row.
     func isIdle(_ row: Row, boot now: BootTime, wall period: WallTime) -> Bool {
         let apart = UInt64(Self.turnsApartSeconds) * 1_000_000_000
@@ -141,7 +141,9 @@ final class PolicyBinding {
         guard row.hasCounters else {
             return row.counters.load(as: Int64.self) <= wall.milliseconds
         }
-        for slot in registry.layout(row.layout).slots {
+        let layout = registry.layout(row.layout)
+        let carries = carriesOver(row.layout, layout)
+        for slot in layout.slots {
             switch slot.kind {
             case .window:
                 guard let shape = slot.shape else { continue }
@@ -149,7 +151,7 @@ final class PolicyBinding {
             case .quota:
                 let cell = row.quota(slot.headOffset).pointee
                 if cell.used > 0, wall.seconds < cell.endSeconds { return false }
-                if cell.held > 0 { return false }
+                if cell.held > 0 || (carries && cell.endSeconds > 0) { return false }
             case .concurrency:
                 if row.concurrency(slot.headOffset).pointee.open > 0 { return false }
             }

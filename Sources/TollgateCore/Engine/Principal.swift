@@ -8,6 +8,8 @@ struct Principal: BitwiseCopyable {
     var plan: Int
     /// What the plan grants, narrowed or widened by the credential.
     var permissions: PermissionSet
+    /// Of the subscription, in `DirectoryImage.calendars`; 0: the policy's.
+    var calendar: UInt16 = 0
     /// The organization is suspended, or has no subscription that is served.
     var isInactive = false
     /// The key's own limit is of `KeyWindows` this one; -1: it has none.

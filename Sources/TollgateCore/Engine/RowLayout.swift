@@ -54,6 +54,11 @@ struct CounterSlot: Sendable, Equatable, Hashable {
         kind = .quota
     }
 
+    init(_ limit: ConcurrencyDefinition) {
+        identity = "c \(limit.name)"
+        kind = .concurrency
+    }
+
     /// A counter as a ledger's files name it: what they do not, is as it was when they were made.
     init(identity: String, kind: Kind) {
         self.identity = identity
@@ -181,6 +186,7 @@ struct QuotaCell: BitwiseCopyable {
         held = 0
         carried = 0
         endSeconds = interval.end
+        spare = 0
         startDay = UInt32(truncatingIfNeeded: max(0, interval.startDay))
     }
 }

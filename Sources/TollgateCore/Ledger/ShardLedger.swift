@@ -90,6 +90,18 @@ struct ShardLedger {
             period: PeriodBytes(endSeconds: cell.endSeconds, startDay: cell.journaledDay))
     }
 
+    /// The same, and once in a period what was carried into it: two slots at most.
+    @inline(__always)
+    mutating func quota(
+        _ row: Row, _ counter: UInt16, _ cell: UnsafeMutablePointer<QuotaCell>
+    ) {
+        quota(row, counter, cell.pointee)
+        guard cell.pointee.carried > 0, cell.pointee.spare & QuotaCell.carriedNoted == 0
+        else { return }
+        journal.appendCarried(counter: counter, row: row.number, units: cell.pointee.carried)
+        cell.pointee.spare |= QuotaCell.carriedNoted
+    }
+
     /// Puts what a row's cell counts among the closed periods: as a whole, and then the cell is
     /// marked so, or as the part before a reset, and then it counts from 0. False, and nothing
     /// changed, when the journal has no room.
@@ -242,6 +254,8 @@ extension Row {
 extension QuotaCell {
     /// Bit of `spare`: what was used stands among the closed periods already.
     static let closed: UInt32 = 1
+    /// Bit of `spare`: the journal has what was carried into the period.
+    static let carriedNoted: UInt32 = 2
     /// The bit that says so in a journal, where days have 23.
     static let closedDay: UInt32 = 1 << 23
 

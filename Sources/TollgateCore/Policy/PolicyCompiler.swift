@@ -30,6 +30,9 @@ struct PolicyCompiler {
     var programs: [StepRange] = []
     var shapes: [WindowShape] = []
     var limits: [LimitInfo] = []
+    /// By index into `limits`.
+    var quotaTerms: [QuotaTerms] = []
+    var prices: [UInt64] = []
     var calendars: [QuotaCalendar] = []
     var layouts: [RowLayout] = []
     var userUnion = CounterUnion()
@@ -95,8 +98,7 @@ struct PolicyCompiler {
         uniteCounters()
         for plan in definition.plans { compile(plan) }
         compileDefaultPlans()
-        credentialLimit = limits.count
-        limits.append(
+        credentialLimit = addLimit(
             LimitInfo(
                 name: Array(Self.credentialLimitName.utf8), meter: Array("calls".utf8),
                 windowMilliseconds: 0))
@@ -112,6 +114,7 @@ struct PolicyCompiler {
                 charges.append(
                     CompiledCharge(
                         meter: Int16(meter), weight: charge.weight,
+                        defaultUnits: charge.defaultUnits,
                         defaultWeighted: charge.defaultUnits * charge.weight))
             }
             let permission =
@@ -148,49 +151,85 @@ struct PolicyCompiler {
                 if quota.scope == .user { userUnion.add(CounterSlot(quota)) }
                 if quota.scope == .organization { organizationUnion.add(CounterSlot(quota)) }
             }
+            for limit in plan.concurrency {
+                if limit.scope == .user { userUnion.add(CounterSlot(limit)) }
+                if limit.scope == .organization { organizationUnion.add(CounterSlot(limit)) }
+            }
         }
         userUnion.index = place(RowLayout(userUnion.slots), ["plans"])
         organizationUnion.index = place(RowLayout(organizationUnion.slots), ["plans"])
     }
 
     private mutating func compile(_ plan: PlanDefinition) {
-        let userWindows = plan.rateLimits.filter { $0.scope == .user }
-        let userQuotas = plan.quotas.filter { $0.scope == .user }
-        let sharedWindows = plan.rateLimits.filter { $0.scope == .organization }
-        let sharedQuotas = plan.quotas.filter { $0.scope == .organization }
-        let user = userUnion.layout(
-            userWindows.map { CounterSlot($0) } + userQuotas.map { CounterSlot($0) })
-        let shared = organizationUnion.layout(
-            sharedWindows.map { CounterSlot($0) } + sharedQuotas.map { CounterSlot($0) })
+        var (user, shared) = (ScopeSlots(), ScopeSlots())
         var templates: [Template] = []
-        for (slot, limit) in userWindows.enumerated() {
-            templates.append(template(limit, slot: slot))
+        for limit in plan.rateLimits where limit.scope == .user {
+            templates.append(template(limit, slot: user.add(CounterSlot(limit))))
         }
-        for (slot, limit) in sharedWindows.enumerated() {
-            templates.append(template(limit, slot: slot))
+        for limit in plan.rateLimits where limit.scope == .organization {
+            templates.append(template(limit, slot: shared.add(CounterSlot(limit))))
         }
-        for (slot, quota) in userQuotas.enumerated() {
-            templates.append(template(quota, slot: userWindows.count + slot))
+        for quota in plan.quotas where quota.scope == .user {
+            templates.append(template(quota, slot: user.add(CounterSlot(quota))))
         }
-        for (slot, quota) in sharedQuotas.enumerated() {
-            templates.append(template(quota, slot: sharedWindows.count + slot))
+        for quota in plan.quotas where quota.scope == .organization {
+            templates.append(template(quota, slot: shared.add(CounterSlot(quota))))
         }
         let at: [PolicyFault.Step] = ["plans", .key(plan.name)]
+        let all = append(templates)
+        var concurrency: [Template] = []
+        for limit in plan.concurrency {
+            let counter = CounterSlot(limit)
+            let slot = limit.scope == .user ? user.add(counter) : shared.add(counter)
+            concurrency.append(template(limit, slot: slot))
+        }
+        let priceStart = compilePrices(of: plan)
+        for operation in definition.operations {
+            programs.append(program(of: operation, templates, plan))
+        }
+        let userLayout = place(userUnion.layout(user.slots), at)
+        let sharedLayout = place(organizationUnion.layout(shared.slots), at)
+        compiledPlans.append(
+            CompiledPlan(
+                permissions: permissions(of: plan), userLayout: Int32(userLayout),
+                organizationLayout: Int32(sharedLayout), all: all,
+                concurrency: append(concurrency), holds: plan.holds, priceStart: priceStart,
+                tag: Self.tag(plan.name)))
+    }
+
+    /// The counters of a plan in one scope, in their order.
+    private struct ScopeSlots {
+        private(set) var slots: [CounterSlot] = []
+
+        /// Where it stands.
+        mutating func add(_ slot: CounterSlot) -> Int {
+            slots.append(slot)
+            return slots.count - 1
+        }
+    }
+
+    private mutating func append(_ templates: [Template]) -> StepRange {
+        let start = steps.count
+        steps += templates.map(\.step)
+        return StepRange(start: Int32(start), end: Int32(steps.count))
+    }
+
+    private func permissions(of plan: PlanDefinition) -> PermissionSet {
         var permissions = PermissionSet()
         for name in plan.permissions {
             if let permission = permissionNames.firstIndex(of: name) {
                 permissions.insert(permission)
             }
         }
-        let all = StepRange(start: Int32(steps.count), end: Int32(steps.count + templates.count))
-        steps += templates.map(\.step)
-        for operation in definition.operations {
-            programs.append(program(of: operation, templates))
-        }
-        compiledPlans.append(
-            CompiledPlan(
-                permissions: permissions, userLayout: Int32(place(user, at)),
-                organizationLayout: Int32(place(shared, at)), all: all, tag: Self.tag(plan.name)))
+        return permissions
+    }
+
+    /// Where the plan's prices begin; -1 when it has none.
+    private mutating func compilePrices(of plan: PlanDefinition) -> Int32 {
+        guard !plan.prices.isEmpty else { return -1 }
+        let start = prices.count
+        prices += definition.meters.map { plan.prices[$0] ?? 0 }
+        return Int32(start)
     }
 
     private mutating func compileDefaultPlans() {
@@ -199,15 +238,15 @@ struct PolicyCompiler {
         }
     }
 
+    /// `plan`: whose limits they are; of addresses' limits none.
     private mutating func program(
-        of operation: OperationDefinition, _ templates: [Template]
+        of operation: OperationDefinition, _ templates: [Template], _ plan: PlanDefinition? = nil
     ) -> StepRange {
         let start = steps.count
         // One fault is enough, and no memory is filled with what is refused.
         guard start <= PolicyLimits.stepsMax else { return StepRange() }
         for template in templates {
-            guard let charge = operation.charges.firstIndex(where: { $0.meter == template.meter })
-            else { continue }
+            guard let charge = charge(of: operation, on: template.meter, plan) else { continue }
             if !template.classes.isEmpty {
                 guard let named = operation.rateLimitClass, template.classes.contains(named) else {
                     continue
@@ -223,42 +262,70 @@ struct PolicyCompiler {
         return StepRange(start: Int32(start), end: Int32(steps.count))
     }
 
+    /// Which of the operation's charges a limit on that meter counts: behind the last, what all of
+    /// them cost.
+    private func charge(
+        of operation: OperationDefinition, on meter: String, _ plan: PlanDefinition?
+    ) -> Int? {
+        guard meter == PlanDefinition.costMeter, let plan else {
+            return operation.charges.firstIndex { $0.meter == meter }
+        }
+        let hasPrice = operation.charges.contains { plan.prices[$0.meter, default: 0] > 0 }
+        return hasPrice ? operation.charges.count : nil
+    }
+
     private mutating func template(_ limit: RateLimitDefinition, slot: Int) -> Template {
         let form = intern(union(limit.scope).counter(CounterSlot(limit)).shape, limit)
-        limits.append(
+        let index = addLimit(
             LimitInfo(
                 name: Array(limit.name.utf8), meter: Array(limit.meter.utf8),
                 windowMilliseconds: limit.windowNanoseconds / 1_000_000,
                 overrideMax: limit.overrideMax))
-        let step = self.step(limit.limit, isQuota: false, limit.scope, slot: slot, form: form)
+        let step = ChargeStep(
+            limit: limit.limit, ceiling: limit.limit, inverseLimit: Self.inverse(limit.limit),
+            isQuota: false, scope: limit.scope, charge: 0, slot: UInt16(slot),
+            limitIndex: UInt16(index), form: UInt16(form))
         return Template(step: step, meter: limit.meter, classes: limit.classes)
     }
 
     private mutating func template(_ quota: QuotaDefinition, slot: Int) -> Template {
-        let calendar = QuotaCalendar(
-            period: quota.period, zone: quota.timeZone ?? definition.timeZone)
+        let calendar = QuotaCalendar(period: quota.period, zone: quota.timeZone)
         var form = calendars.firstIndex(of: calendar)
         if form == nil {
             form = calendars.count
             calendars.append(calendar)
         }
-        limits.append(
+        let index = addLimit(
             LimitInfo(
-                name: Array(quota.name.utf8), meter: Array(quota.meter.utf8), windowMilliseconds: 0)
-        )
-        let step = self.step(
-            quota.limit, isQuota: true, quota.scope, slot: slot, form: form ?? 0)
+                name: Array(quota.name.utf8), meter: Array(quota.meter.utf8),
+                windowMilliseconds: 0),
+            QuotaTerms(rolloverMax: quota.rolloverMax ?? 0))
+        var flags: StepFlags = []
+        if quota.rolloverMax != nil { flags.insert(.rollover) }
+        let step = ChargeStep(
+            limit: quota.limit, ceiling: quota.ceiling, inverseLimit: Self.inverse(quota.limit),
+            isQuota: true, scope: quota.scope, charge: 0, flags: flags, slot: UInt16(slot),
+            limitIndex: UInt16(index), form: UInt16(form ?? 0))
         return Template(step: step, meter: quota.meter, classes: [])
     }
 
-    private func step(
-        _ limit: UInt64, isQuota: Bool, _ scope: LimitScope, slot: Int, form: Int
-    ) -> ChargeStep {
-        ChargeStep(
-            limit: limit, inverseLimit: limit == 0 ? 0 : 1 / Double(limit), isQuota: isQuota,
-            scope: scope, charge: 0, slot: UInt16(slot), limitIndex: UInt16(limits.count - 1),
-            form: UInt16(form))
+    private mutating func template(_ limit: ConcurrencyDefinition, slot: Int) -> Template {
+        let index = addLimit(
+            LimitInfo(name: Array(limit.name.utf8), meter: [], windowMilliseconds: 0))
+        let step = ChargeStep(
+            limit: limit.limit, ceiling: limit.limit, inverseLimit: Self.inverse(limit.limit),
+            isQuota: false, scope: limit.scope, charge: 0, slot: UInt16(slot),
+            limitIndex: UInt16(index), form: 0)
+        return Template(step: step, meter: "", classes: [])
     }
+
+    private mutating func addLimit(_ info: LimitInfo, _ terms: QuotaTerms = QuotaTerms()) -> Int {
+        limits.append(info)
+        quotaTerms.append(terms)
+        return limits.count - 1
+    }
+
+    static func inverse(_ limit: UInt64) -> Double { limit == 0 ? 0 : 1 / Double(limit) }
 
     private func union(_ scope: LimitScope) -> CounterUnion {
         switch scope {

@@ -29,13 +29,17 @@ extension PolicyImage {
     }
 
     /// Every limit of a plan, in the plan's order; `nil` when there is no such plan.
-    package func limitFacts(of plan: String, at now: WallTime) -> [LimitFact]? {
+    package func limitFacts(
+        of plan: String, at now: WallTime, in calendar: SubjectCalendar = SubjectCalendar()
+    ) -> [LimitFact]? {
         guard let index = planIndex(plan) else { return nil }
         let all = compiledPlans[index].all
-        return (Int(all.start)..<Int(all.end)).map { fact(steps[$0], at: now) }
+        return (Int(all.start)..<Int(all.end)).map { fact(steps[$0], at: now, in: calendar) }
     }
 
-    func fact(_ step: ChargeStep, at now: WallTime) -> LimitFact {
+    func fact(
+        _ step: ChargeStep, at now: WallTime, in subject: SubjectCalendar = SubjectCalendar()
+    ) -> LimitFact {
         let info = limits[Int(step.limitIndex)]
         var fact = LimitFact(
             name: String(decoding: info.name, as: UTF8.self), isQuota: step.isQuota,
@@ -46,7 +50,8 @@ extension PolicyImage {
             let calendar = calendars[Int(step.form)]
             fact.period = calendar.period
             if calendar.period != .total {
-                fact.interval = Calendar.interval(of: calendar.period, at: now, zone: calendar.zone)
+                fact.interval = calendar.interval(
+                    at: now, subject: subject, policyZone: timeZone)
             }
         }
         return fact

@@ -2,19 +2,37 @@ import TollgateWire
 
 /// One limit that an operation touches under a plan, ready to be evaluated.
 struct ChargeStep: BitwiseCopyable {
+    /// Of a quota, `QuotaDefinition.unlimited`: it counts, and refuses nobody.
     var limit: UInt64
+    /// What admits: the limit, or with overage more.
+    var ceiling: UInt64
     /// 1 / limit, to compare what remains of different limits; 0 for a limit of 0.
     var inverseLimit: Double
     var isQuota: Bool
     var scope: LimitScope
     /// Which of the operation's charges counts here; 0 in programs that only look.
     var charge: UInt8
+    var flags: StepFlags = []
     /// Index into the slots of the plan's layout for this scope.
     var slot: UInt16
     /// Index into `PolicyImage.limits`.
     var limitIndex: UInt16
     /// Index of the window's shape, or of the quota's calendar.
     var form: UInt16
+}
+
+/// What a quota has beside its limit; `PolicyImage.quotaTerms` has the numbers.
+struct StepFlags: OptionSet, BitwiseCopyable {
+    let rawValue: UInt8
+    /// Unused units are carried over.
+    static let rollover = StepFlags(rawValue: 1)
+    /// Members' own use is counted.
+    static let pool = StepFlags(rawValue: 2)
+}
+
+/// The rarer numbers of a limit, by its index.
+struct QuotaTerms: BitwiseCopyable {
+    var rolloverMax: UInt64 = 0
 }
 
 /// Steps of one program: indices into `PolicyImage.steps`.
@@ -30,6 +48,7 @@ struct StepRange: BitwiseCopyable {
 struct CompiledCharge: BitwiseCopyable {
     var meter: Int16
     var weight: UInt64
+    var defaultUnits: UInt64
     /// Default units times weight.
     var defaultWeighted: UInt64
 }
@@ -71,8 +90,13 @@ struct CompiledPlan: BitwiseCopyable {
     /// Indices into `PolicyImage.layouts`.
     var userLayout: Int32
     var organizationLayout: Int32
-    /// Every limit of the plan, for USAGE.
+    /// Every rate limit and quota of the plan, for USAGE.
     var all: StepRange
+    /// Its limits of open reservations; their slots are `ConcurrencyCell`s.
+    var concurrency: StepRange
+    var holds: HoldTerms
+    /// Where its prices begin in `PolicyImage.prices`, one for each meter; -1: it has none.
+    var priceStart: Int32
     /// Names the plan in rows, over policies: FNV-1a of the name.
     var tag: UInt32
 }
@@ -90,7 +114,8 @@ struct LimitInfo {
 /// A calendar that quotas share.
 struct QuotaCalendar: Equatable {
     var period: PeriodKind
-    var zone: ZoneRules
+    /// `nil`: that of whom it counts for.
+    var zone: ZoneRules?
 }
 
 /// A policy compiled for the check path: names are indices, routes a trie, and what every
@@ -115,6 +140,15 @@ package final class PolicyImage: Sendable {
     /// By plan, then operation.
     nonisolated(unsafe) let programs: UnsafeMutableBufferPointer<StepRange>
     nonisolated(unsafe) let shapes: UnsafeMutableBufferPointer<WindowShape>
+    /// By index into `limits`.
+    nonisolated(unsafe) let quotaTerms: UnsafeMutableBufferPointer<QuotaTerms>
+    /// Micro-units of money for one unit, of those plans that have prices, by meter.
+    nonisolated(unsafe) let prices: UnsafeMutableBufferPointer<UInt64>
+    /// Identities of the counters that carry units over.
+    let rollovers: Set<String>
+    let idempotency: IdempotencyTerms
+    /// Where periods begin for whom no subscription says otherwise.
+    package let timeZone: ZoneRules
     let limits: [LimitInfo]
     let calendars: [QuotaCalendar]
     let layouts: [RowLayout]
@@ -157,6 +191,14 @@ package final class PolicyImage: Sendable {
         compiledPlans = Self.copied(compiler.compiledPlans)
         programs = Self.copied(compiler.programs)
         shapes = Self.copied(compiler.shapes)
+        quotaTerms = Self.copied(compiler.quotaTerms)
+        prices = Self.copied(compiler.prices)
+        rollovers = Set(
+            definition.plans.flatMap(\.quotas).filter { $0.rolloverMax != nil }.map {
+                CounterSlot($0).identity
+            })
+        idempotency = definition.idempotency
+        timeZone = definition.timeZone
         limits = compiler.limits
         calendars = compiler.calendars
         layouts = compiler.layouts
@@ -183,6 +225,8 @@ package final class PolicyImage: Sendable {
         compiledPlans.deallocate()
         programs.deallocate()
         shapes.deallocate()
+        quotaTerms.deallocate()
+        prices.deallocate()
     }
 
     /// What the operation charges under the plan.

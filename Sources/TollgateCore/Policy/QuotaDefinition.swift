@@ -61,6 +61,13 @@ package struct QuotaDefinition: Sendable {
     }
 
     package var isUnlimited: Bool { limit == Self.unlimited }
+
+    /// The units that are admitted of a period, but for what was carried over.
+    var ceiling: UInt64 {
+        guard isSoft else { return limit }
+        let (sum, overflow) = limit.addingReportingOverflow(overageMax ?? .max)
+        return overflow ? .max : sum
+    }
     /// Members' own use is counted as well.
     package var isPool: Bool { memberMin > 0 || memberMax != nil }
 }

@@ -45,7 +45,7 @@ struct CallContext {
             .organization(
                 OrganizationEntry(
                     try tenant.record(), try tenant.subscriptionIfAny(),
-                    try tenant.overrides(of: nil))))
+                    try tenant.overrides(of: nil), zone: plan.zone)))
     }
 
     mutating func publishUser(

@@ -36,7 +36,8 @@ extension CallHandlers {
             to: try context.planName(plan),
             status: arguments.word("subscription_status") ?? .active,
             anchor: arguments.time("anchor_at") ?? context.now,
-            zone: try context.zone(arguments) ?? "UTC", by: context.change)
+            zone: try context.zone(arguments) ?? context.policy.timeZone.name,
+            by: context.change)
     }
 
     static func listOrganizations(

@@ -40,8 +40,8 @@ extension CallHandlers {
             return
         } else if change.before == nil {
             _ = try tenant.subscribe(
-                to: change.to, status: .active, anchor: context.now, zone: "UTC",
-                by: context.change)
+                to: change.to, status: .active, anchor: context.now,
+                zone: context.policy.timeZone.name, by: context.change)
         } else {
             _ = try tenant.changePlan(
                 to: change.to, prorated: try context.prorated(change), by: context.change)
@@ -103,13 +103,16 @@ extension CallContext {
         let held = try acting(for: change.organization.id).overrides(of: nil).filter {
             $0.isProrated && $0.expires.map { $0 > now } ?? true
         }
-        guard change.proratesNow, let before = change.before,
-            let old = policy.limitFacts(of: before.plan.text, at: now),
-            let new = policy.limitFacts(of: change.to.text, at: now)
+        guard change.proratesNow, let before = change.before else { return [] }
+        let calendar = SubjectCalendar(zone: plan.zone(before.zone), anchor: before.anchor)
+        guard let old = policy.limitFacts(of: before.plan.text, at: now, in: calendar),
+            let new = policy.limitFacts(of: change.to.text, at: now, in: calendar)
         else { return [] }
         return new.compactMap { fact in
             guard fact.isQuota, let period = fact.interval, WallTime(seconds: period.end) > now,
-                let former = old.first(where: { $0.isQuota && $0.name == fact.name })
+                let former = old.first(where: { $0.isQuota && $0.name == fact.name }),
+                former.limit != QuotaDefinition.unlimited,
+                fact.limit != QuotaDefinition.unlimited
             else { return nil }
             let units = Proration.units(
                 held: held.first { $0.limit.text == fact.name }?.units,
@@ -185,7 +188,8 @@ extension CallContext {
             over.append(
                 PlanChangePreview.Over(
                     user: entry.user, limit: entry.fact.name, meter: entry.fact.meter,
-                    used: entry.used, limitAfter: allowed, untilAt: Timestamp(entry.resetAt)))
+                    used: entry.used, limitAfter: allowed, 
+                    untilAt: entry.resetAt.milliseconds == .max ? nil : Timestamp(entry.resetAt)))
         }
         return over.sorted { ($0.user ?? "", $0.limit) < ($1.user ?? "", $1.limit) }
     }

@@ -17,7 +17,8 @@ extension DirectoryKeeper {
                 tally.count(record)
                 switch record {
                 case .organization(let record, let subscription, let overrides):
-                    image.put(OrganizationEntry(record, subscription, overrides))
+                    image.put(
+                        OrganizationEntry(record, subscription, overrides, zone: plan.zone))
                 case .user(let record, let isPersonal, let overrides):
                     image.put(UserEntry(record, isPersonal: isPersonal, overrides))
                 case .key(let record, let isPersonal):

@@ -136,7 +136,8 @@ extension DirectoryKeeper {
         let tenant = store.acting(for: due.subscription.organization)
         let record = try tenant.record()
         engine.directory.put(
-            OrganizationEntry(record, due.subscription, try tenant.overrides(of: nil)))
+            OrganizationEntry(
+                record, due.subscription, try tenant.overrides(of: nil), zone: plan.zone))
         if due.mode == .reset {
             engine.resetQuotas(record.id.text, isPersonal: record.isPersonal)
         }

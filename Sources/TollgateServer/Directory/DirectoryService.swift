@@ -13,7 +13,7 @@ package struct DirectoryPlan: Sendable {
     package var signingKeysPath: String
     /// The newest last; never empty.
     package var peppers: [APIKeyPepper]
-    /// The zone of that IANA name; `nil` when there is none.
+    /// The zone of that IANA name; `nil` when there is none. One that was found is kept.
     package var zone: @Sendable (String) -> ZoneRules?
     /// For tests alone.
     package var fault: FaultPoint?
@@ -27,7 +27,13 @@ package struct DirectoryPlan: Sendable {
         self.path = path
         self.signingKeysPath = signingKeysPath
         self.peppers = peppers
-        self.zone = zone
+        let known = Mutex<[String: ZoneRules]>([:])
+        self.zone = { name in
+            if let rules = known.withLock({ $0[name] }) { return rules }
+            let rules = zone(name)
+            if let rules { known.withLock { $0[name] = rules } }
+            return rules
+        }
     }
 }
 

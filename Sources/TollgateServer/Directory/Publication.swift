@@ -87,20 +87,22 @@ extension Moment {
 extension OrganizationEntry {
     init(
         _ record: OrganizationRecord, _ subscription: SubscriptionRecord?,
-        _ overrides: [OverrideRecord]
+        _ overrides: [OverrideRecord], zone: (String) -> ZoneRules?
     ) {
         self.init(
             id: record.id.text, isPersonal: record.isPersonal, isActive: record.status == .active,
-            subscription: subscription.map { SubscriptionEntry($0) },
+            subscription: subscription.map { SubscriptionEntry($0, zone: zone) },
             overrides: overrides.map { OverrideEntry($0) })
     }
 }
 
 extension SubscriptionEntry {
-    init(_ record: SubscriptionRecord) {
+    /// A zone that is not on this host is the policy's.
+    init(_ record: SubscriptionRecord, zone: (String) -> ZoneRules?) {
         self.init(
             plan: record.plan.text, isServed: record.status.isServed,
-            pendingPlan: record.pending?.plan.text, pendingAt: record.pending?.at)
+            pendingPlan: record.pending?.plan.text, pendingAt: record.pending?.at,
+            zone: zone(record.zone), anchor: record.anchor)
     }
 }
 

@@ -35,7 +35,7 @@ struct OrganizationCreate: ParsableCommand {
     @Option(help: "Its name for people; default: the id.") var name: String?
     @Flag(help: "The organization of one user, who is made with the same id.") var personal = false
     @Option(help: "A plan of the policy.") var plan: String?
-    @Option(help: "Where its billing months begin: an IANA name (Europe/Berlin); default: UTC.")
+    @Option(help: "Where its periods begin: an IANA name (Europe/Berlin); default: the policy's.")
     var timeZone: String?
     @Option(
         help: "When its billing months begin: an ISO 8601 date; default: now.",

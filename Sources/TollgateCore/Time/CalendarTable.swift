@@ -1,0 +1,58 @@
+/// Where and when somebody's periods begin, beside what a quota says itself.
+package struct SubjectCalendar: Sendable, Equatable {
+    /// `nil`: where the policy's do.
+    package var zone: ZoneRules?
+    /// The day of the month on which billing months begin: 1 to 31.
+    package var anchorDay: Int64 = 1
+
+    package init(zone: ZoneRules? = nil, anchorDay: Int64 = 1) {
+        self.zone = zone
+        self.anchorDay = anchorDay
+    }
+
+    /// That of a subscription that began at `anchor`.
+    package init(zone: ZoneRules?, anchor: WallTime?) {
+        self.zone = zone
+        anchorDay = anchor.map { BillingMonth.anchorDay(of: $0, zone: zone ?? .utc) } ?? 1
+    }
+}
+
+/// The calendars of all subscriptions, each once, by number; 0 is that of who has none. Grows,
+/// never shrinks: there are not more than zones times 31 days.
+///
+/// Any thread, under the table's own lock, which is held together with no other for longer than a
+/// look-up. Workers keep what they have seen.
+final class CalendarTable: Sendable {
+    /// Beyond it, a calendar is the policy's; there are some 600 zones.
+    static let calendarsMax = 32_768
+
+    private struct Key: Hashable {
+        var zone: String?
+        var anchorDay: Int64
+    }
+
+    private let lock = Lock()
+    // Both guarded by the lock.
+    private nonisolated(unsafe) var calendars = [SubjectCalendar()]
+    private nonisolated(unsafe) var numbers = [Key(zone: nil, anchorDay: 1): UInt16(0)]
+
+    /// The number of a calendar, given on first sight.
+    func number(of calendar: SubjectCalendar) -> UInt16 {
+        let key = Key(zone: calendar.zone?.name, anchorDay: calendar.anchorDay)
+        lock.lock()
+        defer { lock.unlock() }
+        if let known = numbers[key] { return known }
+        guard calendars.count < Self.calendarsMax else { return 0 }
+        let number = UInt16(calendars.count)
+        calendars.append(calendar)
+        numbers[key] = number
+        return number
+    }
+
+    /// The calendar of a number that was given.
+    func calendar(_ number: Int) -> SubjectCalendar {
+        lock.lock()
+        defer { lock.unlock() }
+        return calendars[number]
+    }
+}
