@@ -2,7 +2,8 @@
 
     python Tests/Fuzz/make_corpus.py
 
-Run it when the protocol, the policy or a target's input changes; the seeds are checked in."""
+Run it when the protocol, the policy or a target's input changes; the seeds are checked in. Those of
+journal and rows are what a ledger in memory wrote (MemoryLedger in the tests of the core)."""
 
 import base64
 import json
