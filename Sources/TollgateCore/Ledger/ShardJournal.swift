@@ -1,3 +1,4 @@
+import COpenSSL
 import TollgateWire
 
 /// Zeroed memory that a shard's journal may fill: a stretch of the mapped file `file`. It outlives
@@ -219,6 +220,8 @@ package struct ShardJournal: BitwiseCopyable {
         slot.storeBytes(of: flags | JournalFormat.lastFlag, toByteOffset: 9, as: UInt8.self)
         seal(slot)
         unsealed = nil
+        // Other shards write before this one does again: its next line is there by then.
+        if let next { tg_prefetch(next + JournalFormat.slotBytes) }
     }
 
     @inline(__always)
