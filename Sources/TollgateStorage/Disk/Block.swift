@@ -10,6 +10,10 @@ package final class Block {
 
     deinit { bytes.deallocate() }
 
+    /// Its memory is there up to here: a name's last use ends its object, and pointers into it do
+    /// not count. So `defer` this where a block is made.
+    package func keep() { withExtendedLifetime(self) {} }
+
     /// How much of it means something.
     package var used: Int
 

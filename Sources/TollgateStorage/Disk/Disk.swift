@@ -39,6 +39,7 @@ extension Disk {
         let file = try open(path, writable: false)
         guard file.bytes <= bytesMax else { throw DiskError(.read, path, DiskError.tooLarge) }
         let block = Block(file.bytes)
+        defer { block.keep() }
         block.used = try file.read(into: block.bytes, at: 0)
         return block
     }

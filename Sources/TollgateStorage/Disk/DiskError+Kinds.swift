@@ -4,20 +4,24 @@ extension DiskError {
     static let tooLarge = EFBIG
 
     /// There is no room, or no right to change anything: it may come back without a restart.
-    package var isRefusal: Bool {
+    package var isRefusal: Bool { Self.isRefusal(errno) }
+
+    static func isRefusal(_ errno: Int32) -> Bool {
         switch errno {
         case ENOSPC, EDQUOT, EFBIG, EROFS, EMFILE, ENFILE, ENOMEM: true
         default: false
         }
     }
 
+    package var isPresent: Bool { errno == EEXIST }
+
     package var isAbsent: Bool { errno == ENOENT }
 
     package var isLocked: Bool { errno == EWOULDBLOCK }
 
-    package var description: String {
-        "\(path): \(verb): \(String(cString: strerror(errno)))"
-    }
+    package var description: String { "\(path): \(words)" }
+
+    var words: String { "\(verb): \(String(cString: strerror(errno)))" }
 
     private var verb: String {
         switch call {

@@ -47,6 +47,7 @@ final class SystemFile: DiskFile {
             throw DiskError(.create, path, Int32(truncatingIfNeeded: -set))
         }
         let zeros = Block(min(bytes, Self.pieceBytes))
+        defer { zeros.keep() }
         var at = 0
         while at < bytes {
             let piece = UnsafeRawBufferPointer(rebasing: zeros.read.prefix(bytes &- at))

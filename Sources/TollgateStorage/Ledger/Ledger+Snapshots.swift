@@ -1,0 +1,95 @@
+import TollgateCore
+
+extension Ledger {
+    /// Generations that are kept.
+    static let generationsKept = 2
+
+    /// Begins a snapshot, to be stepped to its end; `nil` while another one is written.
+    package func beginSnapshot(now: Moment) -> SnapshotWriter? {
+        let isFree = withRecord { record in
+            defer { record.isWriting = true }
+            return !record.isWriting
+        }
+        return isFree ? snapshotWriter(now) : nil
+    }
+
+    /// Writes a snapshot from its beginning to its end; its generation, or `nil` when another one
+    /// is written already.
+    package func snapshot(now: Moment) throws(LedgerFailure) -> UInt64? {
+        guard let writer = beginSnapshot(now: now) else { return nil }
+        while try writer.step() {}
+        return writer.generation
+    }
+
+    func snapshotWriter(_ now: Moment) -> SnapshotWriter {
+        let live = running
+        let generation = withRecord { record in
+            record.lastGeneration &+= 1
+            return record.lastGeneration
+        }
+        let header = SnapshotHeader(
+            generation: generation, marker: marker, life: live.life,
+            billing: live.engine.billingTime(now), now: now, boot: options.bootID)
+        return SnapshotWriter(
+            self, live.engine, header, archived: live.archive.archivedThrough,
+            epoch: epoch.load(ordering: .acquiring))
+    }
+
+    func pinnedFiles() -> (files: Set<UInt64>, from: UInt64, given: Int) {
+        let supply = running.supply
+        let pinned = supply.pinned()
+        return (pinned.files, pinned.from, supply.bytesGiven)
+    }
+
+    /// A snapshot is durable, or was given up.
+    func ended(_ writer: SnapshotWriter, _ failure: LedgerFailure?) {
+        let number = writer.generation
+        withRecord { record in
+            record.isWriting = false
+            record.snapshotFailure = failure
+            guard failure == nil else { return }
+            record.generations.append(
+                LedgerRecord.Generation(
+                    number: number, files: writer.pinned.files, from: writer.pinned.from))
+            record.bytesAtSnapshot = writer.pinned.given
+            record.snapshotAt = writer.now
+            record.snapshotBytes = writer.totals.fileBytes
+        }
+        guard failure == nil else { return }
+        do throws(DiskError) {
+            try dropOld()
+            withRecord { $0.dropFailure = nil }
+        } catch {
+            // They take room and do no harm; the next snapshot tries again.
+            let failure = LedgerFailure(error)
+            withRecord { $0.dropFailure = failure }
+        }
+    }
+
+    /// Removes generations but the last two, and what of the journal neither of them needs.
+    private func dropOld() throws(DiskError) {
+        let live = running
+        let kept = withRecord { record in
+            record.generations = record.generations.suffix(Self.generationsKept)
+            return record.generations
+        }
+        guard kept.count == Self.generationsKept, let newest = kept.last?.number else { return }
+        let names = try disk.list(options.path)
+        for number in LedgerFiles.numbers(names, .snapshot)
+        where number < newest && !kept.contains(where: { $0.number == number }) {
+            try disk.remove(options.file(LedgerFiles.name(.snapshot, number)))
+        }
+        var files: Set<UInt64> = []
+        var from = UInt64.max
+        for generation in kept {
+            guard let needed = generation.files else { return }
+            files.formUnion(needed)
+            from = min(from, generation.from)
+        }
+        _ = live.supply.release(allBut: files, below: from)
+        for number in LedgerFiles.numbers(names, .journal)
+        where number < from && !files.contains(number) && !live.supply.holds(number) {
+            try disk.remove(options.file(LedgerFiles.name(.journal, number)))
+        }
+    }
+}

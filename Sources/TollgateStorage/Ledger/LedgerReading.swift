@@ -1,0 +1,264 @@
+import TollgateCore
+
+/// A directory of a ledger as it was read: the newest state that is whole, checked to the last
+/// slot, and not yet put into any engine.
+struct LedgerReading: Sendable {
+    var snapshot: SnapshotFile
+    var chains: [ShardChain]
+    var segments: [SegmentScan]
+    var archive: UsageArchive
+    /// Generations that are newer and damaged: what they hold is read from an older one and the
+    /// journal behind it.
+    var passedOver: [LedgerFailure]
+    /// The highest of each that was seen, whole or not.
+    var life: UInt64
+    var generation: UInt64
+    var segment: UInt64
+
+    /// What recovery cuts off.
+    var cuts: [LedgerCut] {
+        let newest = segments.map(\.header.life).max() ?? 0
+        var cuts = chains.flatMap(\.cuts)
+        for segment in segments where segment.header.life == newest {
+            for stray in segment.strays {
+                cuts.append(
+                    LedgerCut(
+                        path: segment.path, shard: nil, offset: stray.offset,
+                        bytes: stray.bytes, sequence: nil, isLoss: false))
+            }
+        }
+        return cuts
+    }
+}
+
+/// Reads a directory. Changes nothing in it.
+struct LedgerReader: Sendable {
+    let options: LedgerOptions
+    let marker: LedgerMarker
+    let disk: any Disk
+    /// Told of each thing that begins, for the log.
+    let progress: @Sendable (String) -> Void
+
+    /// Throws when no generation with the journal behind it is whole.
+    func read() throws(LedgerFailure) -> LedgerReading {
+        let names = try onDisk { () throws(DiskError) in try disk.list(options.path) }
+        let segments = try scan(names)
+        let archive = try UsageArchive(options, ledger: marker.ledger, names: names, disk)
+        var passedOver: [LedgerFailure] = []
+        let generations = LedgerFiles.numbers(names, .snapshot)
+        for generation in generations.reversed() {
+            let snapshot: SnapshotFile
+            do throws(LedgerFailure) {
+                snapshot = try check(generation)
+            } catch {
+                // Another version, or a disk that cannot be read, is no reason to pass over it.
+                guard error.kind == .damaged else { throw error }
+                progress("\(error)")
+                passedOver.append(error)
+                continue
+            }
+            return try read(snapshot, segments, archive, passedOver, generations)
+        }
+        if let first = passedOver.first { throw first }
+        throw LedgerFailure(.damaged, options.path, "there is no snapshot in it")
+    }
+
+    private func scan(_ names: [String]) throws(LedgerFailure) -> [SegmentScan] {
+        let numbers = LedgerFiles.numbers(names, .journal)
+        progress("reading \(numbers.count) segments of the journal")
+        let (options, disk, ledger) = (options, disk, marker.ledger)
+        return try inParallel(numbers.count, threads: options.threads) {
+            (index) throws(LedgerFailure) in
+            try SegmentScan(options, number: numbers[index], ledger: ledger, disk)
+        }
+    }
+
+    /// A generation all of whose blocks are whole.
+    func check(_ generation: UInt64) throws(LedgerFailure) -> SnapshotFile {
+        let path = options.file(LedgerFiles.name(.snapshot, generation))
+        let snapshot = try SnapshotFile(path, generation: generation, disk)
+        guard snapshot.header.marker == marker else {
+            throw LedgerFailure(.damaged, path, offset: 24, "of another ledger")
+        }
+        progress("checking snapshot \(generation), \(snapshot.totals.fileBytes) bytes")
+        let checksums = try inParallel(Engine.shardCount, threads: options.threads) {
+            (shard) throws(LedgerFailure) in
+            try snapshot.blocks(of: shard) { _, _ in }
+        }
+        try snapshot.check(checksums)
+        return snapshot
+    }
+
+    private func read(
+        _ snapshot: SnapshotFile, _ segments: [SegmentScan], _ archive: UsageArchive,
+        _ passedOver: [LedgerFailure], _ generations: [UInt64]
+    ) throws(LedgerFailure) -> LedgerReading {
+        try checkGaps(segments, from: snapshot.header.segmentsFrom)
+        try checkArchive(archive, snapshot)
+        let chains = try chains(snapshot, segments)
+        for chain in chains { if let fault = chain.fault { throw fault } }
+        return LedgerReading(
+            snapshot: snapshot, chains: chains, segments: segments, archive: archive,
+            passedOver: passedOver,
+            life: max(snapshot.header.life, segments.map(\.header.life).max() ?? 0),
+            generation: generations.last ?? 0, segment: segments.map(\.header.number).max() ?? 0)
+    }
+
+    /// The way of each shard from the snapshot on; with a fault where it ends too early.
+    func chains(
+        _ snapshot: SnapshotFile, _ segments: [SegmentScan]
+    ) throws(LedgerFailure) -> [ShardChain] {
+        progress("checking the journal behind snapshot \(snapshot.header.generation)")
+        let directory = options.path
+        return try inParallel(Engine.shardCount, threads: options.threads) {
+            (shard) throws(LedgerFailure) in
+            let place = snapshot.shards[shard]
+            return try JournalChain.find(
+                shard: shard, start: place.start, end: place.end, life: snapshot.header.life,
+                in: segments, directory: directory)
+        }
+    }
+
+    private func checkGaps(
+        _ segments: [SegmentScan], from first: UInt64
+    ) throws(LedgerFailure) {
+        var expected = first
+        for segment in segments where segment.header.number >= first {
+            guard segment.header.number == expected else {
+                throw LedgerFailure(
+                    .damaged, options.file(LedgerFiles.name(.journal, expected)),
+                    "the file is missing")
+            }
+            expected &+= 1
+        }
+    }
+
+    private func checkArchive(
+        _ archive: UsageArchive, _ snapshot: SnapshotFile
+    ) throws(LedgerFailure) {
+        let through = archive.archivedThrough
+        for (shard, place) in snapshot.shards.enumerated()
+        where through[shard] < place.archived {
+            throw LedgerFailure(
+                .damaged, options.path,
+                "closed periods of shard \(shard) are missing that were archived once")
+        }
+    }
+}
+
+/// How much of a ledger was put into an engine.
+struct RestoredCounts: Sendable {
+    var rows = 0
+    var items = 0
+    /// The latest billing time that is known.
+    var billing = WallTime(milliseconds: 0)
+}
+
+extension LedgerReading {
+    /// Puts the state into an engine that is as it was made.
+    func restore(
+        into engine: Engine, now: Moment, options: LedgerOptions
+    ) throws(LedgerFailure) -> RestoredCounts {
+        let header = snapshot.header
+        let saved = SavedClocks(
+            boot: header.now.boot, wall: header.now.wall,
+            isSameBoot: header.boot0 == options.bootID.0 && header.boot1 == options.bootID.1)
+        let archived = archive.archivedThrough
+        let reading = self
+        let counts = try inParallel(Engine.shardCount, threads: options.threads) {
+            (shard) throws(LedgerFailure) in
+            try reading.restore(
+                shard, into: engine, archivedThrough: archived[shard], saved, now)
+        }
+        var all = RestoredCounts(billing: header.billing)
+        for count in counts {
+            all.rows &+= count.rows
+            all.items &+= count.items
+            all.billing = max(all.billing, count.billing)
+        }
+        engine.restoreClock(notBefore: all.billing)
+        return all
+    }
+
+    private func restore(
+        _ shard: Int, into engine: Engine, archivedThrough: UInt64, _ saved: SavedClocks,
+        _ now: Moment
+    ) throws(LedgerFailure) -> RestoredCounts {
+        let made = snapshot.layouts.withUnsafeBytes {
+            ShardRestorer(
+                engine, shard: shard, names: snapshot.names, layoutTable: $0,
+                archivedThrough: archivedThrough, saved: saved, now: now)
+        }
+        guard let restorer = made else {
+            throw LedgerFailure(
+                .damaged, snapshot.path, offset: snapshot.totals.tables,
+                "its layouts of rows are wrong")
+        }
+        try snapshot.blocks(of: shard) { (kind, content) throws(LedgerFailure) in
+            try fault(snapshot.path, shard) { () throws(LedgerFault) in
+                if kind == .rows {
+                    try restorer.add(images: content)
+                } else {
+                    try Self.addClosed(content, to: restorer)
+                }
+            }
+        }
+        let chain = chains[shard]
+        for piece in chain.pieces { try replay(piece, shard, into: restorer) }
+        restorer.finish(nextSequence: chain.next)
+        return RestoredCounts(
+            rows: restorer.rows, items: restorer.items, billing: restorer.billing)
+    }
+
+    private static func addClosed(
+        _ content: UnsafeRawBufferPointer, to restorer: ShardRestorer
+    ) throws(LedgerFault) {
+        guard content.count >= 12 else { throw .badItem(.closed) }
+        let count = Int(content.loadLittle(at: 8, as: UInt32.self))
+        guard content.count == 12 &+ count else { throw .badItem(.closed) }
+        try restorer.add(
+            closed: content.slice(at: 12, length: count),
+            sequence: content.loadLittle(at: 0, as: UInt64.self))
+    }
+
+    private func replay(
+        _ piece: ShardChain.Piece, _ shard: Int, into restorer: ShardRestorer
+    ) throws(LedgerFailure) {
+        let block = try piece.segment.read(piece.offset, piece.bytes)
+        defer { block.keep() }
+        try fault(piece.segment.path, shard) { () throws(LedgerFault) in
+            try TransactionReader.replay(
+                block.read, from: piece.from, to: piece.to, into: restorer)
+        }
+    }
+
+    /// A fault of what was whole by its checksums: no state of this ledger.
+    private func fault(
+        _ path: String, _ shard: Int, _ body: () throws(LedgerFault) -> Void
+    ) throws(LedgerFailure) {
+        do { try body() } catch {
+            throw LedgerFailure(
+                .damaged, path, "what it says of shard \(shard) contradicts itself: \(error)")
+        }
+    }
+}
+
+/// Replays a region that was checked.
+enum TransactionReader {
+    static func replay(
+        _ region: UnsafeRawBufferPointer, from: UInt64, to: UInt64,
+        into restorer: ShardRestorer
+    ) throws(LedgerFault) {
+        var reader: JournalReader
+        do { reader = try JournalReader(region) } catch {
+            // It was read before: the disk gave other bytes now.
+            throw .badItem(.mark)
+        }
+        while let item = reader.next() {
+            // A snapshot begins, and a life ends, between two transactions.
+            if item.sequence < from { continue }
+            if item.sequence >= to { return }
+            try restorer.apply(item.kind, item.payload, sequence: item.sequence)
+        }
+    }
+}

@@ -1,0 +1,72 @@
+import TollgateCore
+
+/// What a ledger knows of its own upkeep. Guarded by the ledger's lock.
+struct LedgerRecord {
+    /// A snapshot that is durable.
+    struct Generation: Equatable {
+        var number: UInt64
+        /// Files of the journal that it needs, besides all from `from` on; `nil`: of a life before,
+        /// it needs all there are.
+        var files: Set<UInt64>?
+        var from: UInt64
+    }
+
+    /// The last two, the older first.
+    var generations: [Generation] = []
+    /// The highest number that was ever begun.
+    var lastGeneration: UInt64 = 0
+    var isWriting = false
+    var bytesAtSnapshot = 0
+    var snapshotAt: Moment?
+    var snapshotBytes = 0
+    var round: UInt64 = 0
+    /// Why charges are refused, or not journaled.
+    var trouble: LedgerFailure?
+    /// How often in a row the way out of trouble failed, and when it was last tried.
+    var retriedAt: BootTime?
+    var supplyFailure: LedgerFailure?
+    var snapshotFailure: LedgerFailure?
+    var archiveFailure: LedgerFailure?
+    var dropFailure: LedgerFailure?
+}
+
+/// How a ledger does: for `tollgate health`, metrics and alerts.
+package struct LedgerStatus: Sendable {
+    package var state: LedgerState
+    package var life: UInt64
+    /// The newest durable generation.
+    package var generation: UInt64
+    package var snapshotAt: Moment?
+    package var snapshotBytes: Int
+    /// Bytes of journal that shards were given since.
+    package var journalBytes: Int
+    package var segments: Int
+    /// Closed periods that wait in memory.
+    package var closedWaiting: Int
+    /// What failed and was not done since, the gravest first; empty: all is well.
+    package var failures: [LedgerFailure]
+}
+
+extension Ledger {
+    package var status: LedgerStatus {
+        let live = running
+        let given = live.supply.bytesGiven
+        let record = withRecord { $0 }
+        return LedgerStatus(
+            state: live.engine.currentLedgerState, life: live.life,
+            generation: record.generations.last?.number ?? 0, snapshotAt: record.snapshotAt,
+            snapshotBytes: record.snapshotBytes, journalBytes: given &- record.bytesAtSnapshot,
+            segments: live.supply.filesHeld, closedWaiting: live.engine.closedWaiting,
+            failures: [
+                record.trouble, record.supplyFailure, record.snapshotFailure,
+                record.archiveFailure, record.dropFailure,
+            ].compactMap { $0 })
+    }
+
+    /// The journal has grown so much since the last snapshot that another one is due.
+    package var wantsSnapshot: Bool {
+        let live = running
+        let given = live.supply.bytesGiven
+        return withRecord { given &- $0.bytesAtSnapshot >= options.journalBytesMax }
+    }
+}

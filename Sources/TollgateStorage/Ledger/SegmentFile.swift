@@ -1,0 +1,199 @@
+import TollgateCore
+import TollgateWire
+
+/// A file of the journal: preallocated, mapped, shared by all shards. One shard's stretches of it
+/// are its regions (`JournalFormat`); they begin at multiples of 4096 and follow one another.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 8 | `TGJOURNL` |
+/// | 8 | 2 | version |
+/// | 10 | 6 | spare, 0 |
+/// | 16 | 8 | number of the file, as in its name |
+/// | 24 | 8 | ledger id |
+/// | 32 | 8 | life |
+/// | 40 | 8 | bytes of the file |
+/// | 48 | 12 | spare, 0 |
+/// | 60 | 4 | CRC-32C of bytes 0 to 59 |
+/// | 1024 | 544 | what was synced, of odd rounds (`SyncedTable`) |
+/// | 2048 | 544 | of even rounds |
+/// | 4096 | | regions |
+struct SegmentHeader: Sendable, Equatable {
+    static let bytes = 4_096
+    static let alignment = 4_096
+    static let version: UInt16 = 1
+    private static let magic: UInt64 = 0x4c4e_5255_4f4a_4754
+
+    var number: UInt64
+    var ledger: UInt64
+    var life: UInt64
+    var fileBytes: UInt64
+
+    init(number: UInt64, ledger: UInt64, life: UInt64, fileBytes: UInt64) {
+        self.number = number
+        self.ledger = ledger
+        self.life = life
+        self.fileBytes = fileBytes
+    }
+
+    /// Into zeroed bytes.
+    func write(to bytes: UnsafeMutableRawBufferPointer) {
+        bytes.storeLittle(Self.magic, at: 0)
+        bytes.storeLittle(Self.version, at: 8)
+        bytes.storeLittle(number, at: 16)
+        bytes.storeLittle(ledger, at: 24)
+        bytes.storeLittle(life, at: 32)
+        bytes.storeLittle(fileBytes, at: 40)
+        let covered = UnsafeRawBufferPointer(bytes).slice(at: 0, length: 60)
+        bytes.storeLittle(ledgerChecksum(0, covered), at: 60)
+    }
+
+    init(_ bytes: UnsafeRawBufferPointer, _ path: String) throws(LedgerFailure) {
+        guard bytes.count >= Self.bytes, bytes.loadLittle(at: 0, as: UInt64.self) == Self.magic
+        else { throw LedgerFailure(.damaged, path, offset: 0, "not a segment of a journal") }
+        guard
+            bytes.loadLittle(at: 60, as: UInt32.self)
+                == ledgerChecksum(0, bytes.slice(at: 0, length: 60))
+        else {
+            throw LedgerFailure(.damaged, path, offset: 0, "the checksum of its header is wrong")
+        }
+        let version = bytes.loadLittle(at: 8, as: UInt16.self)
+        guard version == Self.version else { throw .unknownVersion(path, version) }
+        number = bytes.loadLittle(at: 16, as: UInt64.self)
+        ledger = bytes.loadLittle(at: 24, as: UInt64.self)
+        life = bytes.loadLittle(at: 32, as: UInt64.self)
+        fileBytes = bytes.loadLittle(at: 40, as: UInt64.self)
+    }
+}
+
+/// What of every shard was known to be synced: written after each round of syncs, and durable with
+/// the next. Recovery tells by it what the disk lost from what never came to the disk. Two places
+/// take turns, so that one of them is whole.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 8 | round, counted from 1 |
+/// | 8 | 8 | ledger id |
+/// | 16 | 512 | by shard: slots below this sequence number were synced |
+/// | 528 | 12 | spare, 0 |
+/// | 540 | 4 | CRC-32C of bytes 0 to 539, begun with the file's number |
+struct SyncedTable: Equatable {
+    static let bytes = 544
+    private static let places = (1_024, 2_048)
+
+    var round: UInt64 = 0
+    var through = [UInt64](repeating: 0, count: Engine.shardCount)
+
+    static func write(
+        round: UInt64, through: [UInt64], file: UInt64, ledger: UInt64,
+        to header: UnsafeMutableRawBufferPointer
+    ) {
+        let offset = round & 1 == 1 ? places.0 : places.1
+        let place = UnsafeMutableRawBufferPointer(
+            rebasing: header[offset..<(offset &+ bytes)])
+        place.storeLittle(round, at: 0)
+        place.storeLittle(ledger, at: 8)
+        for (shard, sequence) in through.enumerated() {
+            place.storeLittle(sequence, at: 16 &+ 8 &* shard)
+        }
+        let covered = UnsafeRawBufferPointer(place).slice(at: 0, length: bytes &- 4)
+        place.storeLittle(
+            ledgerChecksum(UInt32(truncatingIfNeeded: file), covered), at: bytes &- 4)
+    }
+
+    /// The later of the two that are whole, or one that knows nothing.
+    init(_ header: UnsafeRawBufferPointer, file: UInt64, ledger: UInt64) {
+        for offset in [Self.places.0, Self.places.1] {
+            guard header.count >= offset &+ Self.bytes else { continue }
+            let place = header.slice(at: offset, length: Self.bytes)
+            let covered = place.slice(at: 0, length: Self.bytes &- 4)
+            let seed = UInt32(truncatingIfNeeded: file)
+            guard place.loadLittle(at: 8, as: UInt64.self) == ledger,
+                place.loadLittle(at: Self.bytes &- 4, as: UInt32.self)
+                    == ledgerChecksum(seed, covered),
+                place.loadLittle(at: 0, as: UInt64.self) > round
+            else { continue }
+            round = place.loadLittle(at: 0, as: UInt64.self)
+            through = (0..<Engine.shardCount).map {
+                place.loadLittle(at: 16 &+ 8 &* $0, as: UInt64.self)
+            }
+        }
+    }
+}
+
+/// A segment of this life: its mapping, and how much of it was given to shards.
+///
+/// `used` is guarded by the lock of the `RegionSupply` that owns it; the rest never changes. What
+/// lies in the mapping belongs to the shards' journals, but for the table, which is written by one
+/// round of syncs at a time. Invariant: `SegmentHeader.bytes <= used <= memory.count`.
+final class SegmentFile: @unchecked Sendable {
+    // Sendable: `used` is guarded by the supply's lock, the mapping by shards' locks.
+    let number: UInt64
+    let file: any DiskFile
+    let memory: UnsafeMutableRawBufferPointer
+    private let ledger: UInt64
+    private var used = SegmentHeader.bytes
+
+    /// Makes the file, durable in its place, with nothing but a header.
+    init(
+        _ options: LedgerOptions, _ disk: any Disk, number: UInt64, ledger: UInt64, life: UInt64
+    ) throws(DiskError) {
+        let bytes = options.segmentBytes
+        let path = options.file(LedgerFiles.name(.journal, number))
+        let part = path + LedgerFiles.partSuffix
+        file = try Self.make(part, bytes, disk)
+        do throws(DiskError) {
+            memory = try file.map()
+            SegmentHeader(number: number, ledger: ledger, life: life, fileBytes: UInt64(bytes))
+                .write(to: memory)
+            try file.sync()
+            try disk.rename(part, to: path)
+            try disk.syncDirectory(options.path)
+        } catch {
+            file.unmap()
+            discard([part, path], disk)
+            throw error
+        }
+        self.number = number
+        self.ledger = ledger
+    }
+
+    private static func make(
+        _ part: String, _ bytes: Int, _ disk: any Disk
+    ) throws(DiskError) -> any DiskFile {
+        do { return try disk.create(part, bytes: bytes) } catch {
+            guard error.isPresent else { throw error }
+            // Of an attempt that could not be undone.
+            try disk.remove(part)
+            return try disk.create(part, bytes: bytes)
+        }
+    }
+
+    /// Zeroed memory for a shard, of about so many bytes; `nil` when there is no room for the
+    /// smallest region. Under the supply's lock.
+    func take(bytes wanted: Int) -> JournalRegion? {
+        let room = memory.count &- used
+        let bytes = min(wanted, room) / SegmentHeader.alignment &* SegmentHeader.alignment
+        guard bytes >= ShardJournal.regionBytesLeast, let base = memory.baseAddress else {
+            return nil
+        }
+        let region = JournalRegion(base: base + used, bytes: bytes, file: number)
+        used &+= bytes
+        return region
+    }
+
+    var bytesUsed: Int { used }
+
+    func note(round: UInt64, synced: [UInt64]) {
+        SyncedTable.write(
+            round: round, through: synced, file: number, ledger: ledger, to: memory)
+    }
+}
+
+/// Removes what a failed call may have left. It failed already: what removing says does not
+/// matter, and the next start removes what is still there.
+func discard(_ paths: [String], _ disk: any Disk) {
+    for path in paths {
+        do { try disk.remove(path) } catch {}
+    }
+}

@@ -1,0 +1,331 @@
+import TollgateCore
+
+/// The closed periods of a ledger: files that are appended to, read in pages, and pruned.
+///
+/// All of it under `lock`; calls of the disk too, for nobody in a hurry waits for it.
+/// Invariant: `through` is durable.
+final class UsageArchive: @unchecked Sendable {
+    // Sendable: everything that changes is guarded by `lock`.
+
+    /// A file that is larger is followed by another.
+    static let fileBytesMax = 16 * 1024 * 1024
+
+    private let options: LedgerOptions
+    private let disk: any Disk
+    private let ledger: UInt64
+    private let lock = Lock()
+    /// By shard: what stands here, up to this sequence number.
+    private var through: [UInt64]
+    /// Files that count, ascending.
+    private var numbers: [UInt64]
+    private var nextNumber: UInt64
+    /// The file that is appended to, of this life.
+    private var open: (file: any DiskFile, end: Int, checksum: UInt32)?
+
+    /// Reads every file's blocks. Throws when what a later file says to stand before it does not.
+    init(
+        _ options: LedgerOptions, ledger: UInt64, names: [String], _ disk: any Disk
+    ) throws(LedgerFailure) {
+        self.options = options
+        self.disk = disk
+        self.ledger = ledger
+        var files: [UsageFile] = []
+        for number in LedgerFiles.numbers(names, .usage) {
+            let path = options.file(LedgerFiles.name(.usage, number))
+            files.append(try UsageFile(path, number: number, ledger: ledger, disk))
+        }
+        let replaced =
+            files.map(\.header.replaces).max() ?? 0
+        let counted = files.filter { $0.header.number > replaced }
+        for (file, next) in zip(counted, counted.dropFirst()) {
+            for shard in 0..<Engine.shardCount
+            where file.through[shard] < next.header.through[shard] {
+                throw LedgerFailure(
+                    .damaged, file.path, offset: file.end,
+                    "closed periods are missing that stood there once")
+            }
+        }
+        numbers = counted.map(\.header.number)
+        nextNumber = (files.last?.header.number ?? 0) &+ 1
+        through =
+            counted.last?.through ?? [UInt64](repeating: 0, count: Engine.shardCount)
+    }
+
+    var archivedThrough: [UInt64] { held { through } }
+
+    // MARK: appending
+
+    /// Appends what waits in the engine, syncs it, and only then takes it out of there; how many.
+    ///
+    /// First `syncJournal`, behind which everything that waits is durable in the journal as well:
+    /// a period that stood here alone would close again after a power cut.
+    func archive(
+        _ engine: Engine, syncJournal: () throws(LedgerFailure) -> Void
+    ) throws(LedgerFailure) -> Int {
+        lock.lock()
+        defer { lock.unlock() }
+        let names = engine.counterNames
+        var batches: [(shard: Int, batch: ClosedBatch)] = []
+        var blocks: [UsageBlock] = []
+        for shard in 0..<Engine.shardCount {
+            let batch = engine.takeClosed(shard: shard)
+            guard batch.count > 0 else { continue }
+            batches.append((shard, batch))
+            blocks += try Self.blocks(batch, shard, names, options.path)
+        }
+        guard !batches.isEmpty else { return 0 }
+        try syncJournal()
+        do throws(DiskError) {
+            try append(blocks)
+        } catch {
+            // Where it ends, and whether it may be synced, is not known: another file goes on.
+            open = nil
+            throw LedgerFailure(error)
+        }
+        for (shard, batch) in batches { engine.confirmClosed(shard: shard, batch) }
+        return batches.reduce(0) { $0 &+ $1.batch.count }
+    }
+
+    private static func blocks(
+        _ batch: ClosedBatch, _ shard: Int, _ names: [String], _ path: String
+    ) throws(LedgerFailure) -> [UsageBlock] {
+        var made: [UsageBlock] = []
+        var block = UsageBlock(shard: UInt16(truncatingIfNeeded: shard))
+        for entry in batch.periods {
+            let period = entry.bytes.withUnsafeBytes { ClosedPeriod($0) }
+            guard let period, Int(period.counter) < names.count else {
+                throw LedgerFailure(.unfit, path, "a closed period of no counter")
+            }
+            // A transaction's periods have one number, and stay together.
+            if block.isFull, entry.sequence > block.through {
+                made.append(block)
+                block = UsageBlock(shard: UInt16(truncatingIfNeeded: shard))
+            }
+            block.add(names[Int(period.counter)], entry.bytes)
+            block.through = max(block.through, entry.sequence)
+        }
+        made.append(block)
+        return made
+    }
+
+    private func append(_ blocks: [UsageBlock]) throws(DiskError) {
+        var place: (file: any DiskFile, end: Int, checksum: UInt32)
+        if let open { place = open } else { place = try begin() }
+        var reached = through
+        for block in blocks {
+            if place.end > Self.fileBytesMax {
+                try place.file.sync()
+                through = reached
+                place = try begin()
+            }
+            let (encoded, checksum) = block.encoded(after: place.checksum)
+            defer { encoded.keep() }
+            try place.file.write(encoded.read, at: place.end)
+            place.end &+= encoded.used
+            place.checksum = checksum
+            let shard = Int(block.shard)
+            reached[shard] = max(reached[shard], block.through)
+        }
+        try place.file.sync()
+        through = reached
+        open = place
+    }
+
+    /// Begins a file, durable in its place.
+    private func begin() throws(DiskError)
+        -> (file: any DiskFile, end: Int, checksum: UInt32)
+    {
+        let number = nextNumber
+        nextNumber &+= 1
+        let path = options.file(LedgerFiles.name(.usage, number))
+        let part = path + LedgerFiles.partSuffix
+        do throws(DiskError) {
+            let begun = try writeHeader(part, number, replaces: 0)
+            try begun.file.sync()
+            try disk.rename(part, to: path)
+            try disk.syncDirectory(options.path)
+            numbers.append(number)
+            return begun
+        } catch {
+            discard([part, path], disk)
+            throw error
+        }
+    }
+
+    private func writeHeader(
+        _ path: String, _ number: UInt64, replaces: UInt64
+    ) throws(DiskError) -> (file: any DiskFile, end: Int, checksum: UInt32) {
+        let file = try disk.create(path, bytes: 0)
+        let header = UsageHeader(
+            number: number, ledger: ledger, replaces: replaces, through: through)
+        let head = Block(UsageFormat.headerBytes)
+        defer { head.keep() }
+        let checksum = header.write(to: head.bytes)
+        try file.write(head.read, at: 0)
+        return (file, UsageFormat.headerBytes, checksum)
+    }
+
+    // MARK: reading
+
+    /// Calls `body` with each block that counts behind `cursor`, until it gives false.
+    private func walk(
+        from cursor: UsageCursor,
+        _ body: (UsageCursor, [ArchivedPeriod]) throws(LedgerFailure) -> Bool
+    ) throws(LedgerFailure) {
+        for (index, number) in numbers.enumerated() where number >= cursor.file {
+            let path = options.file(LedgerFiles.name(.usage, number))
+            let file = try UsageFile(path, number: number, ledger: ledger, disk)
+            let next =
+                index &+ 1 < numbers.count ? try header(numbers[index &+ 1]).through : through
+            for (shard, sequence) in next.enumerated() where file.through[shard] < sequence {
+                throw LedgerFailure(
+                    .damaged, path, offset: file.end,
+                    "closed periods are missing that stood there once")
+            }
+            for part in file.parts {
+                if number == cursor.file, part.offset <= cursor.offset { continue }
+                if part.shard != UsageFormat.keptShard, part.through > next[Int(part.shard)] {
+                    continue
+                }
+                let place = UsageCursor(file: number, offset: part.offset)
+                guard try body(place, try file.entries(part)) else { return }
+            }
+        }
+    }
+
+    private func header(_ number: UInt64) throws(LedgerFailure) -> UsageHeader {
+        let path = options.file(LedgerFiles.name(.usage, number))
+        let head = Block(UsageFormat.headerBytes)
+        defer { head.keep() }
+        head.used = try onDisk { () throws(DiskError) in
+            try disk.open(path, writable: false).read(into: head.bytes, at: 0)
+        }
+        return try UsageHeader(head.read, path)
+    }
+
+    /// Closed periods behind `cursor` that `isWanted`, at least `count` if there are as many, and
+    /// where to go on; `nil` at the end.
+    func page(
+        after cursor: UsageCursor, count: Int, _ isWanted: (ArchivedPeriod) -> Bool
+    ) throws(LedgerFailure) -> (periods: [ArchivedPeriod], next: UsageCursor, isEnd: Bool) {
+        lock.lock()
+        defer { lock.unlock() }
+        var found: [ArchivedPeriod] = []
+        var last = cursor
+        var isEnd = true
+        try walk(from: cursor) { (place, entries) throws(LedgerFailure) in
+            if found.count >= count {
+                isEnd = false
+                return false
+            }
+            found += entries.filter(isWanted)
+            last = place
+            return true
+        }
+        return (found, last, isEnd)
+    }
+
+    // MARK: pruning
+
+    /// Removes what `isPruned` among what stands up to `cursor`, which was read: everything else
+    /// goes to a new file, which then takes the place of all. How many were removed.
+    func prune(
+        through cursor: UsageCursor, _ isPruned: (ArchivedPeriod) -> Bool
+    ) throws(LedgerFailure) -> Int {
+        lock.lock()
+        defer { lock.unlock() }
+        var kept: [UsageBlock] = []
+        var block = UsageBlock(shard: UsageFormat.keptShard)
+        var removed = 0
+        try walk(from: UsageCursor()) { (place, entries) throws(LedgerFailure) in
+            for entry in entries {
+                if place <= cursor, isPruned(entry) {
+                    removed &+= 1
+                    continue
+                }
+                block.add(entry.counter, entry.period.encoded)
+                if block.isFull {
+                    kept.append(block)
+                    block = UsageBlock(shard: UsageFormat.keptShard)
+                }
+            }
+            return true
+        }
+        guard removed > 0 else { return 0 }
+        kept.append(block)
+        try onDisk { () throws(DiskError) in try replaceAll(kept) }
+        return removed
+    }
+
+    private func replaceAll(_ blocks: [UsageBlock]) throws(DiskError) {
+        let old = numbers
+        let number = nextNumber
+        nextNumber &+= 1
+        let path = options.file(LedgerFiles.name(.usage, number))
+        let part = path + LedgerFiles.partSuffix
+        do throws(DiskError) {
+            var place = try writeHeader(part, number, replaces: number &- 1)
+            for block in blocks where block.count > 0 {
+                let (encoded, checksum) = block.encoded(after: place.checksum)
+                defer { encoded.keep() }
+                try place.file.write(encoded.read, at: place.end)
+                place.end &+= encoded.used
+                place.checksum = checksum
+            }
+            try place.file.sync()
+            try disk.rename(part, to: path)
+            numbers = [number]
+            open = nil
+            try disk.syncDirectory(options.path)
+        } catch {
+            discard([part], disk)
+            throw error
+        }
+        // They count no more, also where removing fails: the next start tries again.
+        discard(old.map { options.file(LedgerFiles.name(.usage, $0)) }, disk)
+    }
+
+    private func held<T>(_ body: () -> T) -> T {
+        lock.lock()
+        defer { lock.unlock() }
+        return body()
+    }
+}
+
+/// A place among the closed periods: what was read up to here.
+package struct UsageCursor: Sendable, Equatable, Comparable {
+    package var file: UInt64
+    package var offset: Int
+
+    package init(file: UInt64 = 0, offset: Int = 0) {
+        self.file = file
+        self.offset = offset
+    }
+
+    package static func < (a: UsageCursor, b: UsageCursor) -> Bool {
+        (a.file, a.offset) < (b.file, b.offset)
+    }
+}
+
+extension ClosedPeriod {
+    /// As it was read.
+    var encoded: [UInt8] {
+        let (organizationBytes, userBytes) = (Array(organization.utf8), Array((user ?? "").utf8))
+        let block = Block(Self.headerBytes &+ organizationBytes.count &+ userBytes.count)
+        defer { block.keep() }
+        block.bytes.storeLittle(counter, at: 0)
+        block.bytes[2] = user == nil ? 2 : 1
+        block.bytes[3] = isPersonal ? 1 : 0
+        block.bytes[4] = UInt8(clamping: organizationBytes.count)
+        block.bytes[5] = UInt8(clamping: userBytes.count)
+        block.bytes.storeLittle(used, at: 8)
+        block.bytes.storeLittle(UInt64(bitPattern: endSeconds), at: 16)
+        block.bytes.storeLittle(startDay, at: 24)
+        block.bytes.storeLittle(planTag, at: 28)
+        organizationBytes.withUnsafeBytes { block.bytes.copy($0, to: Self.headerBytes) }
+        userBytes.withUnsafeBytes {
+            block.bytes.copy($0, to: Self.headerBytes &+ organizationBytes.count)
+        }
+        return Array(block.read)
+    }
+}

@@ -1,0 +1,120 @@
+import TestSupport
+import Testing
+import TollgateCore
+import TollgateWire
+
+@testable import TollgateStorage
+
+@Suite struct LedgerTests {
+    @Test func aNewLedgerServesAndIsMarkedLast() throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        #expect(world.report.isNew && world.report.life == 1 && world.report.written == 1)
+        #expect(world.charge("acme", "ada", tokens: 5) == .none)
+        #expect(world.usage("acme", "ada") == ["daily": 5, "monthly": 5])
+        #expect(disk.files["/ledger/ledger.id"] != nil)
+        #expect(disk.files["/ledger/ledger.making"] == nil)
+    }
+
+    @Test func whatWasChargedOutlivesTheProcess() throws {
+        var random = SeededRandom.printed("LedgerTests")
+        let disk = MemoryDisk()
+        var books = LedgerBooks()
+        for life in 1...5 as ClosedRange<UInt64> {
+            let world = try LedgerWorld(disk)
+            #expect(world.report.life == life)
+            #expect(LedgerBooks(world, of: books) == books)
+            world.charge(200, &random, &books)
+            if random.next() % 2 == 0 { _ = try world.ledger.snapshot(now: world.now) }
+            world.charge(200, &random, &books)
+            switch random.next() % 3 {
+            case 0: try world.ledger.close(now: world.now)
+            case 1: _ = world.ledger.flush(now: world.now)
+            default: break
+            }
+        }
+    }
+
+    /// Regions run out and files are made while charges go on; snapshots drop what is old.
+    @Test func aLongLifeNeedsFewFiles() throws {
+        var random = SeededRandom.printed("LedgerTests")
+        let disk = MemoryDisk()
+        var books = LedgerBooks()
+        let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+        for _ in 0..<12 {
+            for _ in 0..<20 {
+                world.charge(100, &random, &books, organizations: 40)
+                try world.ledger.tend()
+                guard case .synced(_, true) = world.ledger.flush(now: world.now) else {
+                    Issue.record("nothing was synced")
+                    return
+                }
+            }
+            _ = try world.ledger.snapshot(now: world.now)
+        }
+        let status = world.ledger.status
+        #expect(status.failures == [] && status.state == .serving && status.generation == 13)
+        let names = try disk.list("/ledger")
+        #expect(LedgerFiles.numbers(names, .snapshot) == [12, 13])
+        #expect(LedgerFiles.numbers(names, .journal).count < 120)
+        let next = try LedgerWorld(disk.copy())
+        #expect(LedgerBooks(next, of: books) == books)
+    }
+
+    @Test func oneProcessAtATime() throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        #expect { try LedgerWorld(disk) } throws: { error in
+            (error as? LedgerFailure)?.kind == .locked && (error as? LedgerFailure)?.exitCode == 75
+        }
+        #expect(world.charge("a", "b", tokens: 1) == .none)
+    }
+
+    @Test func aLostMarkerIsNoEmptyLedger() throws {
+        let disk = MemoryDisk()
+        try LedgerWorld(disk).ledger.close(now: LedgerWorld.start)
+        disk.files["/ledger/ledger.id"] = nil
+        let before = disk.copy()
+        #expect { try LedgerWorld(disk) } throws: { error in
+            let failure = error as? LedgerFailure
+            return failure?.kind == .damaged && failure?.exitCode == 78
+                && failure?.description.contains("tollgate ledger repair /ledger") == true
+        }
+        #expect(try disk.list("/ledger") == before.list("/ledger"))
+    }
+
+    @Test func closedPeriodsGoToTheArchiveOnce() throws {
+        let disk = MemoryDisk()
+        var world = try LedgerWorld(disk)
+        world.charge("acme", "ada", tokens: 5)
+        world.charge("acme", "bob", tokens: 7)
+        world.advance(milliseconds: 86_400_000)
+        world.charge("acme", "ada", tokens: 1)
+        var cursor = 0
+        for shard in 0..<Engine.shardCount {
+            cursor = 0
+            while cursor >= 0 {
+                let hasRoom = world.engine.closePeriods(
+                    shard: shard, slots: 64, cursor: &cursor, now: world.now)
+                #expect(hasRoom)
+                try world.ledger.tend()
+            }
+        }
+        #expect(world.ledger.status.closedWaiting == 2)
+        _ = try world.ledger.snapshot(now: world.now)
+        // A crash before they are archived, and one after.
+        world = try LedgerWorld(disk.copy(), at: world.now)
+        #expect(world.ledger.status.closedWaiting == 2)
+        #expect(try world.ledger.archive() == 2)
+        #expect(try world.ledger.archive() == 0)
+        let page = try world.ledger.closedPeriods(after: UsageCursor(), count: 10) { _ in true }
+        #expect(page.isEnd)
+        #expect(page.periods.map(\.counter) == ["q daily tokens 1", "q daily tokens 1"])
+        #expect(Set(page.periods.compactMap(\.period.user)) == ["ada", "bob"])
+        #expect(page.periods.map(\.period.used).sorted() == [5, 7])
+        #expect(
+            try world.ledger.pruneClosed(through: page.next) { $0.period.user == "ada" } == 1)
+        let left = try world.ledger.closedPeriods(after: UsageCursor(), count: 10) { _ in true }
+        #expect(left.periods.map(\.period.user) == ["bob"])
+    }
+}
