@@ -90,7 +90,7 @@ final class MemoryLedger {
                 }
                 next = max(next, reader.stop?.nextSequence ?? 0)
             }
-            restorer.finish(nextSequence: next)
+            try restorer.finish(nextSequence: next)
         }
     }
 }

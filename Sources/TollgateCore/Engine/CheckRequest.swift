@@ -25,6 +25,7 @@ struct CheckRequest: BitwiseCopyable {
     var operation: UnsafeRawBufferPointer
     /// Where the meters begin.
     var metersOffset: Int
+    var isDryRun: Bool { flags & RequestFlags.dryRun != 0 }
 
     /// Whose body it is: RESERVE has a time to live among the reserved bytes, and a flag more.
     enum Form { case check, reserve }

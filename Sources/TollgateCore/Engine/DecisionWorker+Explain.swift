@@ -31,6 +31,24 @@ extension DecisionWorker {
         }
     }
 
+    /// Adds an entry for every limit of open reservations.
+    func addConcurrency(_ range: StepRange, _ evaluation: inout Evaluation) {
+        guard let policy = binding?.policy else { return }
+        for index in Int(range.start)..<Int(range.end) {
+            let step = evaluation.step(index)
+            let info = policy.limits[Int(step.limitIndex)]
+            let bytes = BodyBytes.limitEntry + info.name.count
+            guard explanationBytes + bytes <= explanation.count - 1_024 else { return }
+            let (at, open) = (explanationBytes, evaluation.open(step))
+            explanation[at] = LimitKind.concurrency.rawValue
+            explanation[at + 1] = step.scope.rawValue
+            explanation[at + 2] = open >= step.limit ? LimitEntryFlags.refused : 0
+            write(
+                info, at: at, used: open, limit: step.limit,
+                remaining: step.limit > open ? step.limit - open : 0, reset: 0, length: 0)
+        }
+    }
+
     /// The rest of an entry, behind its first three bytes, and one more in the count.
     func write(
         _ info: LimitInfo, at: Int, used: UInt64, held: UInt64 = 0, limit: UInt64,

@@ -11,16 +11,13 @@ extension DecisionWorker {
         let shard = engine.tenantShard(principal.pointee.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
+        endDue(in: shard, binding)
         let near = cache.near
         guard
             let (user, shared) = tenantRows(
                 principal, near, in: &shard.table.pointee, create: !dryRun, binding),
             var own = keyLook(principal, near, in: &shard.table.pointee, create: !dryRun)
-        else {
-            if decision.reason == .none { decision.reason = .capacityExhausted }
-            engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
-            return
-        }
+        else { return refuseForRoom(&decision) }
         if let near {
             if let row = user.row { near.pointee.user = RowHint(row) }
             if let row = shared.row { near.pointee.organization = RowHint(row) }
@@ -66,7 +63,7 @@ extension DecisionWorker {
     }
 
     /// The key's row and what it counts; `nil` at the ceiling. Without `create` nothing is made.
-    private func keyLook(
+    func keyLook(
         _ principal: UnsafePointer<Principal>, _ near: UnsafeMutablePointer<PrincipalCache.Near>?,
         in table: inout RowTable, create: Bool
     ) -> KeyLook? {
@@ -114,7 +111,7 @@ extension DecisionWorker {
     }
 
     /// The entry of an explanation for a key's own limit.
-    private func add(_ own: KeyLook, windowMilliseconds: UInt64, _ policy: PolicyImage) {
+    func add(_ own: KeyLook, windowMilliseconds: UInt64, _ policy: PolicyImage) {
         let info = policy.limits[policy.credentialLimit]
         let bytes = BodyBytes.limitEntry + info.name.count + info.meter.count
         guard explanationBytes + bytes <= explanation.count - 1_024 else { return }

@@ -97,10 +97,6 @@ extension DecisionWorker {
                 throw Refusal(.malformedBody, "an idempotency id of zeros")
             }
         }
-        // Until the engine remembers answers, nobody is to rely on it.
-        guard id.isNone else {
-            throw Refusal(.unsupportedField, "idempotency ids are not served")
-        }
         return id
     }
 

@@ -40,6 +40,10 @@ extension DecisionWorker {
         _ principal: UnsafePointer<Principal>, _ program: StepRange, dryRun: Bool, explain: Bool,
         _ binding: PolicyBinding, _ decision: inout Decision
     ) {
+        if keep.isActive {
+            return keptStage(
+                principal, program, dryRun: dryRun, explain: explain, binding, &decision)
+        }
         if principal.pointee.keyWindow >= 0 {
             return tenantStageOfKey(
                 principal, program, dryRun: dryRun, explain: explain, binding, &decision)
@@ -48,6 +52,7 @@ extension DecisionWorker {
         let shard = engine.tenantShard(principal.pointee.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
+        endDue(in: shard, binding)
         let near = cache.near
         guard
             let (user, shared) = tenantRows(
@@ -166,7 +171,7 @@ extension DecisionWorker {
             case .user: engine.users.wrappingSubtract(1, ordering: .relaxed)
             case .organization, .personalOrganization:
                 engine.organizations.wrappingSubtract(1, ordering: .relaxed)
-            case .reservation, .idempotency: break
+            case .reservation, .idempotency: break  // Never idle: `forgetKept` has them.
             default: engine.addresses.wrappingSubtract(1, ordering: .relaxed)
             }
         }

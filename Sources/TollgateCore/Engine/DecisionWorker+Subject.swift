@@ -8,9 +8,14 @@ extension DecisionWorker {
     ) -> Outcome {
         guard let binding else { preconditionFailure("consume before beginTurn") }
         explanationBytes = 0
+        keep.isActive = false
         do {
             let request = try SubjectRequest.consume(body)
             let decision = try record(request, body, binding)
+            if keep.isActive {
+                self.decision.pointee = decision
+                return replyKept(to: reply, binding.policy)
+            }
             counters.add(decision.reason)
             return Outcome(
                 status: .ok,
@@ -47,6 +52,13 @@ extension DecisionWorker {
         if principal.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
         let dryRun = request.flags & RequestFlags.dryRun != 0
         if dryRun { decision.flags |= DecisionFlags.dryRun }
+        if !idempotencyID.isNone { keepAnswer(.consume, dryRun: dryRun) }
+        if keep.isActive {
+            let isAnswered = withUnsafePointer(to: principal) {
+                isAnsweredAlready($0, policy, operation: operation)
+            }
+            if isAnswered { return decision }
+        }
         let explain = request.flags & RequestFlags.explain != 0
         if explain { beginExplanation() }
         try setCost(plan: plan, compiled, policy, &decision)
@@ -64,6 +76,10 @@ extension DecisionWorker {
         let shard = engine.tenantShard(principal.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
+        endDue(in: shard, binding)
+        if keep.isActive, withUnsafePointer(to: principal, { answerAgain($0, in: shard) }) {
+            return
+        }
         guard
             let (user, shared) = withUnsafePointer(to: principal, {
                 tenantRows(
@@ -83,17 +99,40 @@ extension DecisionWorker {
         if evaluation.isRefused || evaluation.isOverage {
             decision.flags |= DecisionFlags.overage
         }
+        var made: KeptRows?
         if !dryRun {
-            guard evaluation.prepare(program) else {
-                decision.reason = .ledgerUnavailable
-                return
+            made = withUnsafePointer(to: principal) {
+                charge(program, &evaluation, $0, in: shard, binding.policy, &decision)
             }
-            evaluation.charge(program)
-            hasJournaled = hasJournaled || evaluation.isJournaled
+            if made == nil { return }
         }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
         decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
+        if keep.isActive, let made, let ledger = shard.ledger {
+            writeKept(decision, nil, binding.policy)
+            finish(made, isJournaled: evaluation.isJournaled, in: shard, ledger)
+        }
         if explain { add(program, &evaluation, isRecorded: !dryRun) }
+    }
+
+    /// Records what was used, and makes the row of an answer that is kept; `nil`, with a reason,
+    /// where there is no room.
+    private func charge(
+        _ program: StepRange, _ evaluation: inout Evaluation,
+        _ principal: UnsafePointer<Principal>, in shard: Shard, _ policy: PolicyImage,
+        _ decision: inout Decision
+    ) -> KeptRows? {
+        guard keep.isActive else {
+            guard evaluation.prepare(program) else {
+                decision.reason = .ledgerUnavailable
+                return nil
+            }
+            evaluation.charge(program)
+            hasJournaled = hasJournaled || evaluation.isJournaled
+            return KeptRows()
+        }
+        return chargeAndHold(
+            principal, program, StepRange(), &evaluation, in: shard, policy, &decision)
     }
 
     private func principal(_ request: SubjectRequest, plan: Int) -> Principal {
@@ -139,6 +178,7 @@ extension DecisionWorker {
         let shard = engine.tenantShard(principal.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
+        endDue(in: shard, binding)
         guard principal.plan >= 0,
             let (user, shared) = withUnsafePointer(to: principal, {
                 tenantRows(

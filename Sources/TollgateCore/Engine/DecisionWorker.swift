@@ -31,10 +31,26 @@ package final class DecisionWorker {
     /// Of the request whose meters were read last.
     var idempotencyID = IdempotencyID.none
     /// What the CHECK at hand comes to.
-    private let decision: UnsafeMutablePointer<Decision>
+    let decision: UnsafeMutablePointer<Decision>
     /// Where rows are copied that are looked at with another plan's counters.
     let lookCopies: UnsafeMutableRawPointer
     static let lookCopyBytes = RowArena.rowUnitsMax * RowArena.unitBytes
+    /// What the request at hand leaves beside its charge.
+    var keep = KeepRequest()
+    /// An answer that is kept, or that was kept and is given again; without explain.
+    let answer: UnsafeMutableRawBufferPointer
+    var answerBytes = 0
+    /// Tells the workers of an engine apart; not 0.
+    let number: UInt32
+    var heldNotes = HeldNotes()
+    /// By meter of the reservation at hand: what is charged or held of it.
+    let holdUnits: UnsafeMutablePointer<UInt64>
+    /// EXTEND: what is reported as used of it.
+    let holdUsed: UnsafeMutablePointer<UInt64>
+    /// As `holdUnits`, by charge of its operation, as far as that is known now.
+    let holdCharges: UnsafeMutablePointer<UInt64>
+    /// By charge: which meter of the reservation; -1 none.
+    let holdMeters: UnsafeMutablePointer<Int>
     let explanation: UnsafeMutableRawBufferPointer
     var explanationBytes = 0
     /// Set by `beginTurn`, which comes before any request.
@@ -57,13 +73,23 @@ package final class DecisionWorker {
         var used: UInt64 = 0
     }
 
-    init(_ engine: Engine) {
+    init(_ engine: Engine, number: UInt32) {
         self.engine = engine
+        self.number = number
+        answer = .allocate(byteCount: Self.answerBytesMax, alignment: 8)
+        holdUnits = .allocate(capacity: Reservation.metersMax)
+        holdUnits.initialize(repeating: 0, count: Reservation.metersMax)
+        holdUsed = .allocate(capacity: Reservation.metersMax)
+        holdUsed.initialize(repeating: 0, count: Reservation.metersMax)
+        holdCharges = .allocate(capacity: Reservation.metersMax)
+        holdCharges.initialize(repeating: 0, count: Reservation.metersMax)
+        holdMeters = .allocate(capacity: Reservation.metersMax)
+        holdMeters.initialize(repeating: -1, count: Reservation.metersMax)
         cache = PrincipalCache(engine.digestHash)
         units = .allocate(capacity: WireLimits.metersMax + 1)
         units.initialize(repeating: 0, count: WireLimits.metersMax + 1)
-        plainUnits = .allocate(capacity: WireLimits.metersMax)
-        plainUnits.initialize(repeating: 0, count: WireLimits.metersMax)
+        plainUnits = .allocate(capacity: Reservation.metersMax)
+        plainUnits.initialize(repeating: 0, count: Reservation.metersMax)
         meters = .allocate(capacity: WireLimits.metersMax)
         meters.initialize(
             repeating: RequestedMeter(meter: 0, units: 0), count: WireLimits.metersMax)
@@ -94,6 +120,11 @@ package final class DecisionWorker {
         overrideScratch.deallocate()
         names.deallocate()
         lookCopies.deallocate()
+        answer.deallocate()
+        holdUnits.deallocate()
+        holdUsed.deallocate()
+        holdCharges.deallocate()
+        holdMeters.deallocate()
         decision.deallocate()
     }
 
@@ -128,12 +159,14 @@ package final class DecisionWorker {
         explanationBytes = 0
         // In place throughout: copying it cost as much as verifying its token's digest.
         decision.pointee = Decision()
+        keep.isActive = false
         do {
             let request = try CheckRequest(decoding: body)
-            try decide(request, body, binding, &decision.pointee)
+            try decide(request, body, .check, binding, &decision.pointee)
         } catch {
             return Self.refuse(error, into: reply)
         }
+        if keep.isActive { return replyKept(to: reply, binding.policy) }
         counters.add(decision.pointee.reason)
         conceal(&decision.pointee, binding.policy)
         return Outcome(
@@ -145,7 +178,7 @@ package final class DecisionWorker {
 
     /// Every refused credential looks alike, unless the policy says otherwise.
     @inline(__always)
-    private func conceal(_ decision: inout Decision, _ policy: PolicyImage) {
+    func conceal(_ decision: inout Decision, _ policy: PolicyImage) {
         let number = decision.reason.rawValue
         guard number >= Reason.credentialMalformed.rawValue,
             number <= Reason.addressNotAllowed.rawValue, !policy.revealsCredentialFailures
@@ -166,12 +199,14 @@ package final class DecisionWorker {
 
     /// The order of checks is that of the reasons' numbers: Protocol.md, "Reasons".
     @inline(__always)
-    private func decide(
-        _ request: CheckRequest, _ body: UnsafeRawBufferPointer, _ binding: PolicyBinding,
-        _ decision: inout Decision
+    func decide(
+        _ request: CheckRequest, _ body: UnsafeRawBufferPointer, _ opcode: Opcode,
+        _ binding: PolicyBinding, _ decision: inout Decision
     ) throws(Refusal) {
         let policy = binding.policy
-        try readMeters(body, at: request.metersOffset, count: request.meterCount, policy)
+        try readMeters(
+            body, at: request.metersOffset, count: request.meterCount, policy, of: opcode)
+        if !idempotencyID.isNone { keepAnswer(opcode, dryRun: request.isDryRun) }
         if request.flags & RequestFlags.dryRun != 0 { decision.flags = DecisionFlags.dryRun }
         switch match(request, policy) {
         case .operation(let index):
@@ -230,6 +265,9 @@ package final class DecisionWorker {
     ) {
         let dryRun = flags & RequestFlags.dryRun != 0
         let explain = flags & RequestFlags.explain != 0
+        if keep.isActive, !dryRun,
+            isAnsweredAlready(principal, binding.policy, operation: decision.operation)
+        { return }
         if explain { beginExplanation() }
         if let address, !operation.addressSteps.isEmpty {
             addressStage(

@@ -70,6 +70,8 @@ extension Engine {
     func removeRows(of tenant: TenantHash, _ id: UnsafeRawBufferPointer, in shard: Shard) {
         _ = shard.table.pointee.removeAll { row in
             switch RowKind(rawValue: row.kind) {
+            case .idempotency where tenant.owns(row, hash): detach(row, in: shard)
+            case .reservation where tenant.owns(Reservation(row)): detach(row, in: shard)
             case .user where tenant.owns(row, hash):
                 users.wrappingSubtract(1, ordering: .relaxed)
             case .credential where tenant.owns(row, hash):

@@ -10,6 +10,8 @@ package struct EngineConfiguration: Sendable {
     package var organizationsMax = 100_000
     package var usersMax = 1_000_000
     package var addressesMax = 1_000_000
+    /// Open ones, and ended ones that are still remembered.
+    package var reservationsMax = 1_000_000
 
     package init(hashKey: (UInt64, UInt64), digestKey: (UInt64, UInt64)? = nil) {
         self.hashKey = hashKey
@@ -22,6 +24,10 @@ package struct EngineGauges: Sendable {
     package var organizations: Int
     package var users: Int
     package var addresses: Int
+    /// Open ones, and ended ones that are still remembered.
+    package var reservations: Int
+    package var openReservations: Int
+    package var idempotencyRecords: Int
     /// Bytes of all tables of counters.
     package var counterBytes: Int
     /// Requests refused because a table was at its ceiling.
@@ -65,6 +71,10 @@ package final class Engine: Sendable {
     let organizations = Atomic<Int>(0)
     let users = Atomic<Int>(0)
     let addresses = Atomic<Int>(0)
+    let reservations = Atomic<Int>(0)
+    let openReservations = Atomic<Int>(0)
+    let idempotencyRecords = Atomic<Int>(0)
+    private let workers = Atomic<UInt32>(0)
     /// Keys with a limit of their own whose calls are counted.
     let credentials = Atomic<Int>(0)
     let capacityRefusals = Atomic<UInt64>(0)
@@ -98,7 +108,7 @@ package final class Engine: Sendable {
     }
 
     deinit {
-        for index in 0..<Self.shardCount { ledgers[index].closed.free() }
+        for index in 0..<Self.shardCount { ledgers[index].free() }
         ledgers.deinitialize(count: Self.shardCount)
         ledgers.deallocate()
         locks.deinitialize(count: 2 * Self.shardCount)
@@ -107,7 +117,9 @@ package final class Engine: Sendable {
         tables.deallocate()
     }
 
-    package func makeWorker() -> DecisionWorker { DecisionWorker(self) }
+    package func makeWorker() -> DecisionWorker {
+        DecisionWorker(self, number: workers.wrappingAdd(1, ordering: .relaxed).newValue)
+    }
 
     /// Makes the policy's layouts of rows known; false, and the policy must not be decided by, when
     /// there were too many different ones since start.
@@ -170,6 +182,9 @@ package final class Engine: Sendable {
         return EngineGauges(
             organizations: organizations.load(ordering: .relaxed),
             users: users.load(ordering: .relaxed), addresses: addresses.load(ordering: .relaxed),
+            reservations: reservations.load(ordering: .relaxed),
+            openReservations: openReservations.load(ordering: .relaxed),
+            idempotencyRecords: idempotencyRecords.load(ordering: .relaxed),
             counterBytes: bytes, capacityRefusals: capacityRefusals.load(ordering: .relaxed),
             addressOverflows: addressOverflows.load(ordering: .relaxed),
             clockHeldForward: heldForward.load(ordering: .relaxed))

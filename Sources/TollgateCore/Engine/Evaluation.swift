@@ -15,11 +15,11 @@ struct RowView: BitwiseCopyable {
 struct Evaluation {
     // Of the worker's binding and its policy, which outlive any evaluation; no reference is
     // counted.
-    private let steps: UnsafeMutableBufferPointer<ChargeStep>
-    private let turnShapes: UnsafeMutablePointer<PolicyBinding.TurnShape>
-    private let terms: UnsafeMutableBufferPointer<QuotaTerms>
+    let steps: UnsafeMutableBufferPointer<ChargeStep>
+    let turnShapes: UnsafeMutablePointer<PolicyBinding.TurnShape>
+    let terms: UnsafeMutableBufferPointer<QuotaTerms>
     /// By calendar of the policy: those of whom the quotas count for.
-    private let intervals: UnsafeMutablePointer<PeriodInterval>
+    let intervals: UnsafeMutablePointer<PeriodInterval>
     let units: UnsafeMutablePointer<UInt64>
     let now: Moment
     let turn: UInt64
@@ -39,8 +39,8 @@ struct Evaluation {
     /// A soft quota admits what is beyond its limit.
     private(set) var isOverage = false
     /// The shard's ledger; `nil` for addresses, whose windows alone are never journaled.
-    private let ledger: UnsafeMutablePointer<ShardLedger>?
-    private let ledgerState: LedgerState
+    let ledger: UnsafeMutablePointer<ShardLedger>?
+    let ledgerState: LedgerState
     /// `prepare` has made room: `charge` appends to the journal.
     private(set) var isJournaled = false
     /// The longest wait of any limit that refuses.
@@ -118,7 +118,7 @@ struct Evaluation {
     var isRefused: Bool { rateRefused || quotaRefused }
 
     @inline(__always)
-    private func view(_ step: ChargeStep) -> RowView { step.scope == .user ? user : shared }
+    func view(_ step: ChargeStep) -> RowView { step.scope == .user ? user : shared }
 
     /// Units used now, the window advanced or the period rolled.
     @inline(__always)
@@ -199,7 +199,7 @@ struct Evaluation {
     }
 
     @inline(__always)
-    private mutating func prepare(
+    mutating func prepare(
         slots quotas: Int, _ ledger: UnsafeMutablePointer<ShardLedger>
     ) -> Bool {
         guard ledgerState == .serving else { return false }
@@ -298,6 +298,13 @@ struct Evaluation {
     /// found) and `prepare` that the journal has room. Nothing wraps: windows and quotas saturate.
     @inline(__always)
     mutating func charge(_ range: StepRange) {
+        chargeWithoutCommit(range)
+        if isJournaled, let ledger { ledger.pointee.journal.commit() }
+    }
+
+    /// The same, and something else is to stand in the transaction.
+    @inline(__always)
+    mutating func chargeWithoutCommit(_ range: StepRange) {
         var index = Int(range.start)
         while index < Int(range.end) {
             let step = steps[index]
@@ -325,7 +332,6 @@ struct Evaluation {
                 Window.charge(head, ring, shape.shape, units: wanted)
             }
         }
-        if isJournaled, let ledger { ledger.pointee.journal.commit() }
     }
 
     /// What a reply says of a step's limit, after the charge if there was one.

@@ -137,10 +137,8 @@ final class PolicyBinding {
         let apart = UInt64(Self.turnsApartSeconds) * 1_000_000_000
         let boot = BootTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, apart))
         let wall = WallTime(milliseconds: period.milliseconds - Self.turnsApartSeconds * 1_000)
-        // What else a ledger holds begins with when it may be forgotten.
-        guard row.hasCounters else {
-            return row.counters.load(as: Int64.self) <= wall.milliseconds
-        }
+        // What else a ledger holds stands in lists of its own.
+        guard row.hasCounters else { return false }
         let layout = registry.layout(row.layout)
         let carries = carriesOver(row.layout, layout)
         for slot in layout.slots {

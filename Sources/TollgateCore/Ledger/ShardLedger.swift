@@ -21,6 +21,7 @@ package enum LedgerState: UInt8, Sendable, BitwiseCopyable {
 struct ShardLedger {
     var journal = ShardJournal()
     var closed = ClosedQueue()
+    var kept = KeptState()
     private let names: CounterNames
     private let hash: KeyedHash
     private let wants: RegionWants
@@ -143,21 +144,21 @@ struct ShardLedger {
         return TenantHash(row.ownerName, isPersonal: true, hash).owns(row, hash)
     }
 
-    /// Within a transaction that has room: a reservation's or an idempotency record's row, whole.
-    mutating func put(_ row: Row) {
+    /// Within a transaction that has room: a reservation's or an idempotency record's row, with
+    /// so many bytes of its content.
+    mutating func put(_ row: Row, contentBytes: Int) {
         let kind: JournalKind =
             row.kind == RowKind.reservation.rawValue ? .reservation : .idempotency
-        let content = row.content
+        let content = UnsafeRawBufferPointer(rebasing: row.content[..<contentBytes])
         journal.beginItem(kind, bytes: ContentItem.headerBytes + row.idBytes + content.count)
         ContentItem.withHeader(of: row) { journal.appendPiece($0) }
         journal.appendPiece(row.id)
         journal.appendPiece(content)
     }
 
-    /// Slots that `put` takes.
-    static func slots(of row: Row) -> Int {
-        JournalFormat.slots(
-            itemBytes: ContentItem.headerBytes + row.idBytes + row.content.count)
+    /// Slots that `put` takes. Ids have 16 bytes.
+    static func slots(contentBytes: Int) -> Int {
+        JournalFormat.slots(itemBytes: ContentItem.headerBytes + 16 + contentBytes)
     }
 
     /// Journals that an organization is forgotten; false when the journal has no room.
@@ -175,6 +176,13 @@ struct ShardLedger {
     mutating func begin(nextSequence: UInt64, ledger: UInt64, life: UInt64) {
         journal.begin(shard: shard, ledger: ledger, life: life, nextSequence: nextSequence)
         namesDefined = 0
+        kept.life = UInt32(truncatingIfNeeded: life)
+    }
+
+    /// Gives memory back, at the engine's end.
+    mutating func free() {
+        closed.free()
+        kept.open.free()
     }
 }
 

@@ -96,6 +96,8 @@ package final class ShardRestorer {
         if head.hasCounters {
             row.layout = head.layout
             restoreCounters(of: row)
+        } else {
+            try begin(keeping: row, handle)
         }
         count(row, 1)
         note(head.number, handle)
@@ -177,15 +179,28 @@ package final class ShardRestorer {
             offsets[place] = slot.headOffset
             return row.quota(slot.headOffset)
         }
-        return try extend(handle, number, name)
+        let (extended, offset) = try extend(handle, name, .quota)
+        return extended.quota(offset)
     }
 
-    /// Gives a row one quota more than it had when it was saved.
+    /// Where a row's counter stands; the row gets it if it has none.
+    func counter(
+        _ name: String, _ kind: CounterSlot.Kind, of handle: RowHandle
+    ) throws(LedgerFault) -> (row: Row, offset: Int) {
+        let row = shard.table.pointee.row(handle)
+        guard let slot = engine.layouts.layout(row.layout).slot(name) else {
+            return try extend(handle, name, kind)
+        }
+        guard slot.kind == kind else { throw .tooManyCounters }
+        return (row, slot.headOffset)
+    }
+
+    /// Gives a row one counter more than it had when it was saved.
     private func extend(
-        _ handle: RowHandle, _ number: UInt32, _ name: String
-    ) throws(LedgerFault) -> UnsafeMutablePointer<QuotaCell> {
+        _ handle: RowHandle, _ name: String, _ kind: CounterSlot.Kind
+    ) throws(LedgerFault) -> (row: Row, offset: Int) {
         let old = engine.layouts.layout(shard.table.pointee.row(handle).layout)
-        let layout = RowLayout(old.slots + [CounterSlot(identity: name, kind: .quota)])
+        let layout = RowLayout(old.slots + [CounterSlot(identity: name, kind: kind)])
         guard layout.bytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes,
             let layoutNumber = engine.layouts.number(of: layout), let slot = layout.slot(name)
         else { throw .tooManyCounters }
@@ -198,8 +213,9 @@ package final class ShardRestorer {
             }
         }
         guard moved != .none else { throw .outOfMemory }
-        handles[number] = moved
-        return shard.table.pointee.row(moved).quota(slot.headOffset)
+        let row = shard.table.pointee.row(moved)
+        handles[row.number] = moved
+        return (row, slot.headOffset)
     }
 
     private func applyRow(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
@@ -266,8 +282,8 @@ package final class ShardRestorer {
         let (start, contentBytes) = (
             ContentItem.headerBytes + idBytes, item.count - ContentItem.headerBytes - idBytes
         )
-        guard idBytes > 0, contentBytes >= 8,
-            contentBytes <= (RowArena.rowUnitsMax - 20) * RowArena.unitBytes
+        guard idBytes > 0, contentBytes >= KeptHead.bytes,
+            contentBytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
         else { throw .badItem(kind) }
         let key = RowKey(
             kind: kind == .reservation ? .reservation : .idempotency,
@@ -276,18 +292,22 @@ package final class ShardRestorer {
             hash: item.loadLittle(at: 0, as: UInt64.self))
         let old = shard.table.pointee.find(key)
         if old != .none { remove(old) }
-        let handle = shard.table.pointee.insert(key, layout: 0, layoutBytes: contentBytes)
+        let room = kind == .reservation ? Self.answerRoom : 0
+        let handle = shard.table.pointee.insert(
+            key, layout: 0, layoutBytes: contentBytes + room)
         guard handle != .none else { throw .outOfMemory }
         let row = shard.table.pointee.row(handle)
         UnsafeMutableRawBufferPointer(start: row.counters, count: contentBytes).copy(
             item.slice(at: start, length: contentBytes), to: 0)
         row.isDefined = true
+        try begin(keeping: row, handle)
     }
 
     // MARK: the end
 
     /// The shard's journal goes on at `nextSequence`.
-    package func finish(nextSequence: UInt64) {
+    package func finish(nextSequence: UInt64) throws(LedgerFault) {
+        try restoreKept()
         shard.table.pointee.nextNumber = max(shard.table.pointee.nextNumber, numberMost &+ 1)
         shard.ledger?.pointee.begin(nextSequence: nextSequence, ledger: 0, life: 0)
         handles = [:]

@@ -256,6 +256,20 @@ package enum Window {
         }
     }
 
+    /// Gives units back that were counted at `time`, as far as they are still counted.
+    static func refund(
+        _ head: Head, _ ring: Ring, _ shape: WindowShape, units: UInt64, chargedAt time: BootTime
+    ) {
+        let bucket = time.nanoseconds / shape.bucketNanoseconds
+        let newest = head.pointee.newest
+        guard bucket <= newest, newest - bucket <= UInt64(shape.buckets) else { return }
+        let cell = Int(bucket % (UInt64(shape.buckets) + 1))
+        let before = read(ring, shape, cell)
+        let given = min(units, before)
+        write(ring, shape, cell, before - given)
+        head.pointee.sum -= given
+    }
+
     /// Empties a cell; what it held.
     static func take(_ ring: Ring, _ shape: WindowShape, _ cell: Int) -> UInt64 {
         let held = read(ring, shape, cell)

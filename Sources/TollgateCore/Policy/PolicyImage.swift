@@ -169,6 +169,8 @@ package final class PolicyImage: Sendable {
     let clockSkews: [Int64]
     /// Index into `limits` of what stands for a key's own limit.
     let credentialLimit: Int
+    /// Bytes of the longest name of a limit.
+    let limitNameBytesMax: Int
     let revealsCredentialFailures: Bool
     let credentialBytesMax: Int
 
@@ -214,6 +216,7 @@ package final class PolicyImage: Sendable {
             return isOwn ? 0 : issuer.leewaySeconds * 1_000
         }
         credentialLimit = compiler.credentialLimit
+        limitNameBytesMax = limits.reduce(0) { max($0, $1.name.count) }
         revealsCredentialFailures = definition.revealsCredentialFailures
         credentialBytesMax = definition.credentialBytesMax
     }

@@ -205,7 +205,9 @@ extension LedgerReading {
         }
         let chain = chains[shard]
         for piece in chain.pieces { try replay(piece, shard, into: restorer) }
-        restorer.finish(nextSequence: chain.next)
+        try fault(snapshot.path, shard) { () throws(LedgerFault) in
+            try restorer.finish(nextSequence: chain.next)
+        }
         return RestoredCounts(
             rows: restorer.rows, items: restorer.items, billing: restorer.billing)
     }

@@ -35,8 +35,8 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         else { return 0 }
         do throws(LedgerFault) {
             try restorer.add(images: UnsafeRawBufferPointer(copy))
+            try restorer.finish(nextSequence: 1)
         } catch { continue }
-        restorer.finish(nextSequence: 1)
         live(engine, shard, now)
     }
     return 0

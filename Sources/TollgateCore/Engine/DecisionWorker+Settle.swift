@@ -1,0 +1,275 @@
+import TollgateWire
+
+/// SETTLE and CANCEL: the ends of a reservation that are asked for.
+extension DecisionWorker {
+    /// Ends a reservation with what was used; also one that has ended otherwise, so that the true
+    /// amount is recorded. `reply` has room for `replyBytesMax`.
+    package func settle(
+        _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        guard let binding else { preconditionFailure("settle before beginTurn") }
+        explanationBytes = 0
+        do {
+            let request = try SettleRequest(decoding: body)
+            try readMeters(
+                body, at: SettleRequest.metersOffset, count: request.meterCount, binding.policy,
+                of: .settle)
+            return try withHold(request.id, request.flags, binding, reply) {
+                (hold, shard, facts) throws(Refusal) in
+                try settle(hold, request.flags, in: shard, facts, binding, reply)
+            }
+        } catch {
+            return Self.refuse(error, into: reply)
+        }
+    }
+
+    /// Gives back what a reservation holds. `reply` has room for `replyBytesMax`.
+    package func cancel(
+        _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        guard let binding else { preconditionFailure("cancel before beginTurn") }
+        explanationBytes = 0
+        do {
+            let request = try CancelRequest(decoding: body)
+            var reader = ByteReader(body, at: CancelRequest.metersOffset)
+            try Self.skipExtensions(&reader)
+            meterCount = 0
+            return try withHold(request.id, request.flags, binding, reply) {
+                (hold, shard, facts) throws(Refusal) in
+                try cancel(hold, request.flags, in: shard, facts, binding, reply)
+            }
+        } catch {
+            return Self.refuse(error, into: reply)
+        }
+    }
+
+    /// Finds a reservation, ends it first if its time is over, and lends it under its shard's
+    /// lock, with the numbers that hold for whom it is of.
+    func withHold(
+        _ id: ReservationID, _ flags: UInt16, _ binding: PolicyBinding,
+        _ reply: UnsafeMutableRawBufferPointer,
+        _ body: (Reservation, Shard, HoldFacts) throws(Refusal) -> Outcome
+    ) throws(Refusal) -> Outcome {
+        guard let index = id.shard(engine.hash) else { throw Self.notFound }
+        let shard = engine.shard(index)
+        // One lock at a time: the directory's is let go before the counters' is taken.
+        let facts = engine.directory.isEmpty ? HoldFacts() : facts(of: id, binding.policy)
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
+        endDue(in: shard, binding)
+        let handle = id.withKey { shard.table.pointee.find($0) }
+        guard handle != .none else { throw Self.notFound }
+        if flags & RequestFlags.explain != 0 { beginExplanation() }
+        return try body(Reservation(shard.table.pointee.row(handle)), shard, facts)
+    }
+
+    private static var notFound: Refusal {
+        Refusal(.notFound, "there is no such reservation, or no longer")
+    }
+
+    /// What the directory says of whom a reservation is of.
+    struct HoldFacts {
+        var overrides: UnsafePointer<OverrideSet>?
+        var calendar: UInt16?
+    }
+
+    private func facts(of id: ReservationID, _ policy: PolicyImage) -> HoldFacts {
+        let copy = UnsafeMutableRawBufferPointer(start: names, count: 2 * 255)
+        let found: Principal? = engine.withReservation(id) { reservation, _ in
+            guard reservation.state != .settled else { return nil }
+            var principal = scene(of: reservation, policy).principal
+            copy.copy(principal.user, to: 0)
+            copy.copy(principal.organization, to: 255)
+            let all = UnsafeRawBufferPointer(copy)
+            principal.user = all.slice(at: 0, length: principal.user.count)
+            principal.organization = all.slice(at: 255, length: principal.organization.count)
+            return principal
+        } ?? nil
+        guard var principal = found, principal.plan >= 0 else { return HoldFacts() }
+        complete(&principal, policy)
+        return HoldFacts(overrides: principal.overrides, calendar: principal.calendar)
+    }
+
+    /// What is charged of each meter: what was named, else the estimate.
+    private func setUnits(of reservation: Reservation, _ policy: PolicyImage) throws(Refusal) {
+        for index in 0..<reservation.meterCount {
+            holdUnits[index] = reservation.meters[index].held
+            plainUnits[index] = reservation.meters[index].plain
+        }
+        for named in 0..<meterCount {
+            let index = try meter(named, of: reservation, policy)
+            plainUnits[index] = meters[named].units
+            let (weighted, overflow) = meters[named].units.multipliedReportingOverflow(
+                by: reservation.meters[index].weight)
+            guard !overflow else {
+                throw Refusal(.unitsOutOfRange, "units times weight leave 64 bits")
+            }
+            holdUnits[index] = weighted
+        }
+        if let money = reservation.money { holdUnits[money] = try cost(of: reservation) }
+    }
+
+    /// What `plainUnits`, by meter of the reservation, cost: micro-units of money.
+    func cost(of reservation: Reservation) throws(Refusal) -> UInt64 {
+        var sum: UInt64 = 0
+        for index in 0..<reservation.meterCount where index != reservation.money {
+            let (cost, tooMuch) = plainUnits[index].multipliedReportingOverflow(
+                by: reservation.meters[index].price)
+            let (next, overflow) = sum.addingReportingOverflow(cost)
+            guard !tooMuch, !overflow else {
+                throw Refusal(.unitsOutOfRange, "units times prices leave 64 bits")
+            }
+            sum = next
+        }
+        return sum
+    }
+
+    /// Which meter of a reservation a request names.
+    func meter(
+        _ named: Int, of reservation: Reservation, _ policy: PolicyImage
+    ) throws(Refusal) -> Int {
+        let tag = policy.meters.withName(meters[named].meter) { meterTag($0) }
+        for index in 0..<reservation.meterCount where reservation.meters[index].tag == tag {
+            return index
+        }
+        throw Refusal(.unknownMeter, "the reservation holds no meter of that name")
+    }
+
+    private func settle(
+        _ reservation: Reservation, _ flags: UInt16, in shard: Shard,
+        _ facts: HoldFacts, _ binding: PolicyBinding,
+        _ reply: UnsafeMutableRawBufferPointer
+    ) throws(Refusal) -> Outcome {
+        try setUnits(of: reservation, binding.policy)
+        if reservation.state == .settled {
+            for index in 0..<reservation.meterCount
+            where reservation.meters[index].used != holdUnits[index] {
+                throw Refusal(.conflict, "the reservation was settled with other units")
+            }
+            return again(reservation, reply)
+        }
+        var isSomething = false
+        for index in 0..<reservation.meterCount where holdUnits[index] > 0 { isSomething = true }
+        return finish(
+            reservation, as: .settled, isOverage: isSomething, flags, in: shard, facts, binding,
+            reply)
+    }
+
+    private func cancel(
+        _ reservation: Reservation, _ flags: UInt16, in shard: Shard,
+        _ facts: HoldFacts, _ binding: PolicyBinding,
+        _ reply: UnsafeMutableRawBufferPointer
+    ) throws(Refusal) -> Outcome {
+        switch reservation.state {
+        case .settled: throw Refusal(.conflict, "the reservation was settled")
+        case .cut: throw Refusal(.conflict, "the reservation was over")
+        case .canceled: return again(reservation, reply)
+        case .open:
+            for index in 0..<reservation.meterCount { holdUnits[index] = 0 }
+            return finish(
+                reservation, as: .canceled, isOverage: false, flags, in: shard, facts, binding,
+                reply)
+        }
+    }
+
+    /// The first answer, once more.
+    private func again(
+        _ reservation: Reservation, _ reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        counters.add(.none)
+        reply.copy(reservation.answer, to: 0)
+        return Outcome(status: .ok, bytes: reservation.answer.count)
+    }
+
+    /// Ends a reservation by request, with an answer that is kept.
+    private func finish(
+        _ reservation: Reservation, as state: Reservation.State, isOverage: Bool, _ flags: UInt16,
+        in shard: Shard, _ facts: HoldFacts, _ binding: PolicyBinding,
+        _ reply: UnsafeMutableRawBufferPointer
+    ) -> Outcome {
+        let policy = binding.policy
+        var scene = scene(of: reservation, policy)
+        scene.add(facts)
+        var decision = heldDecision(scene)
+        guard var evaluation = evaluation(of: scene, in: shard, binding) else {
+            refuseForRoom(&decision)
+            return write(decision, to: reply, policy)
+        }
+        let isSettled = state == .settled
+        if isSettled, let money = reservation.money { decision.cost = holdUnits[money] }
+        switch end(
+            reservation, scene, &evaluation, settles: isSettled, in: shard, policy)
+        {
+        case .noRoom: decision.reason = .capacityExhausted
+        case .noJournal: decision.reason = .ledgerUnavailable
+        case .done:
+            lookAfter(scene, &evaluation, &decision, isOverage: isOverage)
+            keepAnswer(of: reservation, &decision, isSettled: isSettled, policy)
+            close(reservation, as: state, &evaluation, in: shard, policy)
+        }
+        if flags & RequestFlags.explain != 0 {
+            add(scene.program, &evaluation, isRecorded: true)
+            addConcurrency(scene.concurrency, &evaluation)
+        }
+        guard decision.reason == .none else { return write(decision, to: reply, policy) }
+        counters.add(.none)
+        return Outcome(
+            status: .ok,
+            bytes: writeAnswer(
+                to: reply,
+                explanation: UnsafeRawBufferPointer(rebasing: explanation[..<explanationBytes])))
+    }
+
+    /// Keeps the decision in the reservation, without the limits' names where a policy has longer
+    /// ones than there was room for.
+    private func keepAnswer(
+        of reservation: Reservation, _ decision: inout Decision, isSettled: Bool,
+        _ policy: PolicyImage
+    ) {
+        writeKept(decision, nil, policy)
+        if answerBytes > reservation.answerRoom {
+            decision.rate = LimitState()
+            decision.quota = LimitState()
+            writeKept(decision, nil, policy)
+        }
+        reservation.setAnswer(
+            UnsafeRawBufferPointer(rebasing: answer[..<answerBytes]), isSettled: isSettled)
+    }
+
+    /// What a decision about a reservation says whatever it comes to.
+    func heldDecision(_ scene: HoldScene) -> Decision {
+        var decision = Decision()
+        decision.user = scene.principal.user
+        decision.organization = scene.principal.organization
+        decision.plan = scene.plan
+        decision.operation = scene.operation
+        if scene.principal.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
+        return decision
+    }
+
+    /// The limits as they stand after the charge.
+    func lookAfter(
+        _ scene: HoldScene, _ evaluation: inout Evaluation, _ decision: inout Decision,
+        isOverage: Bool
+    ) {
+        for index in 0..<Reservation.metersMax { holdCharges[index] = 0 }
+        evaluation.look(scene.program)
+        if isOverage, evaluation.isRefused || evaluation.isOverage {
+            decision.flags |= DecisionFlags.overage
+        }
+        decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
+        decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
+    }
+
+    /// Writes a decision that is kept nowhere.
+    func write(
+        _ decision: Decision, to reply: UnsafeMutableRawBufferPointer, _ policy: PolicyImage
+    ) -> Outcome {
+        counters.add(decision.reason)
+        return Outcome(
+            status: .ok,
+            bytes: decision.write(
+                to: reply, policy,
+                explanation: UnsafeRawBufferPointer(rebasing: explanation[..<explanationBytes])))
+    }
+}

@@ -1,0 +1,236 @@
+import TollgateWire
+
+/// What rows without counters begin with behind their id: reservations and idempotency records.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 8 | when it may be forgotten: billing time, milliseconds; `Int64.max` while it is open |
+/// | 8 | 4 | in memory: the row's handle |
+/// | 12 | 4 | in memory: the next row of the list it stands in; 0 is none |
+/// | 16 | 4 | in memory: the row before |
+/// | 20 | 4 | in memory: of an open reservation, one more than its place in `HoldQueue`; else 0 |
+///
+/// What stands in memory alone means nothing in a journal or a snapshot: `reset` clears it.
+struct KeptHead: BitwiseCopyable {
+    static let bytes = 24
+
+    var forgetAt: Int64
+    var handle: RowHandle
+    var next: RowHandle
+    var previous: RowHandle
+    var heapPlace: UInt32
+}
+
+/// A view of a row without counters; valid under its table's lock.
+struct KeptRow: BitwiseCopyable {
+    let row: Row
+
+    init(_ row: Row) { self.row = row }
+
+    var head: UnsafeMutablePointer<KeptHead> {
+        row.counters.assumingMemoryBound(to: KeptHead.self)
+    }
+
+    /// Of a row that stands in no list and no queue: a new one, or one that was read from a disk.
+    func reset(_ handle: RowHandle) {
+        head.pointee.handle = handle
+        head.pointee.next = .none
+        head.pointee.previous = .none
+        head.pointee.heapPlace = 0
+    }
+}
+
+/// Rows of one shard in the order in which they may be forgotten, linked through the rows
+/// themselves. Guarded by the shard's lock.
+///
+/// Lifetimes are the policy's, so a later row may seldom be due before an earlier one: then it
+/// stays a little longer.
+struct KeptList {
+    private(set) var first = RowHandle.none
+    private var last = RowHandle.none
+    private(set) var count = 0
+
+    mutating func append(_ kept: KeptRow, in table: borrowing RowTable) {
+        let handle = kept.head.pointee.handle
+        kept.head.pointee.previous = last
+        kept.head.pointee.next = .none
+        if last != .none {
+            KeptRow(table.row(last)).head.pointee.next = handle
+        } else {
+            first = handle
+        }
+        last = handle
+        count += 1
+    }
+
+    /// Takes a row out that stands in it.
+    mutating func remove(_ kept: KeptRow, in table: borrowing RowTable) {
+        let (previous, next) = (kept.head.pointee.previous, kept.head.pointee.next)
+        if previous != .none {
+            KeptRow(table.row(previous)).head.pointee.next = next
+        } else {
+            first = next
+        }
+        if next != .none {
+            KeptRow(table.row(next)).head.pointee.previous = previous
+        } else {
+            last = previous
+        }
+        kept.head.pointee.previous = .none
+        kept.head.pointee.next = .none
+        count -= 1
+    }
+}
+
+/// Open reservations of one shard by the end of their time to live: a binary heap, whose first
+/// ends first. Guarded by the shard's lock; grows as it must, never shrinks.
+///
+/// Invariants: a parent's end is not after its children's; each row's `heapPlace` is one more than
+/// its place.
+struct HoldQueue {
+    private struct Entry: BitwiseCopyable {
+        var end: UInt64
+        var handle: RowHandle
+    }
+
+    private var entries: UnsafeMutablePointer<Entry>?
+    private var capacity = 0
+    private(set) var count = 0
+    /// The first end, boottime in nanoseconds; `UInt64.max` when nothing is open.
+    private(set) var firstEnd = UInt64.max
+
+    var first: RowHandle? {
+        guard let entries, count > 0 else { return nil }
+        return entries[0].handle
+    }
+
+    func end(of kept: KeptRow) -> UInt64 {
+        guard let entries, kept.head.pointee.heapPlace > 0 else { return 0 }
+        return entries[Int(kept.head.pointee.heapPlace) - 1].end
+    }
+
+    mutating func insert(_ kept: KeptRow, end: UInt64, in table: borrowing RowTable) {
+        if count == capacity { grow() }
+        guard let entries else { return }
+        entries[count] = Entry(end: end, handle: kept.head.pointee.handle)
+        kept.head.pointee.heapPlace = UInt32(count + 1)
+        count += 1
+        rise(count - 1, entries, table)
+        firstEnd = entries[0].end
+    }
+
+    mutating func remove(_ kept: KeptRow, in table: borrowing RowTable) {
+        guard let entries, kept.head.pointee.heapPlace > 0 else { return }
+        let place = Int(kept.head.pointee.heapPlace) - 1
+        kept.head.pointee.heapPlace = 0
+        count -= 1
+        if place < count {
+            put(entries[count], at: place, entries, table)
+            rise(place, entries, table)
+            sink(place, entries, table)
+        }
+        firstEnd = count > 0 ? entries[0].end : .max
+    }
+
+    /// Gives an open reservation another end.
+    mutating func move(_ kept: KeptRow, end: UInt64, in table: borrowing RowTable) {
+        guard let entries, kept.head.pointee.heapPlace > 0 else { return }
+        let place = Int(kept.head.pointee.heapPlace) - 1
+        entries[place].end = end
+        rise(place, entries, table)
+        sink(place, entries, table)
+        firstEnd = entries[0].end
+    }
+
+    mutating func free() {
+        entries?.deallocate()
+        entries = nil
+        capacity = 0
+        count = 0
+        firstEnd = .max
+    }
+
+    private func put(
+        _ entry: Entry, at place: Int, _ entries: UnsafeMutablePointer<Entry>,
+        _ table: borrowing RowTable
+    ) {
+        entries[place] = entry
+        KeptRow(table.row(entry.handle)).head.pointee.heapPlace = UInt32(place + 1)
+    }
+
+    private func rise(
+        _ start: Int, _ entries: UnsafeMutablePointer<Entry>, _ table: borrowing RowTable
+    ) {
+        var place = start
+        let entry = entries[place]
+        while place > 0, entries[(place - 1) / 2].end > entry.end {
+            put(entries[(place - 1) / 2], at: place, entries, table)
+            place = (place - 1) / 2
+        }
+        if place != start { put(entry, at: place, entries, table) }
+    }
+
+    private func sink(
+        _ start: Int, _ entries: UnsafeMutablePointer<Entry>, _ table: borrowing RowTable
+    ) {
+        var place = start
+        let entry = entries[place]
+        while true {
+            var child = 2 * place + 1
+            guard child < count else { break }
+            if child + 1 < count, entries[child + 1].end < entries[child].end { child += 1 }
+            guard entries[child].end < entry.end else { break }
+            put(entries[child], at: place, entries, table)
+            place = child
+        }
+        if place != start { put(entry, at: place, entries, table) }
+    }
+
+    private mutating func grow() {
+        let larger = max(64, capacity * 2)
+        let made = UnsafeMutablePointer<Entry>.allocate(capacity: larger)
+        if let entries {
+            made.update(from: entries, count: count)
+            entries.deallocate()
+        }
+        entries = made
+        capacity = larger
+    }
+
+    /// Traps when the structure contradicts itself; for tests.
+    func checkInvariants(_ table: borrowing RowTable) {
+        guard let entries else { return }
+        for place in 0..<count {
+            let kept = KeptRow(table.row(entries[place].handle))
+            precondition(kept.head.pointee.heapPlace == UInt32(place + 1))
+            precondition(place == 0 || entries[(place - 1) / 2].end <= entries[place].end)
+        }
+        precondition(firstEnd == (count > 0 ? entries[0].end : .max))
+    }
+}
+
+/// What one tenant shard keeps of reservations and idempotency records beside their rows. Guarded
+/// by the shard's lock.
+struct KeptState {
+    var open = HoldQueue()
+    var ended = KeptList()
+    var records = KeptList()
+    /// Of this life of the ledger, of the next reservation.
+    var life: UInt32 = 0
+    var counter: UInt32 = 0
+
+    @inline(__always)
+    func hasDue(_ now: BootTime) -> Bool { open.firstEnd <= now.nanoseconds }
+
+    /// Takes a row out of whatever it stands in, before it is removed from its table.
+    mutating func detach(_ row: Row, in table: borrowing RowTable) {
+        let kept = KeptRow(row)
+        if row.kind == RowKind.idempotency.rawValue {
+            records.remove(kept, in: table)
+        } else if kept.head.pointee.heapPlace > 0 {
+            open.remove(kept, in: table)
+        } else {
+            ended.remove(kept, in: table)
+        }
+    }
+}
