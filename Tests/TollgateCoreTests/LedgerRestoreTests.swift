@@ -129,6 +129,8 @@ import TollgateWire
         // A restart knows it as closed, and still has it to archive.
         let again = try restored(ledger, MemoryLedger.Snapshot(), like: harness)
         #expect(again.engine.closedWaiting == 1)
+        // Its end had come: no clock that was set back reopens it.
+        #expect(ledger.billing >= WallTime(seconds: period.endSeconds))
         close(again)
         #expect(again.engine.closedWaiting == 1)
     }

@@ -14,6 +14,8 @@ final class MemoryLedger {
     }
 
     let regionBytes: Int
+    /// What the last `restore` found of billing time.
+    private(set) var billing = WallTime(milliseconds: 0)
     private(set) var regions: [UnsafeMutableRawBufferPointer] = []
 
     init(regionBytes: Int = ShardJournal.regionBytesLeast) { self.regionBytes = regionBytes }
@@ -91,6 +93,7 @@ final class MemoryLedger {
                 next = max(next, reader.stop?.nextSequence ?? 0)
             }
             try restorer.finish(nextSequence: next)
+            billing = max(billing, restorer.billing)
         }
     }
 }

@@ -150,11 +150,18 @@ package final class ShardRestorer {
         guard item.count >= 22 else { throw .badItem(.quota) }
         let cell = try cell(item)
         let period = PeriodBytes(word: item.loadLittle(at: 14, as: UInt64.self))
+        if period.startDay & QuotaCell.closedDay != 0 { noteOver(period.endSeconds) }
         let carried = cell.pointee.endSeconds == period.endSeconds ? cell.pointee.carried : 0
         cell.pointee = QuotaCell(
             used: item.loadLittle(at: 6, as: UInt64.self), endSeconds: period.endSeconds,
             journaledDay: period.startDay)
         cell.pointee.carried = carried
+    }
+
+    /// A period was closed: its end had come, by the billing time that must not run back.
+    private func noteOver(_ endSeconds: Int64) {
+        let (end, overflow) = endSeconds.multipliedReportingOverflow(by: 1_000)
+        if !overflow { billing = max(billing, WallTime(milliseconds: end)) }
     }
 
     private func applyCarried(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
