@@ -136,6 +136,8 @@ import TollgateWire
         for request in Self.requests() {
             // The first makes rows; where a limit is to refuse, it takes what there is.
             for _ in 0..<3 { _ = Self.send(request, harness) }
+            // A sweep learns each layout of rows once.
+            for _ in 0..<(2 * Engine.shardCount) { harness.worker.sweep() }
             let outcome = Self.send(request, harness)
             #expect(outcome.status == .ok, "\(request.name)")
             if request.kind == .check {
