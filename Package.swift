@@ -52,13 +52,15 @@ let package = Package(
         .executableTarget(
             name: "tollgate",
             dependencies: [
-                "TollgateClient", "TollgatePolicy", "TollgateCore", "TollgateWire", "COpenSSL",
-                "CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "TollgateClient", "TollgateStorage", "TollgatePolicy", "TollgateCore",
+                "TollgateWire", "COpenSSL", "CLinux",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
         .executableTarget(
             name: "tollgated",
             dependencies: [
-                "TollgateServer", "TollgatePolicy", "TollgateCore", "CLinux", "COpenSSL",
+                "TollgateServer", "TollgateStorage", "TollgatePolicy", "TollgateCore", "CLinux",
+                "COpenSSL",
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -87,7 +89,7 @@ let package = Package(
             name: "TollgateServerTests",
             dependencies: [
                 "TollgateServer", "TollgateStorage", "TollgateCore", "TollgateWire", "CLinux",
-                "CSQLite",
+                "CSQLite", "TestSupport",
             ],
             swiftSettings: strict),
         .testTarget(

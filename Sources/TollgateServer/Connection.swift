@@ -3,8 +3,9 @@ import Glibc
 /// One peer. Lives in a slot of its reactor's table and is touched by that thread alone.
 ///
 /// States: *reading* (events: in), or *writing* (events: out) while replies wait for a peer that
-/// does not read; it is not read from meanwhile. Out of both: closed, and the slot's generation
-/// goes up, so that an event for a former connection is recognised.
+/// does not read; it is not read from meanwhile; or *paused* (no events) while too many replies
+/// wait for a sync, or the last ones of a peer that sends no more. Out of all: closed, and the
+/// slot's generation goes up, so that an event for a former connection is recognised.
 /// Invariant: `pendingBytes > 0` exactly when writing; a connection at rest owns no buffer.
 struct Connection: BitwiseCopyable {
     var descriptor: Int32 = -1
@@ -20,9 +21,13 @@ struct Connection: BitwiseCopyable {
     var awaited = 0
     /// To be closed once what waits is written.
     var isClosing = false
-    /// Stands in the list of connections with whole frames still to be answered.
+    /// Stands in the list of connections with whole frames still to be answered, or is paused.
     var isQueued = false
+    /// Is not read until replies of its own have left (`Reactor.pause`); then it is queued too.
+    var isPaused = false
     var isWriting: Bool { pendingBytes > 0 }
+    /// Once what is written now has left.
+    var mayClose: Bool { isClosing && syncBytes == 0 }
 
     /// What was read and not yet answered: the start of a frame, or frames left for the next turn.
     var held: UnsafeMutableRawPointer?
@@ -36,6 +41,9 @@ struct Connection: BitwiseCopyable {
     var pendingBytes = 0
     /// Boottime of the last progress of a write that is waiting.
     var writeSince: UInt64 = 0
+
+    /// Bytes of replies that wait for a sync of the ledger (`HeldReplies`).
+    var syncBytes = 0
 
     /// What it costs in buffers; `pendingStart` bytes of what was kept are written already.
     var bufferedBytes: Int { heldBytes &+ pendingStart &+ pendingBytes }

@@ -1,7 +1,8 @@
 import TollgateCore
 import TollgateWire
 
-/// CALL: handed to the directory's thread, whose reply comes back through the mailbox.
+/// CALL: handed to the thread of the directory, or of the ledger where there is no other, whose
+/// reply comes back through the mailbox.
 extension Reactor {
     /// A peer that no call is for takes no place in the queue.
     func call(_ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ slot: Int) {
@@ -18,15 +19,21 @@ extension Reactor {
         }
         guard let calls = shared.calls else {
             // What is wrong with the call is told first, as where there is a directory.
-            let missing = CallReply.refused(
-                .noDirectory,
-                "the policy has no directory; add the section, and start the daemon again")
-            return refuse(header, DecodedCall(request).refusal ?? missing)
+            let decoded = DecodedCall(request)
+            return answer(header, decoded.refusal ?? withoutDirectory(decoded))
         }
         guard calls.put(request) else {
             return refuse(header, .busy, "too many calls wait; ask again")
         }
         connection.pointee.awaited &+= 1
+    }
+
+    /// Of a call that is right in itself.
+    private func withoutDirectory(_ call: DecodedCall) -> CallReply {
+        if let name = call.call?.call, name.isOfLedger {
+            return LedgerCalls.withoutLedger(name, engine: shared.engine)
+        }
+        return CallReply.noDirectory
     }
 
     /// Whether the peer may have requests decided.

@@ -60,10 +60,10 @@ extension Reactor {
         putRefusal(status, detail, opcode: header.opcode, header.requestID)
     }
 
-    /// With a detail that was made for the request.
-    func refuse(_ header: FrameHeader, _ refusal: CallReply) {
-        refusal.body.withUnsafeBytes { replySpace().copy($0, to: 0) }
-        put(Outcome(status: refusal.status, bytes: refusal.body.count), header)
+    /// With a body that was made for the request.
+    func answer(_ header: FrameHeader, _ reply: CallReply) {
+        reply.body.withUnsafeBytes { replySpace().copy($0, to: 0) }
+        put(Outcome(status: reply.status, bytes: reply.body.count), header)
     }
 
     private func ping(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {

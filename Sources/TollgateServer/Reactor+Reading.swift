@@ -12,7 +12,7 @@ extension Reactor {
     ) -> UnsafeRawBufferPointer? {
         let got = tg_read(connections[slot].descriptor, place, Self.batchBytes)
         if got <= 0 {
-            if got != -Int(EAGAIN), got != -Int(EINTR) { closeConnection(slot) }
+            if got != -Int(EAGAIN), got != -Int(EINTR) { endInput(slot) }
             return nil
         }
         counters.bytesIn.store(
@@ -32,7 +32,7 @@ extension Reactor {
         }
         let got = tg_read(connection.pointee.descriptor, input + held, Self.readBytesMax)
         if got <= 0 {
-            if got != -Int(EAGAIN), got != -Int(EINTR) { closeConnection(slot) }
+            if got != -Int(EAGAIN), got != -Int(EINTR) { endInput(slot) }
             return 0
         }
         counters.bytesIn.store(
@@ -54,6 +54,7 @@ extension Reactor {
         let start = outputBytes
         var offset = 0
         var frames = 0
+        worker.hasJournaled = false
         while !connection.pointee.isClosing, bytes.count &- offset >= WireLimits.headerBytes {
             guard frames < framesEach, outputBytes &- start < Self.outSoftMax else {
                 break
@@ -73,11 +74,13 @@ extension Reactor {
             dispatch(
                 header, bytes.slice(at: offset &+ WireLimits.headerBytes, length: header.bodyBytes),
                 slot)
+            tendRegions()
             offset &+= total
             frames &+= 1
         }
         ReactorCounters.add(counters.frames, frames)
         if !connection.pointee.isClosing { checkShortHeader(slot, bytes, offset) }
+        holdReplies(slot, from: start)
         keepRest(slot, bytes, from: offset, answered: frames)
     }
 

@@ -49,7 +49,9 @@ extension Reactor {
             let isEmpty = readAndAnswer(slot) < Self.readBytesMax
             let connection = connections[slot]
             guard connection.generation == generation, connection.descriptor >= 0 else { continue }
-            if isEmpty, !connection.isWriting, !connection.isQueued, connection.awaited == 0 {
+            if isEmpty, !connection.isWriting, !connection.isQueued, connection.awaited == 0,
+                connection.syncBytes == 0
+            {
                 closeConnection(slot)
             }
         }

@@ -7,26 +7,31 @@ extension Reactor {
     func writeReplies(_ slot: Int, _ replies: Range<Int>) {
         let connection = connections + slot
         guard !replies.isEmpty, let base = output.baseAddress else {
-            if connection.pointee.isClosing { closeConnection(slot) }
+            if connection.pointee.mayClose { closeConnection(slot) }
             return
         }
-        let sent = tg_send(
-            connection.pointee.descriptor, base + replies.lowerBound, replies.count)
+        write(
+            slot, UnsafeRawBufferPointer(start: base + replies.lowerBound, count: replies.count))
+    }
+
+    /// To a connection for which nothing waits.
+    @inline(__always)
+    private func write(_ slot: Int, _ replies: UnsafeRawBufferPointer) {
+        let connection = connections + slot
+        let sent = tg_send(connection.pointee.descriptor, replies.baseAddress, replies.count)
         if sent == replies.count {
             counters.bytesOut.store(
                 counters.bytesOut.load(ordering: .relaxed) &+ UInt64(sent), ordering: .relaxed)
-            if connection.pointee.isClosing { closeConnection(slot) }
+            if connection.pointee.mayClose { closeConnection(slot) }
             return
         }
         guard sent >= 0 || sent == -Int(EAGAIN) || sent == -Int(EINTR) else {
             return closeConnection(slot)
         }
-        let from = replies.lowerBound + max(0, sent)
-        let rest = UnsafeRawBufferPointer(rebasing: output[from..<replies.upperBound])
+        let rest = UnsafeRawBufferPointer(rebasing: replies[max(0, sent)...])
         guard makeRoom(rest.count, for: slot) else { return closeConnection(slot) }
         connection.pointee.keepPending(rest, now: now)
-        _ = tg_epoll_set(
-            epoll, 3, connection.pointee.descriptor, EPOLLOUT.rawValue, registration(slot))
+        watchAgain(slot)
     }
 
     func flushPending(_ slot: Int) {
@@ -41,14 +46,13 @@ extension Reactor {
         connection.pointee.pendingBytes -= sent
         connection.pointee.writeSince = now
         guard connection.pointee.pendingBytes == 0 else { return }
-        if connection.pointee.isClosing { return closeConnection(slot) }
+        if connection.pointee.mayClose { return closeConnection(slot) }
         pending.deallocate()
         connection.pointee.pending = nil
         bufferedBytes &-= connection.pointee.pendingStart
         connection.pointee.pendingStart = 0
-        _ = tg_epoll_set(
-            epoll, 3, connection.pointee.descriptor, EPOLLIN.rawValue, registration(slot))
-        answerHeld(slot)
+        watchAgain(slot)
+        if !connection.pointee.isPaused { answerHeld(slot) }
     }
 
     /// A reply that another thread made: appended to what waits, or written.
@@ -57,28 +61,28 @@ extension Reactor {
         guard slot < slotsUsed, registration(slot) == reply.registration,
             connections[slot].descriptor >= 0
         else { return }
-        let connection = connections + slot
-        connection.pointee.awaited &-= 1
+        connections[slot].awaited &-= 1
         if reply.status != .ok { countRefusal(reply.status) }
         if reply.isWithheld { return closeConnection(slot) }
-        reply.frame.withUnsafeBytes { frame in
-            outputBytes = 0
-            if connection.pointee.isWriting, let pending = connection.pointee.pending {
-                let waiting = UnsafeRawBufferPointer(
-                    start: pending + connection.pointee.pendingStart,
-                    count: connection.pointee.pendingBytes)
-                guard waiting.count + frame.count <= output.count,
-                    makeRoom(frame.count &- connection.pointee.pendingStart, for: slot)
-                else { return closeConnection(slot) }
-                output.copy(waiting, to: 0)
-                output.copy(frame, to: waiting.count)
-                let all = UnsafeRawBufferPointer(rebasing: output[..<(waiting.count + frame.count)])
-                connection.pointee.keepPending(all, now: connection.pointee.writeSince)
-            } else {
-                output.copy(frame, to: 0)
-                outputBytes = frame.count
-                writeReplies(slot, 0..<outputBytes)
-            }
+        reply.frame.withUnsafeBytes { send(slot, $0) }
+    }
+
+    /// Replies that do not come of the turn at hand: appended to what waits, or written.
+    func send(_ slot: Int, _ replies: UnsafeRawBufferPointer) {
+        let connection = connections + slot
+        guard connection.pointee.isWriting, let pending = connection.pointee.pending else {
+            return write(slot, replies)
         }
+        let waiting = UnsafeRawBufferPointer(
+            start: pending + connection.pointee.pendingStart,
+            count: connection.pointee.pendingBytes)
+        guard waiting.count + replies.count <= output.count,
+            makeRoom(replies.count &- connection.pointee.pendingStart, for: slot)
+        else { return closeConnection(slot) }
+        outputBytes = 0
+        output.copy(waiting, to: 0)
+        output.copy(replies, to: waiting.count)
+        let all = UnsafeRawBufferPointer(rebasing: output[..<(waiting.count + replies.count)])
+        connection.pointee.keepPending(all, now: connection.pointee.writeSince)
     }
 }

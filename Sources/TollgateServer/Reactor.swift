@@ -69,6 +69,13 @@ final class Reactor {
     /// Bytes that connections hold, of requests and of replies; at most `bufferBytesMax`.
     var bufferedBytes = 0
     let bufferBytesMax: Int
+    /// Of the ledger, if there is one: who brings it regions, and, where replies wait for syncs,
+    /// their rounds.
+    let supply: Bell?
+    let rounds: SyncRounds?
+    var heldReplies = HeldReplies()
+    /// Registrations of the connections that are paused; those closed meanwhile among them.
+    var paused: [UInt64] = []
 
     init(
         index: Int, shared: SharedState, data: Listener, admin: Listener,
@@ -82,6 +89,8 @@ final class Reactor {
         policy = shared.policy
         capacity = shared.settings.connectionsMax + SharedState.adminConnectionsMax
         bufferBytesMax = shared.settings.bufferBytesMax / max(1, shared.settings.threads)
+        supply = shared.ledger?.supply
+        rounds = shared.ledger?.rounds
         connections = .allocate(capacity: capacity)
         input = .allocate(byteCount: Self.readBytesMax * 2, alignment: 64)
         output = .allocate(byteCount: Self.outBytesMax, alignment: 64)
@@ -142,6 +151,8 @@ final class Reactor {
                     event = end
                 }
                 answerQueued()
+                tendHeldReplies()
+                tendRegions()
                 if now &- lastTick >= Self.tickNanoseconds { tick() }
                 if shared.isDraining.load(ordering: .relaxed), !draining { beginDrain() }
                 if draining, continueDrain() { return }
@@ -258,6 +269,11 @@ final class Reactor {
                 }
             } else if !connection.pointee.isQueued {
                 readAndAnswer(slot)
+            } else if connection.pointee.isPaused,
+                mask & (EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0
+            {
+                // Gone: it would wake the reactor until its replies could leave.
+                closeConnection(slot)
             }
         }
     }

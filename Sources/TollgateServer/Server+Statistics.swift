@@ -39,7 +39,7 @@ extension Server {
         add("tollgate_capacity_refusals_total", gauges.capacityRefusals)
         add("tollgate_address_overflows_total", gauges.addressOverflows)
         add("tollgate_clock_held_forward", gauges.clockHeldForward ? 1 : 0, gauge: true)
-        for entry in directoryStatistics() { entries.append(entry) }
+        entries += directoryStatistics() + ledgerStatistics() + callStatistics()
         add(
             "tollgate_policy_generation", shared.generation.load(ordering: .relaxed), gauge: true)
         add(
@@ -64,12 +64,6 @@ extension Server {
         func add(_ name: String, _ value: UInt64) {
             entries.append(Statistic(name: name, value: value, isGauge: false))
         }
-        for status in Status.allCases {
-            let count = directory.counters.calls(status)
-            if count > 0 || status == .ok {
-                add("tollgate_calls_total{status=\"\(status)\"}", count)
-            }
-        }
         add(
             "tollgate_directory_commits_total",
             directory.counters.batches.load(ordering: .relaxed))
@@ -77,5 +71,17 @@ extension Server {
             "tollgate_refresh_reuse_total",
             directory.counters.refreshReuses.load(ordering: .relaxed))
         return entries
+    }
+
+    /// Calls of the directory and of the ledger; nothing where there is neither.
+    private func callStatistics() -> [Statistic] {
+        let counters = [directory?.counters.calls, ledger?.counters.calls].compactMap { $0 }
+        guard !counters.isEmpty else { return [] }
+        return Status.allCases.compactMap { status in
+            let count = counters.reduce(0) { $0 &+ $1.total(status) }
+            guard count > 0 || status == .ok else { return nil }
+            return Statistic(
+                name: "tollgate_calls_total{status=\"\(status)\"}", value: count, isGauge: false)
+        }
     }
 }

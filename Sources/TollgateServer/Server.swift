@@ -15,6 +15,7 @@ package final class Server: Sendable {
     let decisions: [DecisionCounters]
     private let reloader: Reloader
     let directory: DirectoryService?
+    let ledger: LedgerService?
     private let events: ServerEvents
     private let running: Atomic<Int>
     // Written by `init`, read by `join`.
@@ -30,7 +31,8 @@ package final class Server: Sendable {
     /// is compiled of the directory's definition where there is a directory.
     package init(
         _ settings: ServerSettings, policy: PolicyImage, engine: Engine, version: String,
-        directory: DirectoryService? = nil, adopted: (data: Int32?, admin: Int32?) = (nil, nil),
+        directory: DirectoryService? = nil, ledger: LedgerService? = nil,
+        bells: LedgerBells? = nil, adopted: (data: Int32?, admin: Int32?) = (nil, nil),
         events: ServerEvents = ServerEvents(),
         loader: @escaping Loader, onShutdown: @escaping @Sendable (UInt32) -> Void
     ) throws(StartError) {
@@ -39,8 +41,10 @@ package final class Server: Sendable {
         self.onShutdown = onShutdown
         self.events = events
         self.directory = directory
+        self.ledger = ledger
         (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)
+        shared.ledger = ledger?.bells ?? bells
         counters = (0..<count).map { _ in ReactorCounters() }
         var made: [Mailbox] = []
         for _ in 0..<count { made.append(try Mailbox()) }
@@ -55,8 +59,10 @@ package final class Server: Sendable {
         load.value = self
         shared.control = { [weak self] in self?.handle($0) }
         shared.wakeDescriptors = [reloader.wakeDescriptor] + events.wakeDescriptors
+        shared.wakeDescriptors += shared.ledger?.descriptors ?? []
         shared.statistics = { [weak self] in self?.statistics() ?? [] }
         try reloader.start()
+        if let ledger { try start(ledger) }
         if let directory { try start(directory) }
         for (index, worker) in workers.enumerated() {
             let reactor = Reactor(
@@ -126,7 +132,15 @@ package final class Server: Sendable {
             DirectoryLinks(
                 mailboxes: mailboxes, policy: { shared.policy },
                 republish: { [weak self] in self?.republish() ?? .success(0) },
-                onStorageFailure: onStorageFailure))
+                ledger: ledger?.calls, onStorageFailure: onStorageFailure))
+    }
+
+    /// Its calls come by the directory's thread, where there is one.
+    private func start(_ ledger: LedgerService) throws(StartError) {
+        shared.calls = ledger.calls
+        shared.wakeDescriptors.append(ledger.calls.wakeDescriptor)
+        let onLoss = events.onLedgerLoss
+        try ledger.start(LedgerLinks(mailboxes: mailboxes, onLoss: onLoss))
     }
 
     private func reactorEnded() {
@@ -147,12 +161,16 @@ package final class Server: Sendable {
         for mailbox in mailboxes { mailbox.wake() }
     }
 
+    /// Has a reactor look at what became of what it waits for.
+    func wake(reactor: Int) { mailboxes[reactor].wake() }
+
     /// Waits until every thread has ended.
     package func join() {
         for thread in threads { pthread_join(thread, nil) }
         threads = []
         reloader.end()
         directory?.end()
+        ledger?.end()
     }
 
     private func handle(_ request: ControlRequest) {
@@ -249,6 +267,9 @@ package struct ServerEvents: Sendable {
     /// A sync of the directory failed: the server is to end once its replies have left. Called on
     /// the directory's thread.
     package var onStorageFailure: @Sendable () -> Void = {}
+    /// What callers were told cannot be kept on the ledger's disk any more: the process ends with
+    /// exit code 74, at once. Called on a thread of the ledger's.
+    package var onLedgerLoss: @Sendable () -> Never = { _exit(74) }
     /// The last reactor has ended.
     package var onEnd: @Sendable () -> Void = {}
 

@@ -30,6 +30,9 @@ package final class SharedState: Sendable {
     /// Descriptors that `control` and whoever hears of the end write to, from a reactor's thread:
     /// they must stay in its table. Set once, before the first reactor runs.
     nonisolated(unsafe) var wakeDescriptors: [Int32] = []
+    /// Of the ledger, what reactors ring and wait for; `nil` without one. Set once, before the
+    /// first reactor is made.
+    nonisolated(unsafe) var ledger: LedgerBells?
     /// What STATS answers; set once, before the first reactor runs.
     nonisolated(unsafe) var statistics: (@Sendable () -> [Statistic])?
 

@@ -24,17 +24,29 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Users and keys in the larger directory.") var largeKeys = 1_000_000
     @Option(help: "32 raw bytes: the pepper of both directories, generation 1.")
     var pepperFile: String?
+    @Option(help: "A further daemon, beside the one of --daemon: NAME=SOCKET. May come often.")
+    var also: [String] = []
+    @Option(help: "A directory in which one sync after the other is measured, as a rival.")
+    var syncDirectory: String?
+    @Flag(help: "Also RESERVE, and SETTLE of what was reserved.") var holds = false
     @Option(help: "Connections × requests in flight.") var loads = "1x1,16x1,64x1,4x16,16x32"
     @Option(help: "Rounds; medians are printed.") var rounds = 5
     @Option(help: "Milliseconds of each measurement.") var milliseconds: UInt64 = 700
     @Option(
         help: "Fixed rate, requests a second; latency counts from when each was due.")
     var rate: Double?
+    @Option(
+        help: """
+            Give so many users a quota's counter, then measure the latency at --rate, between \
+            snapshots and during them (with --daemon and --admin), and nothing else.
+            """)
+    var snapshotUsers: Int?
     @Flag(help: "Print JSON.") var json = false
     @Flag(help: "Memory per counter with a million users, in this process.") var memory = false
 
     func run() throws {
         if memory { return try MemoryBench.run(json: json) }
+        if let snapshotUsers { return try measureSnapshots(users: snapshotUsers) }
         let targets = try targets()
         guard !targets.isEmpty else {
             throw ValidationError("name at least one of --daemon, --floor, --redis")
@@ -48,6 +60,17 @@ struct BenchCommand: ParsableCommand {
         var name: String
         var path: String
         var workload: Workload
+        var kind = Kind.requests
+
+        enum Kind {
+            case requests
+            /// RESERVE for as long as is measured; what was reserved is settled after that.
+            case reserve
+            /// SETTLE of what is reserved before.
+            case settle
+            /// One sync after the other, in the directory `path`.
+            case sync
+        }
     }
 
     struct Load {
@@ -67,6 +90,12 @@ struct BenchCommand: ParsableCommand {
 
         var rate: Double { Figure.median(rates) }
 
+        mutating func take(_ round: Round) {
+            rates.append(round.rate)
+            latency.add(round.latency)
+            denied += round.denied
+        }
+
         /// The daemon's rate divided by this one, the median of the rounds: what a round suffers
         /// from its surroundings both suffer.
         func ratio(ofDaemon daemon: Figure) -> Double {
@@ -79,6 +108,13 @@ struct BenchCommand: ParsableCommand {
             return sorted.count % 2 == 1
                 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
         }
+    }
+
+    /// One measurement of a figure.
+    struct Round {
+        var rate: Double
+        var latency: Histogram<UInt64>
+        var denied: Int
     }
 
     struct Row {
@@ -96,7 +132,23 @@ struct BenchCommand: ParsableCommand {
             if let daemon {
                 targets.append(Target(name: "daemon", path: daemon, workload: workload))
                 targets += try keyTargets(daemon)
+                if holds {
+                    let reserves = Workload.reserves(secret: try Self.secret(keyFile))
+                    for (name, kind) in [("reserve", Target.Kind.reserve), ("settle", .settle)] {
+                        targets.append(
+                            Target(name: name, path: daemon, workload: reserves, kind: kind))
+                    }
+                }
             }
+            for rival in also {
+                let parts = rival.split(separator: "=", maxSplits: 1).map(String.init)
+                guard parts.count == 2 else { throw ValidationError("--also is NAME=SOCKET") }
+                targets.append(Target(name: parts[0], path: parts[1], workload: workload))
+            }
+        }
+        if let syncDirectory {
+            targets.append(
+                Target(name: "sync", path: syncDirectory, workload: .incrby(), kind: .sync))
         }
         if let redis {
             targets.append(Target(name: "incrby", path: redis, workload: .incrby()))
@@ -125,7 +177,7 @@ struct BenchCommand: ParsableCommand {
         return targets
     }
 
-    private static func secret(_ path: String) throws -> SecretBytes {
+    static func secret(_ path: String) throws -> SecretBytes {
         let descriptor = open(path, O_RDONLY)
         guard descriptor >= 0 else { throw ValidationError("\(path): cannot be opened") }
         defer { close(descriptor) }
@@ -167,6 +219,11 @@ struct BenchCommand: ParsableCommand {
         }
         for _ in 0..<max(1, rounds) {
             for (index, target) in targets.enumerated() {
+                if target.kind != .requests {
+                    figures[index].take(
+                        try HoldBench(target: target, load: load, milliseconds: milliseconds).run())
+                    continue
+                }
                 let generator = try Generator(
                     path: target.path, connections: load.connections, depth: load.depth,
                     workload: target.workload)

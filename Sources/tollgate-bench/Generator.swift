@@ -31,6 +31,8 @@ final class Generator {
     private(set) var replyBytes = 0
     private var outgoing: [UInt8] = []
     private(set) var latency = Generator.emptyHistogram()
+    /// Is handed the body of every reply.
+    var onReply: ((UnsafeRawBufferPointer) -> Void)?
 
     static func emptyHistogram() -> Histogram<UInt64> {
         Histogram(
@@ -83,6 +85,27 @@ final class Generator {
         }
         latency.reset()
     }
+
+    /// Asks every request once, from the first on; answers a second.
+    func once() throws -> Double {
+        next = 0
+        let start = tg_boottime()
+        var sent = 0
+        func fill(_ index: Int, _ now: UInt64) throws {
+            let count = min(depth - peers[index].inFlight, workload.requests.count - sent)
+            if count > 0 { try send(index, count, at: now) }
+            sent += max(0, count)
+        }
+        for index in peers.indices { try fill(index, start) }
+        var now = start
+        while answered < workload.requests.count {
+            now = try turn(wait: 1_000) { index, _, now in try fill(index, now) }
+        }
+        return Double(answered) * 1e9 / Double(max(1, now - start))
+    }
+
+    /// Waits for what is in flight.
+    func finish() throws { try drain() }
 
     /// Keeps every connection at its depth for `nanoseconds`; answers a second.
     func saturate(nanoseconds: UInt64) throws -> Double {
@@ -198,6 +221,9 @@ final class Generator {
             let total = 4 + Int(bytes.loadLittle(at: at, as: UInt32.self))
             guard bytes.count - at >= total else { break }
             if bytes[at + WireLimits.headerBytes] != 1 { denied += 1 }
+            onReply?(
+                UnsafeRawBufferPointer(
+                    rebasing: bytes[(at + WireLimits.headerBytes)..<(at + total)]))
             replyBytes = total
             at += total
             count += 1

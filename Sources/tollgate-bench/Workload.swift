@@ -40,6 +40,43 @@ struct Workload {
         "organization-\(1_000 + user % organizations)"
     }
 
+    /// RESERVE of what `checks` ask.
+    static func reserves(secret: SecretBytes) -> Workload {
+        var workload = checks(secret: secret)
+        for index in workload.requests.indices {
+            workload.requests[index][4] = Opcode.reserve.rawValue
+        }
+        return workload
+    }
+
+    /// SETTLE of reservations, each at its estimate.
+    static func settles(_ reservations: [[UInt8]]) -> Workload {
+        let requests = reservations.enumerated().map { index, reservation in
+            frame(.settle, reservation + [UInt8](repeating: 0, count: 8), id: UInt64(index))
+        }
+        return Workload(requests: requests, answers: .frames)
+    }
+
+    /// CONSUME of one call of each user of a range, of the workload's organizations.
+    static func consumes(users: Range<Int>) -> Workload {
+        let requests = users.map { user -> [UInt8] in
+            let names = [organization(user), Self.user(user), "pro_tier", "chat.completions"]
+            var body = names.prefix(3).map { UInt8($0.utf8.count) } + [1, 0, 0]
+            body += [UInt8(names[3].utf8.count)] + [UInt8](repeating: 0, count: 9)
+            body += names.flatMap { Array($0.utf8) } + [5] + Array("calls".utf8)
+            body += [1] + [UInt8](repeating: 0, count: 7)
+            return frame(.consume, body, id: UInt64(user))
+        }
+        return Workload(requests: requests, answers: .frames)
+    }
+
+    private static func frame(_ opcode: Opcode, _ body: [UInt8], id: UInt64) -> [UInt8] {
+        var frame = [UInt8](repeating: 0, count: WireLimits.headerBytes)
+        let header = FrameHeader(opcode: opcode.rawValue, requestID: id, bodyBytes: body.count)
+        frame.withUnsafeMutableBytes { header.write(to: $0) }
+        return frame + body
+    }
+
     private static func check(
         _ token: String, user: Int, _ kind: CredentialKind = .accessToken
     ) -> [UInt8] {
@@ -50,11 +87,7 @@ struct Workload {
         body += [10, UInt8(user >> 16 & 255), UInt8(user >> 8 & 255), UInt8(user & 255)]
         body += [UInt8](repeating: 0, count: 12)
         body += Array(token.utf8) + Array(operation.utf8)
-        var frame = [UInt8](repeating: 0, count: WireLimits.headerBytes)
-        let header = FrameHeader(
-            opcode: Opcode.check.rawValue, requestID: UInt64(user), bodyBytes: body.count)
-        frame.withUnsafeMutableBytes { header.write(to: $0) }
-        return frame + body
+        return frame(.check, body, id: UInt64(user))
     }
 
     private static func command(_ words: [String]) -> [UInt8] {

@@ -44,27 +44,6 @@ struct StopCommand: ParsableCommand {
     }
 }
 
-struct HealthCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "health", abstract: "Whether the daemon answers: exit code 0, else 69.")
-    @OptionGroup var options: DataOptions
-    @Flag(name: .shortAndLong, help: "Print nothing when it does.") var quiet = false
-
-    func run() throws {
-        let (version, generation) = try options.ask { (client) throws(ClientError) in
-            try client.hello()
-        }
-        guard !quiet else { return }
-        try options.output.print(
-            .object([
-                ("healthy", .bool(true)), ("version", .text(version)),
-                ("policy_generation", .count(generation)),
-            ]),
-            "\(options.output.paint("healthy", .green)): version \(visible(version)), policy"
-                + " generation \(generation)")
-    }
-}
-
 struct VersionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "version", abstract: "Print the version of this command.",

@@ -26,7 +26,8 @@ struct TollgateCommand: ParsableCommand {
             KeyCommand.self, PlanCommand.self, TokenCommand.self, SessionCommand.self,
             RevokeCommand.self, OverrideCommand.self, SigningKeyCommand.self,
             PolicyCommand.self, LogCommand.self, BackupCommand.self, ImportCommand.self,
-            ExportCommand.self, DirectoryCommand.self, StatsCommand.self, TopCommand.self,
+            ExportCommand.self, DirectoryCommand.self, SnapshotCommand.self,
+            StatsCommand.self, TopCommand.self,
             HealthCommand.self, ReloadCommand.self, StopCommand.self, VersionCommand.self,
         ])
 }
@@ -74,8 +75,10 @@ enum Entry {
         var path = "tollgate"
         for argument in arguments {
             let known = command.configuration.subcommands
+            let next = command.subcommand(argument)
+            if next == nil, command.configuration.defaultSubcommand != nil { return }
             if known.isEmpty || argument.hasPrefix("-") || argument == "help" { return }
-            guard let next = command.subcommand(argument) else {
+            guard let next else {
                 let names = known.compactMap { $0.configuration.commandName }
                 let meant = likelyMeant(argument, names).map { "did you mean \($0)? " } ?? ""
                 throw Failure(

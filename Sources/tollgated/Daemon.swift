@@ -78,7 +78,10 @@ struct Daemon {
         _ manager: InitSystem, _ log: Log, _ control: Mailroom
     ) throws(StartError) -> Server {
         try raiseDescriptors(settings)
-        var configuration = EngineConfiguration(hashKey: try randomKey())
+        let opened = try openLedger(loaded, log)
+        let fresh = try randomKey()
+        var configuration = EngineConfiguration(
+            hashKey: opened?.ledger.hashKey ?? fresh, digestKey: try randomKey())
         configuration.organizationsMax = loaded.daemon.organizationsMax
         configuration.usersMax = loaded.daemon.usersMax
         configuration.addressesMax = loaded.daemon.addressesMax
@@ -89,6 +92,12 @@ struct Daemon {
             image = try PolicyImage(
                 compiling: directory?.definition ?? loaded.definition, generation: 1)
         } catch { throw StartError(error.messages.joined(separator: "\n"), exitCode: 78) }
+        var ledger: LedgerService?
+        if let opened {
+            ledger = try LedgerService(
+                opened.plan, ledger: opened.ledger, engine: engine, reactors: settings.threads,
+                log: log)
+        }
         var events = ServerEvents()
         events.willReload = {
             manager.notify("RELOADING=1\nMONOTONIC_USEC=\(tg_monotonic() / 1_000)")
@@ -103,7 +112,7 @@ struct Daemon {
         let path = options.config
         return try Server(
             settings, policy: image, engine: engine, version: Self.version, directory: directory,
-            adopted: manager.sockets, events: events,
+            ledger: ledger, adopted: manager.sockets, events: events,
             loader: { Self.reload(path, startedWith: loaded, log) },
             onShutdown: { control.askToEnd(graceMilliseconds: $0) })
     }
@@ -121,7 +130,7 @@ struct Daemon {
         }
     }
 
-    private func randomKey() throws(StartError) -> (UInt64, UInt64) {
+    func randomKey() throws(StartError) -> (UInt64, UInt64) {
         var key: (UInt64, UInt64) = (0, 0)
         let isRandom = withUnsafeMutableBytes(of: &key) { bytes in
             guard let base = bytes.baseAddress else { return false }
@@ -164,6 +173,7 @@ struct Daemon {
             let loaded = try PolicyLoader.load(path: path)
             var changed = started.daemon.changes(in: loaded.daemon).map { "daemon.\($0)" }
             if started.directory != loaded.directory { changed.append("directory") }
+            if started.ledger != loaded.ledger { changed.append("ledger") }
             if !changed.isEmpty {
                 log.warning(
                     "changed in \(path), but in force only after a restart:"

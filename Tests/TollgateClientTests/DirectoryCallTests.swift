@@ -202,6 +202,15 @@ import TollgateWire
         (sent(.createBackup(path: "/b")), #""backup.create","path":"/b"}"#),
         (sent(.directoryStatus()), #""directory.status"}"#),
         (sent(.exportDirectory(after: "c")), #""directory.export","after":"c"}"#),
+        (sent(.ledgerStatus()), #""ledger.status"}"#),
+        (sent(.createSnapshot()), #""snapshot.create"}"#),
+        (sent(.snapshots(limit: 2)), #""snapshot.list","limit":2}"#),
+        (sent(.usage(period: "2026-10")), #""usage.closed","period":"2026-10"}"#),
+        (
+            sent(.usage(period: "2026-10", organization: "o", includingOpen: true, after: "c")),
+            #""usage.closed","period":"2026-10","organization":"o","open":true,"after":"c"}"#
+        ),
+        (sent(.pruneUsage(period: "2026-10-31")), #""usage.prune","period":"2026-10-31"}"#),
         (
             sent(
                 .importDirectory([

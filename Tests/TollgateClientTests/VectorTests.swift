@@ -73,6 +73,8 @@ import TollgateWire
         for vector in try VectorFile.read().requests where vector.status == 0 {
             guard let fields = vector.fields, !Self.beyond.contains(vector.name) else { continue }
             let name = try #require(vector.opcode)
+            // CallVectorTests has those.
+            guard name != "CALL" else { continue }
             let opcode = try #require(Opcode.allCases.first { "\($0)" == name.lowercased() })
             var frame: [UInt8] = []
             appendFrame(opcode, try #require(vector.id), try Self.body(name, fields), to: &frame)

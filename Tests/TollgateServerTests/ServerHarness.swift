@@ -11,11 +11,14 @@ final class ServerHarness: Sendable {
     let server: Server
     let directory: String
     let settings: ServerSettings
+    /// Regions of the journal, where there is one.
+    private nonisolated(unsafe) var memory: UnsafeMutableRawPointer?
+    private static let regionBytes = 4 << 20
     static let secret = SecretBytes(copying: (0..<32).map { UInt8($0 &* 5 &+ 1) })
 
     init(
         definition: PolicyDefinition = ServerHarness.policy(),
-        plan: DirectoryPlan? = nil, log: Log? = nil,
+        plan: DirectoryPlan? = nil, log: Log? = nil, rounds: SyncRounds? = nil,
         onStorageFailure: @escaping @Sendable () -> Void = {},
         loader: Server.Loader? = nil, onShutdown: @escaping @Sendable (UInt32) -> Void = { _ in },
         change: (inout ServerSettings) -> Void = { _ in }
@@ -35,12 +38,37 @@ final class ServerHarness: Sendable {
         }
         let image = try PolicyImage(
             compiling: directoryService?.definition ?? definition, generation: 1)
+        let bells = try rounds.map { LedgerBells(supply: try Bell(), rounds: $0) }
+        if bells != nil { memory = Self.beginJournal(engine) }
         var events = ServerEvents()
         events.onStorageFailure = onStorageFailure
         server = try Server(
             settings, policy: image, engine: engine, version: "test",
-            directory: directoryService, events: events,
+            directory: directoryService, bells: bells, events: events,
             loader: loader ?? { .success(definition) }, onShutdown: onShutdown)
+    }
+
+    deinit { if let memory { munmap(memory, Self.regionBytes * Engine.shardCount) } }
+
+    /// Charges are journaled into memory.
+    private static func beginJournal(_ engine: Engine) -> UnsafeMutableRawPointer {
+        let all = regionBytes * Engine.shardCount
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+        guard let memory = mmap(nil, all, PROT_READ | PROT_WRITE, flags, -1, 0),
+            memory != MAP_FAILED
+        else { fatalError("mmap") }
+        engine.beginJournal(ledgerID: 1, life: 1)
+        for shard in 0..<Engine.shardCount {
+            let region = JournalRegion(
+                base: memory + shard * regionBytes, bytes: regionBytes, file: 1)
+            #expect(engine.supply(region, shard: shard))
+        }
+        return memory
+    }
+
+    /// Of a number of STATS.
+    func value(_ name: String) -> UInt64 {
+        server.statistics().first { $0.name == name }?.value ?? 0
     }
 
     func stop() {
@@ -149,6 +177,13 @@ final class Peer {
             body: Array(buffer[16..<(4 + length)]))
         buffer.removeFirst(4 + length)
         return reply
+    }
+
+    /// Whether one was read already.
+    var hasWholeReply: Bool {
+        guard buffer.count >= 4 else { return false }
+        let length = Int(buffer.withUnsafeBytes { $0.loadLittle(at: 0, as: UInt32.self) })
+        return buffer.count >= 4 + length
     }
 
     private func fill(_ count: Int) -> Bool {

@@ -73,6 +73,24 @@ enum DocumentSamples {
     static let status = DirectoryStatus(
         path: "/var/lib/tollgate", organizations: 1, users: 2, keys: 3, sessions: 4,
         revocations: 5, peppers: [.init(generation: 1, keys: 3, isConfigured: true)])
+    static let snapshot = SnapshotInfo(generation: 3, at: instant(28), bytes: 4_096)
+    static let ledger: LedgerHealth = {
+        var ledger = LedgerHealth(state: .refusing)
+        ledger.durability = .always
+        ledger.path = "/var/lib/tollgate/ledger"
+        ledger.trouble = "no room"
+        ledger.troubleAt = instant(29)
+        ledger.advice = "make room"
+        ledger.appended = 2
+        ledger.synced = 1
+        ledger.lagMilliseconds = 3
+        ledger.snapshot = snapshot
+        ledger.isClockHeld = true
+        return ledger
+    }()
+    static let usage = PeriodUsage(
+        organization: "acme", isPersonal: false, user: "ada", limit: "daily", meter: "calls",
+        period: .billingMonth, beginsOn: "2026-10-15", endsAt: instant(30), used: 4, isOpen: true)
     static let exportedKey = ExportedKey(
         key: key, digest: SecretText("aa"), previousDigest: SecretText("bb"), previousPepper: 2)
     static let records: [ExportedRecord] = [
@@ -85,6 +103,7 @@ enum DocumentSamples {
             subscription, organization, user, key, issuedKey, session, tokens, override, revocation,
             outcome, ended, signingKey, plan, preview, change, logEntry, status, exportedKey,
             DirectoryBackup(path: "/backup/a", bytes: 27), ImportOutcome(created: 1, unchanged: 2),
-            DirectoryPage(items: [user], next: "cursor"),
+            DirectoryPage(items: [user], next: "cursor"), snapshot, ledger, usage,
+            PruneOutcome(pruned: 9),
         ] + records
 }

@@ -87,6 +87,14 @@ STATUS = {
     "path": "/var/lib/tollgate", "organizations": 1, "users": 2, "keys": 3, "sessions": 4,
     "revocations": 5, "peppers": [{"generation": 1, "keys": 3, "configured": True}],
 }
+SNAPSHOT = {"generation": 7, "at": NOW, "bytes": 4_096}
+LEDGER = {
+    "state": "serving", "durability": "always", "path": "/ledger", "life": 1, "trouble": None,
+    "trouble_at": None, "advice": None, "appended": 9, "synced": 8, "lag_milliseconds": 7,
+    "syncs": 6, "sync_failures": 5, "segments": 4, "journal_bytes": 3, "snapshots": 2,
+    "snapshot_failures": 1, "snapshot": SNAPSHOT, "closed_waiting": 0, "reservations": 1,
+    "idempotency_records": 2, "clock_held": False,
+}
 RECORDS = [
     {"type": "organization", "id": "acme", "any": [{"thing": None}]}, {"type": "user", "id": "a"}]
 
@@ -264,6 +272,25 @@ def _the_rest():
         _listed("directory.export", lambda c: c.directory.export_records(), {}, *RECORDS),
         Case("directory.import", lambda c: c.directory.import_records(tuple(RECORDS)),
              {"records": RECORDS}, {"created": 1, "unchanged": 1}),
+        *_of_the_ledger(),
+    ]
+
+
+def _of_the_ledger():
+    month = {"period": "2026-10"}
+    usage = {"organization": "acme", "personal": False, "user": None, "limit": "tokens",
+             "meter": "tokens", "period": "total", "begins_on": "1970-01-01", "ends_at": None,
+             "used": 2**53, "open": True}
+    return [
+        _about("ledger.status", "ledger", LEDGER, lambda c: c.ledger.status()),
+        _about("snapshot.create", "snapshot", SNAPSHOT, lambda c: c.snapshots.create()),
+        _listed("snapshot.list", lambda c: c.snapshots.list(), {}, SNAPSHOT),
+        _listed("usage.closed", lambda c: c.closed_usage.list("2026-10"), month,
+                {**usage, "user": "ada", "ends_at": LATER, "open": False}),
+        _listed("usage.closed", lambda c: c.closed_usage.list(
+            "2026-10-31", organization="acme", including_open=True),
+                {"period": "2026-10-31", "organization": "acme", "open": True}, usage),
+        Case("usage.prune", lambda c: c.closed_usage.prune("2026-10"), month, {"pruned": 3}),
     ]
 
 

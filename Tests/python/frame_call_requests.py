@@ -3,7 +3,7 @@ order it answers status 21."""
 
 import frame_documents as documents
 import frame_layout as lay
-from frame_calls import COUNT_MAX, DIRECTORY, FORBIDDEN, VALUE
+from frame_calls import COUNT_MAX, FORBIDDEN, VALUE, without_either
 from frame_documents import LATER, NOW
 
 ACME = {"organization": "acme"}
@@ -80,6 +80,12 @@ GOOD = [
     ("directory-import", "", "directory.import", {"records": [
         {"type": "organization", **documents.LONE}, {"type": "user", **documents.USER,
                                                      "role": None}]}),
+    ("ledger-status", "", "ledger.status", {}),
+    ("snapshot-create", "", "snapshot.create", {}),
+    ("snapshot-list", "", "snapshot.list", PART),
+    ("usage-closed", "of one organization, with what goes on", "usage.closed",
+     {"period": "2026-10", **ACME, "open": True, **PART}),
+    ("usage-prune", "", "usage.prune", {"period": "2026-10-31"}),
 ]
 
 
@@ -87,7 +93,7 @@ def taken(r):
     for name, note, call, members in GOOD:
         document = {"call": call, **members}
         r.good(f"call-{name}", note or call, "CALL", {"body": document}, lay.call(document),
-               socket="admin", status=DIRECTORY)
+               socket="admin", status=without_either(call))
 
 
 def refused(r):

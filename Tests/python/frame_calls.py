@@ -1,10 +1,10 @@
-"""The calls of CALL as Protocol.md lists them, and what it lets a daemon without a directory answer
-to any body. Written from the document alone."""
+"""The calls of CALL as Protocol.md lists them, and what it lets a daemon without a directory and
+a ledger answer to any body. Written from the document alone."""
 
 import json
 
 COUNT_MAX = 2**53
-BODY, FORBIDDEN, VALUE, DIRECTORY = 4, 7, 18, 21
+OK, BODY, FORBIDDEN, VALUE, CONFLICT, DIRECTORY = 0, 4, 7, 18, 19, 21
 # Marks behind a member: `?` may be left out, `~` null is a value of its own. `@`: after? limit?
 CALLS = {
     "org.create": "id name? personal? plan? time_zone? anchor_at? subscription_status?",
@@ -35,7 +35,11 @@ CALLS = {
     "signing_key.list": "@", "plan.list": "@", "plan.show": "plan", "log.list": "organization? @",
     "backup.create": "path", "directory.status": "", "directory.export": "@",
     "directory.import": "records",
+    "ledger.status": "", "snapshot.create": "", "snapshot.list": "@",
+    "usage.closed": "period organization? open? @", "usage.prune": "period",
 }
+# Without a ledger all but the first are refused as conflicts; none needs a directory.
+LEDGER = ("ledger.status", "snapshot.create", "snapshot.list", "usage.closed", "usage.prune")
 ISSUE = ("token.issue", "token.refresh", "session.end")
 WORDS = {
     "role": "owner admin member", "status": "trialing active past_due suspended canceled",
@@ -82,8 +86,13 @@ def statuses(body, admin):
         return {VALUE} if admin else {VALUE, FORBIDDEN}
     if not admin and call not in ISSUE:
         return {FORBIDDEN}
-    found = DIRECTORY if in_order(call, document) else VALUE
+    found = without_either(call) if in_order(call, document) else VALUE
     return {found} if admin else {found, FORBIDDEN}
+
+
+def without_either(call):
+    """What a daemon answers that has neither a directory nor a ledger."""
+    return (OK if call == LEDGER[0] else CONFLICT) if call in LEDGER else DIRECTORY
 
 
 def strict(body):
@@ -139,7 +148,7 @@ def in_order(call, document):
 def fits(call, name, value):
     if name in WORDS:
         return isinstance(value, str) and value in WORDS[name].split()
-    if name in ("personal", "preview"):
+    if name in ("personal", "preview", "open"):
         return isinstance(value, bool)
     if name == "limit" and not call.startswith("override."):
         return count(value) and 1 <= value <= 1_000
@@ -158,7 +167,7 @@ def fits(call, name, value):
         return isinstance(value, list) and len(value) <= 1_000 and all(map(record, value))
     if name == "refresh_token":
         return isinstance(value, str)
-    return text(value, {"after": 1_024, "path": 4_095}.get(name, 128))
+    return text(value, {"after": 1_024, "path": 4_095, "period": 10}.get(name, 128))
 
 
 def count(value):

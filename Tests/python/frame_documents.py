@@ -84,6 +84,23 @@ RECORDS = [
      "previous_pepper": None},
     {"type": "revocation", **REVOCATION},
 ]
+SNAPSHOT = {"generation": 12, "at": NOW, "bytes": 1_048_576}
+LEDGER = {
+    "state": "refusing", "durability": "second", "path": "/var/lib/tollgate/ledger", "life": 3,
+    "trouble": "journal-000000000007.tgj: cannot make the file: No space left on device",
+    "trouble_at": LATER, "advice": "make room on that disk", "appended": 900, "synced": 800,
+    "lag_milliseconds": 1_500, "syncs": 60, "sync_failures": 1, "segments": 3,
+    "journal_bytes": 50_331_648, "snapshots": 2, "snapshot_failures": 1, "snapshot": SNAPSHOT,
+    "closed_waiting": 4, "reservations": 5, "idempotency_records": 6, "clock_held": True,
+}
+NO_LEDGER = {name: None if value is None or isinstance(value, (str, dict)) else 0
+             for name, value in LEDGER.items()} | {
+    "state": "off", "trouble_at": None, "clock_held": False}
+USED = {
+    "organization": "acme", "personal": False, "user": None, "limit": "monthly_tokens",
+    "meter": "tokens", "period": "billing_month", "begins_on": "2026-01-15", "ends_at": LATER,
+    "used": 2**53, "open": False,
+}
 
 
 def page(*items, next=None):
@@ -129,4 +146,12 @@ REPLIES = [
     ("backup", "backup.create", {"path": "/backup/tollgate.db", "bytes": 1_048_576}),
     ("status", "directory.status", STATUS), ("export", "directory.export", page(*RECORDS)),
     ("import", "directory.import", {"created": 5, "unchanged": 1}),
+    ("ledger", "ledger.status", {"ledger": LEDGER}),
+    ("ledger-none", "ledger.status", {"ledger": NO_LEDGER}),
+    ("snapshot", "snapshot.create", {"snapshot": SNAPSHOT}),
+    ("snapshots", "snapshot.list", page(SNAPSHOT, {**SNAPSHOT, "generation": 11})),
+    ("usage-of-periods", "usage.closed", page(USED, {
+        **USED, "personal": True, "organization": "zoe", "user": "zoe", "period": "total",
+        "ends_at": None, "open": True, "used": 0}, next="Yw")),
+    ("usage-pruned", "usage.prune", {"pruned": 7}),
 ]

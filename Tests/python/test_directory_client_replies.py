@@ -51,14 +51,26 @@ LOG_ENTRY = {"number": int, "at": int, "uid": int, "pid": int, "organization?": 
              "action": str, "subject": str, "before?": ANY, "after?": ANY}
 STATUS = {"path": str, "organizations": int, "users": int, "keys": int, "sessions": int,
           "revocations": int, "peppers": [{"generation": int, "keys": int, "configured": bool}]}
+SNAPSHOT = {"generation": int, "at": int, "bytes": int}
+LEDGER = {
+    "state": {"off", "serving", "refusing", "unjournaled"}, "durability?": {"second", "always"},
+    "path?": str, "trouble?": str, "trouble_at?": int, "advice?": str, "snapshot?": SNAPSHOT,
+    "clock_held": bool, **dict.fromkeys(
+        ("life", "appended", "synced", "lag_milliseconds", "syncs", "sync_failures", "segments",
+         "journal_bytes", "snapshots", "snapshot_failures", "closed_waiting", "reservations",
+         "idempotency_records"), int)}
+USAGE = {"organization": str, "personal": bool, "user?": str, "limit": str, "meter": str,
+         "period": {"day", "week", "month", "billing_month", "total"}, "begins_on": str,
+         "ends_at?": int, "used": int, "open": bool}
 ONE = {
+    "ledger": LEDGER, "snapshot": SNAPSHOT,
     "organization": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION,
     "override": OVERRIDE, "revocation": REVOCATION, "signing_key": SIGNING_KEY, "plan": PLAN,
 }
 LISTED = {
     "org": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION, "override": OVERRIDE,
     "revoke": REVOCATION, "signing_key": SIGNING_KEY, "plan": PLAN, "log": LOG_ENTRY,
-    "directory": ANY,
+    "directory": ANY, "snapshot": SNAPSHOT, "usage": USAGE,
 }
 WHOLE = {
     "org.change_plan": {"organization": ORGANIZATION, "effective_at": int, "preview": PREVIEW},
@@ -68,7 +80,7 @@ WHOLE = {
     **dict.fromkeys(("revoke.token", "revoke.user", "revoke.organization"),
                     {"revocation": REVOCATION, "known": bool}),
     "backup.create": {"path": str, "bytes": int}, "directory.status": STATUS,
-    "directory.import": {"created": int, "unchanged": int},
+    "directory.import": {"created": int, "unchanged": int}, "usage.prune": {"pruned": int},
 }
 WRONG = [1.5, 2.0, 7, "x", "active", "user", True, -1, 2**53, 2**53 + 1, [], {}, [1], ["x"],
          {"id": 1}, None]

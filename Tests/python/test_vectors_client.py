@@ -61,8 +61,10 @@ def body_of(vector):
 
 
 def test_requests_are_sent_as_the_vectors_have_them():
-    encoded = [vector for vector in REQUESTS if vector["name"] not in BEYOND]
-    assert len(encoded) == len(REQUESTS) - len(BEYOND) >= 40
+    # Calls are test_directory_client's.
+    encoded = [vector for vector in REQUESTS
+               if vector["opcode"] != "CALL" and vector["name"] not in BEYOND]
+    assert len(encoded) >= 40
     for vector in encoded:
         opcode = getattr(wire, vector["opcode"])
         assert wire.frame(opcode, vector["id"], body_of(vector)).hex() == vector["hex"], vector

@@ -59,6 +59,10 @@ long tg_send(int fd, const void *bytes, size_t count);
 /// and USR2 are ignored from then on.
 int tg_signal_descriptor(void);
 
+/// From now on SIGBUS, which a disk raises that cannot give or take a page of a mapped file, ends
+/// the process with a line on standard error and exit code 74; 0 or -errno.
+int tg_end_on_bus_error(void);
+
 /// The next signal that waits at such a descriptor, or 0.
 int tg_next_signal(int fd);
 

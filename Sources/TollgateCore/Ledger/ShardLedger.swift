@@ -136,6 +136,15 @@ struct ShardLedger {
         return true
     }
 
+    /// What a row's cell counts, as it would be closed now.
+    func period(_ row: Row, _ counter: UInt16, _ cell: QuotaCell) -> ClosedPeriod? {
+        let isPersonal = isOfPersonal(row)
+        return withUnsafeTemporaryAllocation(byteCount: ClosedPeriod.bytesMax, alignment: 8) {
+            let count = ClosedPeriod.write(cell, counter, of: row, isPersonal: isPersonal, into: $0)
+            return ClosedPeriod(UnsafeRawBufferPointer(rebasing: $0[..<count]))
+        }
+    }
+
     /// Whether a row of an organization or a user is of a personal one.
     private func isOfPersonal(_ row: Row) -> Bool {
         guard row.kind == RowKind.user.rawValue else {

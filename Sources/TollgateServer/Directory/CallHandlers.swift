@@ -1,7 +1,7 @@
 import TollgateStorage
 import TollgateWire
 
-/// What carries calls out: a function each, in the files `Calls+…`.
+/// What carries calls of the directory out: a function each, in the files `Calls+…`.
 enum CallHandlers {
     /// Throws what refuses the call: then nothing of it is done.
     typealias Run = (CallArguments, inout CallContext) throws(DirectoryError) -> JSONValue
@@ -56,6 +56,7 @@ enum CallHandlers {
         case .showStatus: showStatus
         case .exportDirectory: exportDirectory
         case .importDirectory: importDirectory
+        case .showLedger, .createSnapshot, .listSnapshots, .listUsage, .pruneUsage: ofLedger
         }
     }
 }

@@ -16,7 +16,8 @@ struct CallPeer: Sendable {
     }
 }
 
-/// A CALL on its way from its reactor to the directory's thread. The body is not looked at yet.
+/// A CALL on its way from its reactor to the thread of the directory, or of the ledger. The body is
+/// not looked at yet.
 struct CallRequest: Sendable {
     var peer: CallPeer
     var body: [UInt8]
@@ -32,8 +33,19 @@ struct CallReply: Sendable {
     /// Not sent, and the connection closed: a status would say that nothing has changed.
     var isWithheld = false
 
+    static let noDirectory = refused(
+        .noDirectory, "the policy has no directory; add the section, and start the daemon again")
+
     /// Of a change whose sync failed: it may be on the disk, or not.
     static let withheld = CallReply(status: .storageFailed, body: [], isWithheld: true)
+
+    /// On its way to who asked.
+    func late(for request: CallRequest) -> LateReply {
+        var late = LateReply(
+            .call, status, body, registration: request.registration, requestID: request.requestID)
+        late.isWithheld = isWithheld
+        return late
+    }
 
     static func refused(_ status: Status, _ detail: String) -> CallReply {
         CallReply(status: status, body: Array(detail.utf8.prefix(WireLimits.detailBytesMax)))

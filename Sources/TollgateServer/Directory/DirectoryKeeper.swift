@@ -17,8 +17,7 @@ final class DirectoryKeeper {
     /// A sync failed: nothing is written any more until the next start.
     private(set) var hasFailed = false
     var lastMinute: UInt64 = 0
-    private var forbiddenSecond: UInt64 = 0
-    private var forbiddenLines = 0
+    private var forbidden = ForbiddenLines()
 
     init(
         _ plan: DirectoryPlan, issuer: OwnIssuer, engine: Engine, log: Log, steps: StepCounter,
@@ -44,7 +43,9 @@ final class DirectoryKeeper {
     func answer(_ requests: [CallRequest]) {
         var together: [DecodedCall] = []
         for call in requests.map({ DecodedCall($0) }) {
-            if call.isAlone {
+            if let ledger = links?.ledger, call.call?.call.isOfLedger == true {
+                hand(call.request, to: ledger)
+            } else if call.isAlone {
                 answer(together)
                 answer([call])
                 together = []
@@ -53,6 +54,14 @@ final class DirectoryKeeper {
             }
         }
         answer(together)
+    }
+
+    /// Calls of the ledger are its own thread's.
+    private func hand(_ request: CallRequest, to ledger: CallQueue) {
+        guard !ledger.put(request) else { return }
+        let refusal = CallReply.refused(.busy, "too many calls of the ledger wait; ask again")
+        counters.calls.add(refusal.status)
+        links?.mailboxes[request.reactor].post([refusal.late(for: request)])
     }
 
     private func answer(_ calls: [DecodedCall]) {
@@ -185,18 +194,7 @@ final class DirectoryKeeper {
         return "\(fault)"
     }
 
-    /// A call outside of its peer's role: who, and which. At most a few lines a second.
-    func tellForbidden(_ request: CallRequest) {
-        let second = tg_boottime() / 1_000_000_000
-        if second != forbiddenSecond { (forbiddenSecond, forbiddenLines) = (second, 0) }
-        forbiddenLines += 1
-        guard forbiddenLines <= CallQueue.forbiddenMax else { return }
-        let name = DecodedCall.name(in: request.body)
-        let socket = request.peer.isAdminSocket ? "admin" : "data"
-        log.warning(
-            "\(name?.rawValue ?? "a call that is none") refused on the \(socket) socket: uid"
-                + " \(request.peer.uid), pid \(request.peer.pid) has not the role")
-    }
+    func tellForbidden(_ request: CallRequest) { forbidden.tell(request, log) }
 
     private func republish(_ batch: inout CallBatch, _ links: DirectoryLinks) {
         let changes = batch.publications.compactMap(\.signingKeys)
@@ -215,13 +213,10 @@ final class DirectoryKeeper {
     private func reply(_ batch: CallBatch, _ links: DirectoryLinks) {
         var byReactor: [Int: [LateReply]] = [:]
         for (call, outcome) in zip(batch.calls, batch.outcomes) {
-            counters.count(outcome.reply.status)
+            counters.calls.add(outcome.reply.status)
             counters.refreshReuses.wrappingAdd(UInt64(outcome.reuses), ordering: .relaxed)
             if outcome.reply.status == .forbidden { tellForbidden(call.request) }
-            var late = LateReply(
-                .call, outcome.reply.status, outcome.reply.body,
-                registration: call.request.registration, requestID: call.request.requestID)
-            late.isWithheld = outcome.reply.isWithheld
+            let late = outcome.reply.late(for: call.request)
             byReactor[call.request.reactor, default: []].append(late)
         }
         for (reactor, replies) in byReactor { links.mailboxes[reactor].post(replies) }

@@ -44,6 +44,8 @@ struct DirectoryLinks: Sendable {
     var policy: @Sendable () -> PolicyImage
     /// Compiles the policy with the signing keys as they are now, and puts it in force.
     var republish: @Sendable () -> Result<UInt64, PolicyCompileError>
+    /// Where calls of the ledger wait for its own thread; `nil` without a ledger.
+    var ledger: CallQueue?
     /// No change can be made until the daemon is started again.
     var onStorageFailure: @Sendable () -> Void
 }
@@ -145,26 +147,5 @@ package final class DirectoryService: Sendable {
 final class DirectoryCounters: Sendable {
     let batches = Atomic<UInt64>(0)
     let refreshReuses = Atomic<UInt64>(0)
-    // Set once; the atomics behind it are made for sharing. By status.
-    private nonisolated(unsafe) let calls: UnsafeMutablePointer<Atomic<UInt64>>
-
-    init() {
-        calls = .allocate(capacity: ReactorCounters.statusCount)
-        for index in 0..<ReactorCounters.statusCount {
-            (calls + index).initialize(to: Atomic<UInt64>(0))
-        }
-    }
-
-    deinit {
-        calls.deinitialize(count: ReactorCounters.statusCount)
-        calls.deallocate()
-    }
-
-    func count(_ status: Status) {
-        calls[Int(status.rawValue)].wrappingAdd(1, ordering: .relaxed)
-    }
-
-    func calls(_ status: Status) -> UInt64 {
-        calls[Int(status.rawValue)].load(ordering: .relaxed)
-    }
+    let calls = CallCounters()
 }

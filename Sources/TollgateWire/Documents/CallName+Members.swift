@@ -22,9 +22,19 @@ extension CallName {
         case .createBackup: [CallMember("path", .text(bytesMax: 4_095))]
         case .listSigningKeys, .listPlans, .exportDirectory: Self.part
         case .importDirectory: [CallMember("records", .records)]
-        case .showStatus: []
+        case .showStatus, .showLedger, .createSnapshot: []
+        case .listSnapshots: Self.part
+        case .listUsage:
+            [
+                Self.period, CallMember("organization", .name, .optional),
+                CallMember("open", .flag, .optional),
+            ] + Self.part
+        case .pruneUsage: [Self.period]
         }
     }
+
+    /// `2026-10` or `2026-10-31`.
+    private static let period = CallMember("period", .text(bytesMax: 10))
 
     private static let organization = CallMember("organization", .name)
     private static let personal = CallMember("personal", .flag, .optional)

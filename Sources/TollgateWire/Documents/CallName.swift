@@ -1,4 +1,4 @@
-/// Every call of the directory, by its name on the wire: Protocol.md, "Calls".
+/// Every call, by its name on the wire: Protocol.md, "Calls".
 public enum CallName: String, Sendable, CaseIterable {
     case createOrganization = "org.create"
     case listOrganizations = "org.list"
@@ -57,6 +57,12 @@ public enum CallName: String, Sendable, CaseIterable {
     case exportDirectory = "directory.export"
     case importDirectory = "directory.import"
 
+    case showLedger = "ledger.status"
+    case createSnapshot = "snapshot.create"
+    case listSnapshots = "snapshot.list"
+    case listUsage = "usage.closed"
+    case pruneUsage = "usage.prune"
+
     /// Who may make a call: Protocol.md, "Roles".
     public enum Role: Sendable { case issue, admin }
 
@@ -74,8 +80,17 @@ public enum CallName: String, Sendable, CaseIterable {
         switch self {
         case .listOrganizations, .showOrganization, .listUsers, .showUser, .listKeys, .showKey,
             .listSessions, .showSession, .listRevocations, .listOverrides, .listSigningKeys,
-            .listPlans, .showPlan, .listLog, .showStatus, .exportDirectory:
+            .listPlans, .showPlan, .listLog, .showStatus, .exportDirectory, .showLedger,
+            .listSnapshots, .listUsage:
             true
+        default: false
+        }
+    }
+
+    /// Whether it is about usage and needs no directory.
+    public var isOfLedger: Bool {
+        switch self {
+        case .showLedger, .createSnapshot, .listSnapshots, .listUsage, .pruneUsage: true
         default: false
         }
     }

@@ -21,6 +21,9 @@ RevokedKind = Literal["token", "session", "user", "organization"]
 SigningKeyState = Literal["verifying", "signing", "retiring", "retired"]
 LimitKind = Literal["rate_limit", "quota"]
 LimitScope = Literal["user", "organization"]
+LedgerState = Literal["off", "serving", "refusing", "unjournaled"]
+Durability = Literal["second", "always"]
+Period = Literal["day", "week", "month", "billing_month", "total"]
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,67 @@ class Imported:
 
     created: int
     unchanged: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`at` is when it was begun."""
+
+    generation: int
+    at: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LedgerHealth:
+    """`refusing`: the disk takes nothing, and what would charge a quota is refused; `trouble` and
+    `advice` say why, and what to do. `appended` and `synced` count slots of the journal."""
+
+    state: LedgerState
+    durability: Optional[Durability]
+    path: Optional[str]
+    life: int
+    trouble: Optional[str]
+    trouble_at: Optional[int]
+    advice: Optional[str]
+    appended: int
+    synced: int
+    lag_milliseconds: int
+    syncs: int
+    sync_failures: int
+    segments: int
+    journal_bytes: int
+    snapshots: int
+    snapshot_failures: int
+    snapshot: Optional[Snapshot]
+    closed_waiting: int
+    reservations: int
+    idempotency_records: int
+    clock_held: bool
+
+
+@dataclass(frozen=True)
+class PeriodUsage:
+    """What an organization (`user` is None) or a user used of a quota in one period. The period
+    began on the date `begins_on`, in the quota's time zone; one that is `open` goes on."""
+
+    organization: str
+    personal: bool
+    user: Optional[str]
+    limit: str
+    meter: str
+    period: Period
+    begins_on: str
+    ends_at: Optional[int]
+    used: int
+    open: bool
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Entries of the archive that are gone."""
+
+    pruned: int
 
 
 @dataclass(frozen=True)

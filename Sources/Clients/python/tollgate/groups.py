@@ -1,4 +1,4 @@
-"""Every call of the directory, by what it is about."""
+"""Every call, by what it is about."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .accounts import Organizations, Overrides, Plans, Users
 from .calls import Mode, Request
 from .credentials import Keys, Revoke, Sessions, SigningKeys, Tokens
 from .upkeep import Backups, Directory, Log
+from .usage import ClosedUsage, Ledger, Snapshots
 
 
 class Groups(Generic[Mode]):
@@ -31,3 +32,6 @@ class Groups(Generic[Mode]):
         self.log: Log[Mode] = Log(ask, listing)
         self.backups: Backups[Mode] = Backups(ask, listing)
         self.directory: Directory[Mode] = Directory(ask, listing)
+        self.ledger: Ledger[Mode] = Ledger(ask, listing)
+        self.snapshots: Snapshots[Mode] = Snapshots(ask, listing)
+        self.closed_usage: ClosedUsage[Mode] = ClosedUsage(ask, listing)

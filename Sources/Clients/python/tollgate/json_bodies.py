@@ -26,7 +26,7 @@ Read = Callable[[Mapping[str, object]], T]
 Record = Mapping[str, object]
 # Texts of their own length: secrets, cursors, paths.
 LONG = frozenset(("refresh_token", "after", "path"))
-READS = frozenset(("list", "show", "status", "export"))
+READS = frozenset(("list", "show", "status", "export", "closed"))
 
 
 def request(call: str, members: Mapping[str, object]) -> bytes:

@@ -1,9 +1,9 @@
 import ArgumentParser
 import TollgateClient
 
-struct UsageCommand: ParsableCommand {
+struct UsageShow: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "usage", abstract: "Show what an organization or a user has used.")
+        commandName: "show", abstract: "Show what an organization or a user has used.")
 
     @OptionGroup var options: DataOptions
     @Argument(help: "The organization; with --personal, the user.") var organization: String

@@ -1,0 +1,104 @@
+import CLinux
+import Synchronization
+import TollgateCore
+import TollgateStorage
+import TollgateWire
+
+/// The keeper's thread: snapshots by the clock and on demand, and the archive.
+extension LedgerService {
+    func keep() {
+        // Recovery ended with one.
+        var lastSnapshot = tg_boottime()
+        while !hasToEnd {
+            let asked = snapshots.take()
+            let isDue = tg_boottime() &- lastSnapshot >= plan.snapshotNanoseconds
+            if !asked.isEmpty || isDue || ledger.wantsSnapshot {
+                lastSnapshot = tg_boottime()
+                if !writeSnapshot(answering: asked) {
+                    // Again in a while, and not at once: the disk does not take it.
+                    lastSnapshot = tg_boottime() &- plan.snapshotNanoseconds
+                        &+ min(plan.snapshotNanoseconds, Self.snapshotRetryNanoseconds)
+                }
+            }
+            archive()
+            snapshots.bell.wait(milliseconds: Self.idleMilliseconds)
+        }
+        for request in snapshots.take() {
+            reply(.refused(.unavailable, "the daemon is ending"), to: request)
+        }
+    }
+
+    static let snapshotRetryNanoseconds: UInt64 = 5_000_000_000
+
+    /// Writes one, step by step; tells who asked.
+    @discardableResult
+    func writeSnapshot(answering asked: [CallRequest]) -> Bool {
+        let outcome: CallReply
+        var isWritten = true
+        do throws(LedgerFailure) {
+            let generation = try ledger.snapshot(now: Self.now)
+            let info = try ledger.snapshots().last { $0.generation == generation }
+            counters.snapshots.wrappingAdd(1, ordering: .relaxed)
+            trouble.end(.snapshot)
+            outcome =
+                info.map { LedgerCalls.reply(.object(["snapshot": SnapshotInfo($0).json])) }
+                ?? .refused(.conflict, "another snapshot is written already; ask again")
+        } catch {
+            isWritten = false
+            counters.snapshotFailures.wrappingAdd(1, ordering: .relaxed)
+            trouble.meet(error, at: .snapshot)
+            outcome = .refused(.storageFailed, "\(error)")
+        }
+        for request in asked { reply(outcome, to: request) }
+        return isWritten
+    }
+
+    /// Closed periods go to their files, and then leave memory.
+    @discardableResult
+    func archive() -> Bool {
+        do throws(LedgerFailure) {
+            let count = try ledger.archive()
+            counters.archived.wrappingAdd(UInt64(count), ordering: .relaxed)
+            trouble.end(.archive)
+            return true
+        } catch {
+            trouble.meet(error, at: .archive)
+            return false
+        }
+    }
+
+    func reply(_ reply: CallReply, to request: CallRequest) {
+        counters.calls.add(reply.status)
+        links?.mailboxes[request.reactor].post([reply.late(for: request)])
+    }
+}
+
+/// Calls that wait for a snapshot. Any thread puts, the keeper takes.
+final class SnapshotDesk: Sendable {
+    static let waitingMax = 64
+
+    let bell: Bell
+    private let lock = Lock()
+    // Guarded by the lock.
+    private nonisolated(unsafe) var waiting: [CallRequest] = []
+
+    init() throws(StartError) { bell = try Bell() }
+
+    /// False when too many wait already.
+    func put(_ request: CallRequest) -> Bool {
+        lock.lock()
+        let isTaken = waiting.count < Self.waitingMax
+        if isTaken { waiting.append(request) }
+        lock.unlock()
+        bell.ring()
+        return isTaken
+    }
+
+    func take() -> [CallRequest] {
+        lock.lock()
+        defer { lock.unlock() }
+        let taken = waiting
+        waiting = []
+        return taken
+    }
+}
