@@ -39,6 +39,14 @@ import TollgateWire
         if quota.period != .total, !quota.isUnlimited, Bool.random(using: &random) {
             quota.rolloverMax = UInt64.random(in: 1...50, using: &random)
         }
+        if quota.scope == .organization, Bool.random(using: &random) {
+            quota.memberMax = UInt64.random(in: 0...60, using: &random)
+            if !quota.isUnlimited, Bool.random(using: &random) {
+                quota.memberMin = UInt64.random(
+                    in: 0...min(quota.limit / 3, quota.memberMax ?? 0), using: &random)
+                if Bool.random(using: &random) { quota.memberMax = nil }
+            }
+        }
         if quota.period != .total, Int.random(in: 0..<5, using: &random) == 0 {
             quota.timeZone = zones[2]
         }
@@ -80,7 +88,9 @@ import TollgateWire
         let harness: EngineHarness
         var model: QuotaModel
         let organizations = ["acme", "umbrella", "stray"]
+        let users = ["ada", "bob", "cyd", "dot"]
         var kinds: (overage: Int, refused: Int, cost: Int) = (0, 0, 0)
+        var guaranteed = 0
 
         init(_ random: SeededRandom) throws {
             self.random = random
@@ -89,7 +99,10 @@ import TollgateWire
             harness = try EngineHarness(EngineQuotaModelTests.definition(plan, zone))
             model = QuotaModel(plan, zone ?? .utc)
             // The last one is known by its tokens alone.
-            for organization in organizations.dropLast() { put(organization) }
+            for organization in organizations.dropLast() {
+                put(organization)
+                join("ada", organization)
+            }
         }
 
         mutating func put(_ organization: String) {
@@ -117,22 +130,70 @@ import TollgateWire
             model.now = harness.moment.wall
             switch Int.random(in: 0..<40, using: &random) {
             case 0: put(organizations[Int.random(in: 0..<2, using: &random)])
-            case 1: for _ in 0..<200 { harness.worker.sweep() }
+            case 1:
+                for _ in 0..<200 { harness.worker.sweep() }
+                model.sweep()
+            case 2...5: changeMembers()
             default: break
             }
             var call = QuotaModel.Call(
                 organization: organizations.randomElement(using: &random) ?? "acme",
-                user: Bool.random(using: &random) ? "ada" : "bob",
+                user: users.randomElement(using: &random) ?? "ada",
                 calls: UInt64.random(in: 0...8, using: &random),
                 tokens: UInt64.random(in: 0...20, using: &random))
             call.isConsume = Int.random(in: 0..<8, using: &random) == 0
+            // Of whom the directory has suspended, nothing but what was used is taken.
+            let organization = call.organization
+            if model.known[organization, default: []].contains(call.user),
+                !model.members[organization, default: []].contains(call.user)
+            {
+                call.isConsume = true
+            }
             let ours = answer(call)
             let expected = model.answer(call)
             kinds.overage += expected.isOverage ? 1 : 0
             kinds.refused += expected.isAllowed ? 0 : 1
             kinds.cost += expected.cost > 0 ? 1 : 0
             #expect(ours == expected, "\(call) of \(model.plan) at \(model.now)")
+            if ours.isAllowed, !call.isConsume { checkGuarantee(call) }
             return ours == expected
+        }
+
+        /// Where no member was owed more than there was, nobody took what is another's.
+        private mutating func checkGuarantee(_ call: QuotaModel.Call) {
+            for quota in model.plan.quotas where quota.memberMin > 0 && !quota.isSoft {
+                let limit = model.overrides[call.organization]?[quota.name] ?? quota.limit
+                let owed = model.owed(quota, call.organization, but: call.user)
+                let shared = QuotaModel.key(quota, call.organization, "")
+                let own = model.used(shared + "/" + call.user)
+                guard own > quota.memberMin, quota.rolloverMax == nil,
+                    (quota.meter == "calls" && call.calls > 0)
+                        || (quota.meter == "tokens" && call.tokens > 0)
+                else { continue }
+                guaranteed += 1
+                #expect(model.used(shared) + owed <= limit, "\(quota) \(call)")
+            }
+        }
+
+        /// Somebody joins, or is suspended; the last member stays.
+        private mutating func changeMembers() {
+            let organization = organizations[Int.random(in: 0..<2, using: &random)]
+            let user = users.randomElement(using: &random) ?? "ada"
+            let active = model.members[organization, default: []]
+            let isActive = !active.contains(user)
+            if !isActive {
+                guard active.count > 1 else { return }
+                model.members[organization]?.remove(user)
+            } else {
+                return join(user, organization)
+            }
+            harness.engine.directory.put(
+                UserEntry(organization: organization, id: user, isActive: false))
+        }
+
+        private mutating func join(_ user: String, _ organization: String) {
+            model.join(user, organization)
+            harness.engine.directory.put(UserEntry(organization: organization, id: user))
         }
 
         private func answer(_ call: QuotaModel.Call) -> QuotaModel.Answer {
@@ -158,13 +219,16 @@ import TollgateWire
     @Test func everyAnswerIsTheModels() throws {
         var random = SeededRandom.printed("quotas")
         var kinds: (overage: Int, refused: Int, cost: Int) = (0, 0, 0)
+        var guaranteed = 0
         for _ in 0..<(60 * testScale) {
             var walk = try Walk(SeededRandom(seed: random.next()))
             for _ in 0..<150 where walk.step() == false { return }
             kinds.overage += walk.kinds.overage
             kinds.refused += walk.kinds.refused
             kinds.cost += walk.kinds.cost
+            guaranteed += walk.guaranteed
         }
+        #expect(guaranteed > 10)
         #expect(min(kinds.overage, kinds.refused, kinds.cost) > 200, "\(kinds)")
     }
 }

@@ -10,7 +10,7 @@ extension DirectoryImage {
             && organization.subscription?.pendingAt != nil
         let pending = isPending ? Array((organization.subscription?.pendingPlan ?? "").utf8) : []
         precondition(plan.count <= 255 && pending.count <= 255)
-        let record = OrganizationRow(
+        var record = OrganizationRow(
             isActive: organization.isActive, hasSubscription: organization.subscription != nil,
             isServed: organization.subscription?.isServed ?? false,
             calendar: organization.subscription.map { calendars.number(of: $0.calendar) } ?? 0,
@@ -21,7 +21,12 @@ extension DirectoryImage {
             put(
                 tenant.organizationKey(id), in: tenantShard(tenant.hash),
                 bytes: MemoryLayout<OrganizationRow>.stride + plan.count + pending.count,
-                organizations
+                organizations,
+                replacing: { old in
+                    let before = old.payload(OrganizationRow.self).pointee
+                    record.memberCount = before.memberCount
+                    record.joinedCount = before.joinedCount
+                }
             ) { row in
                 row.payload(OrganizationRow.self).initialize(to: record)
                 Self.copy(
@@ -33,13 +38,36 @@ extension DirectoryImage {
     package func put(_ user: UserEntry) {
         let record = UserRow(
             isActive: user.isActive, overrides: OverrideList.make(user.overrides))
-        withTenant(user.organization, user.isPersonal) { tenant, _ in
+        withTenant(user.organization, user.isPersonal) { tenant, organization in
+            let shard = tenantShard(tenant.hash)
+            var wasActive = false
             Self.withBytes(user.id) { id in
                 put(
-                    tenant.userKey(id, hash), in: tenantShard(tenant.hash),
-                    bytes: MemoryLayout<UserRow>.stride, users
-                ) { $0.payload(UserRow.self).initialize(to: record) }
+                    tenant.userKey(id, hash), in: shard, bytes: MemoryLayout<UserRow>.stride,
+                    users,
+                    replacing: { wasActive = $0.payload(UserRow.self).pointee.isActive }
+                ) {
+                    $0.payload(UserRow.self).initialize(to: record)
+                    Self.countMember(
+                        of: tenant.organizationKey(organization), in: shard,
+                        from: wasActive, to: record.isActive)
+                }
             }
+        }
+    }
+
+    /// An organization has a member more, or less. Under the shard's lock.
+    private static func countMember(
+        of organization: RowKey, in shard: Shard, from: Bool, to isActive: Bool
+    ) {
+        let handle = shard.table.pointee.find(organization)
+        guard handle != .none, from != isActive else { return }
+        let record = shard.table.pointee.row(handle).payload(OrganizationRow.self)
+        if isActive {
+            record.pointee.memberCount &+= 1
+            record.pointee.joinedCount &+= 1
+        } else if record.pointee.memberCount > 0 {
+            record.pointee.memberCount &-= 1
         }
     }
 
@@ -94,7 +122,12 @@ extension DirectoryImage {
     package func removeUser(_ id: String, organization: String, isPersonal: Bool) {
         withTenant(organization, isPersonal) { tenant, organization in
             Self.withBytes(id) { user in
-                remove(tenant.userKey(user, hash), in: tenantShard(tenant.hash), users)
+                let shard = tenantShard(tenant.hash)
+                remove(tenant.userKey(user, hash), in: shard, users) { row in
+                    Self.countMember(
+                        of: tenant.organizationKey(organization), in: shard,
+                        from: row.payload(UserRow.self).pointee.isActive, to: false)
+                }
                 removeKeys { row in
                     Self.isOf(organization, isPersonal: isPersonal, row)
                         && equalBytes(KeyRow.user(row), user)

@@ -92,11 +92,12 @@ package final class DirectoryImage: Sendable {
     /// out.
     func put(
         _ key: RowKey, in shard: Shard, bytes: Int, _ count: borrowing Atomic<Int>,
-        _ write: (Row) -> Void
+        replacing: (Row) -> Void = { _ in }, _ write: (Row) -> Void
     ) {
         shard.lock.pointee.lock()
         let old = shard.table.pointee.find(key)
         if old != .none {
+            replacing(shard.table.pointee.row(old))
             Self.release(shard.table.pointee.row(old))
             shard.table.pointee.remove(old)
         } else {
@@ -109,10 +110,14 @@ package final class DirectoryImage: Sendable {
         raiseEpoch()
     }
 
-    func remove(_ key: RowKey, in shard: Shard, _ count: borrowing Atomic<Int>) {
+    func remove(
+        _ key: RowKey, in shard: Shard, _ count: borrowing Atomic<Int>,
+        removing: (Row) -> Void = { _ in }
+    ) {
         shard.lock.pointee.lock()
         let old = shard.table.pointee.find(key)
         if old != .none {
+            removing(shard.table.pointee.row(old))
             Self.release(shard.table.pointee.row(old))
             shard.table.pointee.remove(old)
             count.wrappingSubtract(1, ordering: .relaxed)

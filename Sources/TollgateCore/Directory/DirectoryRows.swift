@@ -15,6 +15,14 @@ struct OrganizationRow: BitwiseCopyable {
     var pendingBytes: UInt8
     var pendingAt: Int64
     var overrides: OverrideList.Reference
+    /// Active users, and how many ever became so. Of what they were when the row was written anew.
+    var memberCount: UInt32 = 0
+    var joinedCount: UInt32 = 0
+
+    func members(isStranger: Bool) -> PoolMembers {
+        PoolMembers(
+            count: memberCount, joined: joinedCount, isStranger: memberCount > 0 && isStranger)
+    }
 
     /// The plan, by `now`, and the instant from which it may be another.
     static func plan(_ row: Row, at now: WallTime) -> (name: UnsafeRawBufferPointer, until: Int64) {

@@ -123,6 +123,7 @@ extension DecisionWorker {
         let record = row.payload(OrganizationRow.self).pointee
         lists.shared = record.overrides
         if record.hasSubscription { resolved.principal.calendar = record.calendar }
+        resolved.principal.members = record.members(isStranger: user == .none)
         resolved.principal.isInactive =
             !record.isActive || (record.hasSubscription && !record.isServed)
             || (source == .directory && !record.hasSubscription)
@@ -193,14 +194,18 @@ extension DecisionWorker {
         defer { shard.lock.pointee.unlock() }
         var lists: (user: OverrideList.Reference, shared: OverrideList.Reference) = (0, 0)
         let user = shard.table.pointee.find(principal.userKey)
+        var isMember = false
         if principal.user.count > 0, user != .none {
-            lists.user = shard.table.pointee.row(user).payload(UserRow.self).pointee.overrides
+            let record = shard.table.pointee.row(user).payload(UserRow.self).pointee
+            lists.user = record.overrides
+            isMember = record.isActive
         }
         let shared = shard.table.pointee.find(principal.organizationKey)
         if shared != .none {
             let record = shard.table.pointee.row(shared).payload(OrganizationRow.self).pointee
             lists.shared = record.overrides
             if record.hasSubscription { principal.calendar = record.calendar }
+            principal.members = record.members(isStranger: !isMember)
         }
         addOverrides(lists, to: &resolved, policy)
         principal.overrides = resolved.principal.overrides

@@ -17,16 +17,15 @@ extension DecisionWorker {
             let info = policy.limits[Int(step.limitIndex)]
             let bytes = BodyBytes.limitEntry + info.name.count + info.meter.count
             guard explanationBytes + bytes <= explanation.count - 1_024 else { return }
-            let (sum, overflow) = standing.occupied.addingReportingOverflow(
-                isRecorded ? 0 : units[Int(step.charge)])
             let at = explanationBytes
             explanation[at] = (step.isQuota ? LimitKind.quota : .rateLimit).rawValue
             explanation[at + 1] = step.scope.rawValue
-            let refused = evaluation.isRefused && (overflow || sum > step.ceiling)
+            let wanted = isRecorded ? 0 : units[Int(step.charge)]
+            let refused = evaluation.isRefused && !standing.admits(wanted)
             explanation[at + 2] = refused ? LimitEntryFlags.refused : 0
             write(
                 info, at: at, used: standing.used, held: standing.held, limit: step.limit,
-                remaining: step.remaining(standing.occupied), reset: evaluation.reset(step),
+                remaining: standing.remaining, reset: evaluation.reset(step),
                 length: evaluation.lengthMilliseconds(step, policy))
         }
     }

@@ -38,6 +38,7 @@ extension DecisionWorker {
         principal.calendar =
             head.calendar == ReservationHead.unknownCalendar
             ? subscribedCalendar(principal) : head.calendar
+        principal.members.isUnknown = true
         let isKnown = plan >= 0 && operation >= 0
         return HoldScene(
             principal: principal, plan: plan, operation: operation,
@@ -61,7 +62,9 @@ extension DecisionWorker {
         return Evaluation(
             binding, units: holdCharges, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: scene.principal.overrides,
-            calendar: scene.principal.calendar, ledger: shard.ledger, ledgerState: engine.state)
+            calendar: scene.principal.calendar,
+            pool: scene.plan < 0 ? nil : poolContext(scene.principal, shard, binding),
+            ledger: shard.ledger, ledgerState: engine.state)
     }
 
     /// The calendar of the organization's subscription. Under the lock of a tenant's shard takes

@@ -23,10 +23,11 @@ extension DecisionWorker {
             if let row = shared.row { near.pointee.organization = RowHint(row) }
             if let row = own.row { near.pointee.credential = RowHint(row) }
         }
+        let pool = poolContext(principal.pointee, shard, binding)
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: principal.pointee.overrides,
-            calendar: principal.pointee.calendar, ledger: shard.ledger,
+            calendar: principal.pointee.calendar, pool: pool, ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
         let ownRetry = own.isRefused ? own.retryMilliseconds : 0
@@ -46,15 +47,13 @@ extension DecisionWorker {
                 decision.reason = .ledgerUnavailable
             }
         }
-        note(&decision, evaluation)
         let state = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
         let ownState = own.state(binding.policy.credentialLimit)
         // Of two that refuse, the one with the longer wait.
         let isOwnFirst = own.isRefused && ownRetry >= evaluation.rateRetry
         decision.rate.merge(isOwnFirst ? ownState : state)
         decision.rate.merge(isOwnFirst ? state : ownState)
-        decision.quota = evaluation.state(
-            evaluation.quotaStep, isRefused: evaluation.quotaRefused)
+        showQuota(&evaluation, &decision)
         if explain {
             add(program, &evaluation)
             add(own, windowMilliseconds: engine.keyWindows.milliseconds(

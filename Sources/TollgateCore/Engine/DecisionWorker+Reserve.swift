@@ -51,7 +51,9 @@ extension DecisionWorker {
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: principal.pointee.overrides,
-            calendar: principal.pointee.calendar, ledger: shard.ledger, ledgerState: engine.state)
+            calendar: principal.pointee.calendar,
+            pool: poolContext(principal.pointee, shard, binding), ledger: shard.ledger,
+            ledgerState: engine.state)
         evaluation.look(program)
         let concurrency =
             keep.isReservation

@@ -69,7 +69,8 @@ extension DecisionWorker {
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: principal.pointee.overrides,
-            calendar: principal.pointee.calendar, ledger: shard.ledger,
+            calendar: principal.pointee.calendar,
+            pool: poolContext(principal.pointee, shard, binding), ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
         if evaluation.isRefused {
@@ -86,20 +87,36 @@ extension DecisionWorker {
                 decision.reason = .ledgerUnavailable
             }
         }
-        note(&decision, evaluation)
         decision.rate.merge(
             evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused))
-        decision.quota = evaluation.state(
-            evaluation.quotaStep, isRefused: evaluation.quotaRefused)
+        showQuota(&evaluation, &decision)
         if explain { add(program, &evaluation) }
     }
 
-    /// Says that soft quotas admitted what is beyond their limits.
+    /// Says where the tightest quota stands, and that soft ones admitted what is beyond them.
+    @inline(__always)
+    func showQuota(_ evaluation: inout Evaluation, _ decision: inout Decision) {
+        decision.quota = evaluation.state(
+            evaluation.quotaStep, isRefused: evaluation.quotaRefused)
+        note(&decision, evaluation)
+    }
+
     @inline(__always)
     func note(_ decision: inout Decision, _ evaluation: borrowing Evaluation) {
         if evaluation.isOverage, decision.reason == .none {
             decision.flags |= DecisionFlags.overage
         }
+    }
+
+    /// What members' shares are counted by, where the principal's plan has them.
+    @inline(__always)
+    func poolContext(
+        _ principal: borrowing Principal, _ shard: Shard, _ binding: PolicyBinding
+    ) -> PoolContext? {
+        guard binding.policy.compiledPlans[principal.plan].hasPools else { return nil }
+        return PoolContext(
+            table: shard.table, binding: Unmanaged.passUnretained(binding), hash: engine.hash,
+            tenant: principal.tenant, plan: principal.plan, members: principal.members)
     }
 
     // MARK: invalid credentials

@@ -93,7 +93,7 @@ extension DecisionWorker {
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: principal.overrides, calendar: principal.calendar,
-            ledger: shard.ledger,
+            pool: poolContext(principal, shard, binding), ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
         if evaluation.isRefused || evaluation.isOverage {
@@ -188,7 +188,7 @@ extension DecisionWorker {
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: principal.overrides, calendar: principal.calendar,
-            ledger: shard.ledger,
+            pool: poolContext(principal, shard, binding), ledger: shard.ledger,
             ledgerState: engine.state)
         let all = binding.policy.compiledPlans[principal.plan].all
         for index in Int(all.start)..<Int(all.end) {

@@ -99,7 +99,8 @@ extension Engine {
             let isUser = row.kind == RowKind.user.rawValue
             for place in Int(all.start)..<Int(all.end) {
                 let step = policy.steps[place]
-                guard (step.scope == .user) == isUser else { continue }
+                guard (step.scope == .user) == isUser, !step.flags.contains(.member)
+                else { continue }
                 let fact = policy.fact(step, at: reading.period)
                 let layout = policy.layouts[
                     Int(

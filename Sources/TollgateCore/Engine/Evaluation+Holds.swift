@@ -98,7 +98,9 @@ extension Evaluation {
             line.periodEnd = cell.pointee.endSeconds
             line.small = cell.pointee.startDay
         }
+        let before = cell.pointee.occupied
         cell.pointee.held = Self.sum(cell.pointee.held, wanted)
+        noteShare(step, cell, before: before)
         line.units = Self.sum(line.units, wanted)
     }
 
@@ -141,7 +143,9 @@ extension Evaluation {
             return
         }
         let cell = row.quota(Int(place.head))
+        let occupied = cell.pointee.occupied
         Self.end(cell, line, charged: charged, before: before)
+        noteShare(step, cell, before: occupied)
         if isJournaled, charged != before, let ledger {
             ledger.pointee.quota(row, place.counter, cell)
         }

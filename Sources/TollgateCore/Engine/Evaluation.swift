@@ -26,6 +26,8 @@ struct Evaluation {
     let period: WallTime
     /// Other numbers for some limits; `nil`: none.
     private let overrides: UnsafePointer<OverrideSet>?
+    /// Of a plan whose organizations share quotas among members; else `nil`.
+    let pool: PoolContext?
     /// Rows by scope: users' limits count in `user`, all others in `shared`.
     var user: RowView
     var shared: RowView
@@ -52,8 +54,10 @@ struct Evaluation {
         _ binding: PolicyBinding, units: UnsafeMutablePointer<UInt64>, now: Moment, turn: UInt64,
         period: WallTime, user: RowView, shared: RowView,
         overrides: UnsafePointer<OverrideSet>? = nil, calendar: UInt16 = 0,
+        pool: PoolContext? = nil,
         ledger: UnsafeMutablePointer<ShardLedger>? = nil, ledgerState: LedgerState = .off
     ) {
+        self.pool = pool
         self.ledger = ledger
         self.ledgerState = ledgerState
         steps = binding.policy.steps
@@ -76,22 +80,6 @@ struct Evaluation {
         return overrides.pointee.applied(to: steps[index])
     }
 
-    /// What counts against a limit now.
-    struct Standing {
-        /// With all numbers that hold now.
-        var step: ChargeStep
-        var used: UInt64
-        /// Of open reservations.
-        var held: UInt64
-
-        /// What is left is beyond this.
-        @inline(__always)
-        var occupied: UInt64 {
-            let (sum, overflow) = used.addingReportingOverflow(held)
-            return overflow ? .max : sum
-        }
-    }
-
     /// A limit as it stands, the window advanced or the period rolled.
     @inline(__always)
     mutating func standing(_ index: Int) -> Standing {
@@ -99,7 +87,12 @@ struct Evaluation {
         standing.used = used(standing.step)
         if standing.step.isQuota, let cell = cell(standing.step) {
             standing.held = cell.pointee.held
-            if standing.step.flags.contains(.rollover) { standing.step.raise(cell.pointee.carried) }
+            if !standing.step.flags.isEmpty {
+                if standing.step.flags.contains(.rollover) {
+                    standing.step.raise(cell.pointee.carried)
+                }
+                if standing.step.flags.contains(.pool) { share(of: &standing) }
+            }
         }
         return standing
     }
@@ -153,10 +146,11 @@ struct Evaluation {
                     row, counter, cell, isReset: false, ledgerState, now: billing)
             else { return 0 }
         }
-        let interval = intervals[Int(step.form)]
+        let interval = interval(of: step)
         let carried = step.flags.contains(.rollover) ? carried(step, cell.pointee, interval) : 0
         cell.pointee.open(interval)
         cell.pointee.carried = carried
+        if step.flags.contains(.pool) { openShares(step, row, cell.pointee) }
         return 0
     }
 
@@ -221,16 +215,11 @@ struct Evaluation {
             let standing = standing(index)
             let step = standing.step
             let wanted = units[Int(step.charge)]
-            let (sum, overflow) = standing.occupied.addingReportingOverflow(wanted)
-            if overflow || sum > step.ceiling {
-                refuse(index, step, wanted)
+            if !standing.admits(wanted) {
+                refuse(index, standing, wanted)
             } else {
-                var fraction = 0.0
-                if sum <= step.limit {
-                    fraction = Double(step.limit &- sum) * step.inverseLimit
-                } else {
-                    isOverage = true
-                }
+                if standing.occupied &+ wanted > step.limit { isOverage = true }
+                let fraction = Double(standing.left(after: wanted)) * step.inverseLimit
                 if step.isQuota {
                     if fraction < quotaFraction, !quotaRefused {
                         (quotaStep, quotaFraction) = (index, fraction)
@@ -244,8 +233,9 @@ struct Evaluation {
     }
 
     @inline(never)
-    private mutating func refuse(_ index: Int, _ step: ChargeStep, _ wanted: UInt64) {
-        let retry = retryMilliseconds(step, wanted)
+    private mutating func refuse(_ index: Int, _ standing: Standing, _ wanted: UInt64) {
+        let step = standing.step
+        let retry = retryMilliseconds(standing, wanted)
         retryMilliseconds = max(retryMilliseconds, retry)
         if step.isQuota {
             if !quotaRefused || retry > quotaRetry { (quotaStep, quotaRetry) = (index, retry) }
@@ -256,9 +246,10 @@ struct Evaluation {
         }
     }
 
-    private mutating func retryMilliseconds(_ step: ChargeStep, _ wanted: UInt64) -> UInt32 {
+    private mutating func retryMilliseconds(_ standing: Standing, _ wanted: UInt64) -> UInt32 {
+        let step = standing.step
         if step.isQuota {
-            guard wanted <= mostEver(step) else { return WireLimits.retryNever }
+            guard wanted <= mostEver(standing) else { return WireLimits.retryNever }
             let left = periodLeft(step)
             guard left != WireLimits.resetNever else { return WireLimits.retryNever }
             return UInt32(clamping: min(left, UInt64(WireLimits.retryNever - 1)))
@@ -273,13 +264,20 @@ struct Evaluation {
             limit: step.limit)
     }
 
-    /// The most that a quota admits in any period; `step` is as it stands.
-    private mutating func mostEver(_ step: ChargeStep) -> UInt64 {
-        guard step.flags.contains(.rollover), let cell = cell(step) else { return step.ceiling }
-        var other = step
-        other.lower(cell.pointee.carried)
-        other.raise(terms[Int(step.limitIndex)].rolloverMax)
-        return max(step.ceiling, other.ceiling)
+    /// The most that a quota admits of one request in any period.
+    private mutating func mostEver(_ standing: Standing) -> UInt64 {
+        let step = standing.step
+        var most = step.ceiling
+        if step.flags.contains(.rollover), let cell = cell(step) {
+            var other = step
+            other.lower(cell.pointee.carried)
+            other.raise(terms[Int(step.limitIndex)].rolloverMax)
+            most = max(most, other.ceiling)
+        }
+        guard standing.guaranteed > 0 else { return most }
+        return max(
+            min(terms[Int(step.limitIndex)].memberMin, most),
+            most &- min(most, standing.guaranteed))
     }
 
     /// Milliseconds until the quota's period ends.
@@ -315,8 +313,9 @@ struct Evaluation {
             let place = offsets[Int(step.slot)]
             if step.isQuota {
                 let cell = row.quota(Int(place.head))
-                let (sum, overflow) = cell.pointee.used.addingReportingOverflow(wanted)
-                cell.pointee.used = overflow ? .max : sum
+                let before = cell.pointee.occupied
+                cell.pointee.used = cell.pointee.used.addingClamped(wanted)
+                noteShare(step, cell, before: before)
                 if isJournaled, let ledger {
                     ledger.pointee.quota(row, place.counter, cell)
                 }
@@ -340,7 +339,7 @@ struct Evaluation {
         guard index >= 0 else { return LimitState() }
         let standing = standing(index)
         let step = standing.step
-        let remaining = step.remaining(standing.occupied)
+        let remaining = standing.remaining
         return LimitState(
             index: Int(step.limitIndex), limit: step.limit, remaining: remaining,
             resetMilliseconds: reset(step), fraction: Double(remaining) * step.inverseLimit,
@@ -366,34 +365,5 @@ struct Evaluation {
         let (seconds, overflow) = interval.end.subtractingReportingOverflow(interval.start)
         guard !overflow, seconds >= 0, seconds < Int64.max / 1_000 else { return .max }
         return UInt64(seconds) * 1_000
-    }
-}
-
-extension ChargeStep {
-    /// More units, as from the period before.
-    mutating func raise(_ units: UInt64) {
-        guard units > 0, limit != QuotaDefinition.unlimited else { return }
-        limit = limit.addingClamped(units)
-        ceiling = ceiling.addingClamped(units)
-        inverseLimit = PolicyCompiler.inverse(limit)
-    }
-
-    /// The opposite of `raise`.
-    mutating func lower(_ units: UInt64) {
-        limit &-= min(units, limit)
-        if ceiling != .max { ceiling &-= min(units, ceiling) }
-    }
-
-    /// What is left when so many units are taken.
-    func remaining(_ occupied: UInt64) -> UInt64 {
-        if limit == QuotaDefinition.unlimited { return limit }
-        return limit > occupied ? limit &- occupied : 0
-    }
-}
-
-extension UInt64 {
-    func addingClamped(_ other: UInt64) -> UInt64 {
-        let (sum, overflow) = addingReportingOverflow(other)
-        return overflow ? .max : sum
     }
 }

@@ -47,7 +47,8 @@ extension PolicyImage {
             until = min(until, entry.expires)
             for index in Int(all.start)..<Int(all.end) {
                 let step = steps[index]
-                guard !isOfUser || step.scope == .user,
+                // A pool's number is the organization's, and a user's that of their share.
+                guard isOfUser ? step.scope == .user : !step.flags.contains(.member),
                     limits[Int(step.limitIndex)].name == entry.limit
                 else { continue }
                 set.add(step.limitIndex, min(entry.units, unitsMax(step)))

@@ -111,6 +111,15 @@ final class PolicyBinding {
         return table
     }
 
+    /// A quota of the policy's layout `layout` where it stands in a row, whatever else does.
+    func quota(_ layout: Int, _ slot: Int, in row: Row) -> UnsafeMutablePointer<QuotaCell>? {
+        if row.layout == numbers[layout] { return row.quota(Int(ownOffsets[layout][slot].head)) }
+        let identity = policy.layouts[layout].slots[slot].identity
+        guard let found = registry.layout(row.layout).slot(identity), found.kind == .quota
+        else { return nil }
+        return row.quota(found.headOffset)
+    }
+
     /// Copies what both count from one row to another, which has the policy's layout `layout`.
     func migrate(from: Row, to: Row, _ layout: Int, now: BootTime) {
         for new in policy.layouts[layout].slots {
@@ -150,6 +159,7 @@ final class PolicyBinding {
                 let cell = row.quota(slot.headOffset).pointee
                 if cell.used > 0, wall.seconds < cell.endSeconds { return false }
                 if cell.held > 0 || (carries && cell.endSeconds > 0) { return false }
+            case .pool: continue
             case .concurrency:
                 if row.concurrency(slot.headOffset).pointee.open > 0 { return false }
             }

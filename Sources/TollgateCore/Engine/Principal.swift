@@ -8,6 +8,8 @@ struct Principal: BitwiseCopyable {
     var plan: Int
     /// What the plan grants, narrowed or widened by the credential.
     var permissions: PermissionSet
+    /// Members of the organization, by the directory.
+    var members = PoolMembers()
     /// Of the subscription, in `DirectoryImage.calendars`; 0: the policy's.
     var calendar: UInt16 = 0
     /// The organization is suspended, or has no subscription that is served.

@@ -15,12 +15,15 @@ struct CounterSlot: Sendable, Equatable, Hashable {
         case window(WindowKey)
         case quota
         case concurrency
+        /// A `PoolCell`; its name tells that it is one.
+        case pool
 
         var headBytes: Int {
             switch self {
             case .window: MemoryLayout<WindowHead>.stride
             case .quota: MemoryLayout<QuotaCell>.stride
             case .concurrency: MemoryLayout<ConcurrencyCell>.stride
+            case .pool: MemoryLayout<PoolCell>.stride
             }
         }
     }
@@ -52,6 +55,18 @@ struct CounterSlot: Sendable, Equatable, Hashable {
     init(_ quota: QuotaDefinition) {
         identity = "q \(quota.name) \(quota.meter) \(quota.period.rawValue)"
         kind = .quota
+    }
+
+    /// What a member of an organization has used of its quota.
+    init(memberOf quota: QuotaDefinition) {
+        identity = "m \(quota.name) \(quota.meter) \(quota.period.rawValue)"
+        kind = .quota
+    }
+
+    /// What an organization's quota knows of its members.
+    init(poolOf quota: QuotaDefinition) {
+        identity = "p \(quota.name) \(quota.meter) \(quota.period.rawValue)"
+        kind = .pool
     }
 
     init(_ limit: ConcurrencyDefinition) {
@@ -109,6 +124,8 @@ extension CounterSlot {
         switch (old.kind, new.kind) {
         case (.quota, .quota):
             to.quota(new.headOffset).pointee = from.quota(old.headOffset).pointee
+        case (.pool, .pool):
+            to.pool(new.headOffset).pointee = from.pool(old.headOffset).pointee
         case (.concurrency, .concurrency):
             to.concurrency(new.headOffset).pointee = from.concurrency(old.headOffset).pointee
         case (.window, .window):

@@ -115,6 +115,8 @@ package final class ShardRestorer {
                     now: now)
             case .quota: row.quota(slot.headOffset).pointee.held = 0
             case .concurrency: row.concurrency(slot.headOffset).pointee.open = 0
+            // Counted anew when it is asked for.
+            case .pool: row.pool(slot.headOffset).pointee.endSeconds = 0
             }
         }
     }

@@ -208,7 +208,10 @@ extension PolicyCompiler {
     ) {
         let path: Path = ["plans", .key(plan.name)]
         let place = "plan \(plan.name)"
-        let count = plan.rateLimits.count + plan.quotas.count + plan.concurrency.count
+        // A pool counts for its organization and for each of its members.
+        let count =
+            plan.rateLimits.count + plan.quotas.count + plan.quotas.count(where: \.isPool)
+            + plan.concurrency.count
         if count > PolicyLimits.limitsPerPlanMax {
             fault(path, "\(place): \(count) limits: at most \(PolicyLimits.limitsPerPlanMax)")
         }

@@ -150,6 +150,8 @@ struct PolicyCompiler {
             for quota in plan.quotas {
                 if quota.scope == .user { userUnion.add(CounterSlot(quota)) }
                 if quota.scope == .organization { organizationUnion.add(CounterSlot(quota)) }
+                if quota.isPool { userUnion.add(CounterSlot(memberOf: quota)) }
+                if quota.memberMin > 0 { organizationUnion.add(CounterSlot(poolOf: quota)) }
             }
             for limit in plan.concurrency {
                 if limit.scope == .user { userUnion.add(CounterSlot(limit)) }
@@ -172,9 +174,22 @@ struct PolicyCompiler {
         for quota in plan.quotas where quota.scope == .user {
             templates.append(template(quota, slot: user.add(CounterSlot(quota))))
         }
+        var pools: [Template] = []
         for quota in plan.quotas where quota.scope == .organization {
-            templates.append(template(quota, slot: shared.add(CounterSlot(quota))))
+            var terms = QuotaTerms(quota)
+            let slot = shared.add(CounterSlot(quota))
+            terms.sharedSlot = UInt16(slot)
+            if quota.isPool {
+                terms.memberSlot = UInt16(user.add(CounterSlot(memberOf: quota)))
+                if quota.memberMin > 0 {
+                    terms.poolSlot = UInt16(shared.add(CounterSlot(poolOf: quota)))
+                }
+                // Before any of the organization's.
+                templates.append(memberTemplate(quota, terms))
+            }
+            pools.append(template(quota, slot: slot, terms))
         }
+        templates += pools
         let at: [PolicyFault.Step] = ["plans", .key(plan.name)]
         let all = append(templates)
         var concurrency: [Template] = []
@@ -193,7 +208,8 @@ struct PolicyCompiler {
             CompiledPlan(
                 permissions: permissions(of: plan), userLayout: Int32(userLayout),
                 organizationLayout: Int32(sharedLayout), all: all,
-                concurrency: append(concurrency), holds: plan.holds, priceStart: priceStart,
+                concurrency: append(concurrency), hasPools: plan.quotas.contains(where: \.isPool),
+                holds: plan.holds, priceStart: priceStart,
                 tag: Self.tag(plan.name)))
     }
 
@@ -288,7 +304,22 @@ struct PolicyCompiler {
         return Template(step: step, meter: limit.meter, classes: limit.classes)
     }
 
-    private mutating func template(_ quota: QuotaDefinition, slot: Int) -> Template {
+    /// What a member may use of an organization's quota.
+    private mutating func memberTemplate(
+        _ quota: QuotaDefinition, _ terms: QuotaTerms
+    ) -> Template {
+        var own = quota
+        own.scope = .user
+        own.limit = quota.memberMax ?? QuotaDefinition.unlimited
+        (own.isSoft, own.rolloverMax) = (false, nil)
+        var template = template(own, slot: Int(terms.memberSlot), terms)
+        template.step.flags = .member
+        return template
+    }
+
+    private mutating func template(
+        _ quota: QuotaDefinition, slot: Int, _ terms: QuotaTerms? = nil
+    ) -> Template {
         let calendar = QuotaCalendar(period: quota.period, zone: quota.timeZone)
         var form = calendars.firstIndex(of: calendar)
         if form == nil {
@@ -299,8 +330,8 @@ struct PolicyCompiler {
             LimitInfo(
                 name: Array(quota.name.utf8), meter: Array(quota.meter.utf8),
                 windowMilliseconds: 0),
-            QuotaTerms(rolloverMax: quota.rolloverMax ?? 0))
-        var flags: StepFlags = []
+            terms ?? QuotaTerms(quota))
+        var flags: StepFlags = quota.memberMin > 0 ? .pool : []
         if quota.rolloverMax != nil { flags.insert(.rollover) }
         let step = ChargeStep(
             limit: quota.limit, ceiling: quota.ceiling, inverseLimit: Self.inverse(quota.limit),
@@ -325,6 +356,7 @@ struct PolicyCompiler {
         return limits.count - 1
     }
 
+    /// 1 / limit; 0 for a limit of 0.
     static func inverse(_ limit: UInt64) -> Double { limit == 0 ? 0 : 1 / Double(limit) }
 
     private func union(_ scope: LimitScope) -> CounterUnion {

@@ -34,7 +34,11 @@ extension PolicyImage {
     ) -> [LimitFact]? {
         guard let index = planIndex(plan) else { return nil }
         let all = compiledPlans[index].all
-        return (Int(all.start)..<Int(all.end)).map { fact(steps[$0], at: now, in: calendar) }
+        return (Int(all.start)..<Int(all.end)).compactMap { index in
+            // Members' shares are terms of the quota, and no limit of their own.
+            steps[index].flags.contains(.member)
+                ? nil : fact(steps[index], at: now, in: calendar)
+        }
     }
 
     func fact(

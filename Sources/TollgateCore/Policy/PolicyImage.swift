@@ -28,11 +28,19 @@ struct StepFlags: OptionSet, BitwiseCopyable {
     static let rollover = StepFlags(rawValue: 1)
     /// Members' own use is counted.
     static let pool = StepFlags(rawValue: 2)
+    /// Of a member's own use of such a quota.
+    static let member = StepFlags(rawValue: 4)
 }
 
 /// The rarer numbers of a limit, by its index.
 struct QuotaTerms: BitwiseCopyable {
     var rolloverMax: UInt64 = 0
+    /// Of a pool, and of its members' step.
+    var memberMin: UInt64 = 0
+    /// Slots of a pool: the member's, in the user's row, its own and its `PoolCell`'s.
+    var memberSlot: UInt16 = 0
+    var sharedSlot: UInt16 = 0
+    var poolSlot: UInt16 = 0
 }
 
 /// Steps of one program: indices into `PolicyImage.steps`.
@@ -94,6 +102,8 @@ struct CompiledPlan: BitwiseCopyable {
     var all: StepRange
     /// Its limits of open reservations; their slots are `ConcurrencyCell`s.
     var concurrency: StepRange
+    /// Some of its quotas are shared among members.
+    var hasPools: Bool
     var holds: HoldTerms
     /// Where its prices begin in `PolicyImage.prices`, one for each meter; -1: it has none.
     var priceStart: Int32

@@ -120,3 +120,10 @@ package struct IdempotencyTerms: Sendable, Equatable, BitwiseCopyable {
 
     package init() {}
 }
+
+extension QuotaTerms {
+    init(_ quota: QuotaDefinition) {
+        rolloverMax = quota.rolloverMax ?? 0
+        memberMin = quota.memberMin
+    }
+}
