@@ -9,7 +9,8 @@ import TollgateWire
 /// - When its task is cancelled, a request ends with `ClientError.cancelled`: unsent if it still
 ///   waited, else perhaps carried out. An answer that comes after all is dropped.
 /// - A connection that ends takes with it what was sent on it (`disconnected`), and is made again
-///   for what was not. No request is ever sent twice.
+///   for what was not. Only what the daemon knows again is sent twice, once more within its
+///   deadline: what has an idempotency id, and what extends, settles or cancels a reservation.
 /// - While the daemon cannot be reached, each attempt to connect ends all requests that wait for
 ///   it, and the attempts grow rarer, to about two a second.
 ///
@@ -93,8 +94,8 @@ public final class AsyncClient: Sendable {
         try await perform(try Calls.directory(call))
     }
 
-    private func perform<Answer>(_ call: Call<Answer>) async throws(ClientError) -> Answer {
-        let request = PendingRequest(call.opcode, call.body)
+    func perform<Answer>(_ call: Call<Answer>) async throws(ClientError) -> Answer {
+        let request = PendingRequest(call.opcode, call.body, mayRepeat: call.isKnownAgain)
         let outcome = await withTaskCancellationHandler {
             await withCheckedContinuation { loop.submit(request, $0) }
         } onCancel: {

@@ -10,8 +10,9 @@ import TollgateWire
 /// `isAllowed(_:failMode:)`. It never waits to connect again: how often to ask a daemon that is
 /// down is for the caller to pace.
 ///
-/// A request that charges is sent again, once, only if not a byte of it was sent: then a connection
-/// that an earlier daemon left behind is replaced.
+/// A request that charges is sent again, once, only if not a byte of it was sent, so that a
+/// connection that an earlier daemon left behind is replaced; or if the daemon knows it again: it
+/// has an idempotency id, or extends, settles or cancels a reservation.
 public final class BlockingClient {
     public let path: String
     /// For each request, and for each 256 questions of `checkAll`: 1 to a day.
@@ -117,22 +118,22 @@ public final class BlockingClient {
 
     // MARK: exchange
 
-    private func perform<Answer>(_ call: Call<Answer>) throws(ClientError) -> Answer {
-        guard let outcome = exchange(call.opcode, [call.body], call.isRepeatable).first else {
-            throw .disconnected
-        }
+    func perform<Answer>(_ call: Call<Answer>) throws(ClientError) -> Answer {
+        let outcomes = exchange(
+            call.opcode, [call.body], call.isRepeatable, isKnownAgain: call.isKnownAgain)
+        guard let outcome = outcomes.first else { throw .disconnected }
         return try call.answer(try outcome.get())
     }
 
     /// Sends all, and waits for all; as many outcomes as bodies, in their order.
     private func exchange(
-        _ opcode: Opcode, _ bodies: [[UInt8]], _ isRepeatable: Bool
+        _ opcode: Opcode, _ bodies: [[UInt8]], _ isRepeatable: Bool, isKnownAgain: Bool = false
     ) -> [Result<[UInt8], ClientError>] {
         guard !bodies.isEmpty else { return [] }
         let deadline = tg_boottime() + Deadline.nanoseconds(milliseconds: timeoutMilliseconds)
         var batch = Batch(opcode, bodies, firstID: nextID)
         nextID += UInt64(bodies.count)
-        var mayRepeat = socket != nil
+        var mayRepeat = socket != nil || isKnownAgain
         while true {
             do throws(ClientError) {
                 try attempt(&batch, deadline)

@@ -4,23 +4,28 @@ import TollgateWire
 struct Call<Answer: Sendable>: Sendable {
     let opcode: Opcode
     let body: [UInt8]
-    /// Charges and changes nothing, so it may be asked again when its answer was lost.
+    /// May be asked again when its answer was lost: it changes nothing, or is known again.
     var isRepeatable = false
+    /// The daemon knows its repetition as such, so `AsyncClient` repeats it too.
+    var isKnownAgain = false
     let answer: @Sendable ([UInt8]) throws(ClientError) -> Answer
 }
 
 /// Every request of the protocol. Throws `invalidRequest` where a field is out of range.
 enum Calls {
     static func check(_ question: CheckQuestion) throws(ClientError) -> Call<CheckDecision> {
-        Call(opcode: .check, body: try question.body()) { (body) throws(ClientError) in
-            try CheckDecision(body)
-        }
+        let isKnown = question.idempotencyID != nil
+        return Call(
+            opcode: .check, body: try question.body(), isRepeatable: isKnown, isKnownAgain: isKnown
+        ) { (body) throws(ClientError) in try CheckDecision(body) }
     }
 
     static func consume(_ consumption: Consumption) throws(ClientError) -> Call<CheckDecision> {
-        Call(opcode: .consume, body: try consumption.body()) { (body) throws(ClientError) in
-            try CheckDecision(body)
-        }
+        let isKnown = consumption.idempotencyID != nil
+        return Call(
+            opcode: .consume, body: try consumption.body(), isRepeatable: isKnown,
+            isKnownAgain: isKnown
+        ) { (body) throws(ClientError) in try CheckDecision(body) }
     }
 
     static func usage(

@@ -8,7 +8,7 @@ import TollgateWire
 /// task's cancellation, also done. *In flight* lasts until the answer comes or the connection ends,
 /// even when nobody waits any longer (`continuation` is nil then): the daemon still has it, and it
 /// keeps its place among the 256. From there back to *queued* when the connection ends before a
-/// byte of it was sent.
+/// byte of it was sent, or once if the daemon knows it again.
 final class PendingRequest: @unchecked Sendable {
     enum Phase { case new, queued, inFlight, done }
 
@@ -26,12 +26,15 @@ final class PendingRequest: @unchecked Sendable {
     var isCancelled = false
     /// It was in flight when its deadline passed.
     var isOverdue = false
+    /// May be sent on another connection although it was sent on one that ended.
+    var mayRepeat: Bool
 
     typealias Outcome = Result<[UInt8], ClientError>
 
-    init(_ opcode: Opcode, _ body: [UInt8]) {
+    init(_ opcode: Opcode, _ body: [UInt8], mayRepeat: Bool = false) {
         self.opcode = opcode
         self.body = body
+        self.mayRepeat = mayRepeat
     }
 
     /// The end of the wait, to be carried out outside the lock; `nil` when nobody waits.

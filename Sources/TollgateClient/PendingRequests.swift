@@ -126,11 +126,14 @@ struct PendingRequests {
     }
 
     /// The connection ended after `sentBytes` of its stream. Who was not sent at all is queued
-    /// again; for the others it is over: a request is never sent twice.
+    /// again, and so is, once, whose repetition the daemon knows; for the others it is over.
     mutating func connectionEnded(sentBytes: Int, _ error: ClientError) -> [Completion] {
         var completions: [Completion] = []
         for request in requests.values where request.phase == .inFlight {
-            if request.streamOffset >= sentBytes, request.continuation != nil {
+            let isUnsent = request.streamOffset >= sentBytes
+            let isRepeated = !isUnsent && request.mayRepeat && error == .disconnected
+            if isUnsent || isRepeated, request.continuation != nil {
+                if isRepeated { request.mayRepeat = false }
                 request.phase = .queued
                 inFlight -= 1
                 queued += 1

@@ -41,6 +41,15 @@ public struct LimitEntry: Sendable, Equatable {
         name = try reader.text(nameBytes)
         meter = try reader.text(meterBytes)
     }
+
+    /// The value of `explain`.
+    static func list(_ value: [UInt8]) throws(ClientError) -> [LimitEntry] {
+        var entries: [LimitEntry] = []
+        var reader = ReplyReader(value)
+        for _ in 0..<(try reader.integer(UInt16.self)) { entries.append(try LimitEntry(&reader)) }
+        guard reader.isAtEnd else { throw .malformedReply("bytes behind the last limit") }
+        return entries
+    }
 }
 
 /// What the daemon decided.
@@ -54,7 +63,7 @@ public struct CheckDecision: Sendable, Equatable {
     public var isDryRun: Bool
     /// The organization is the user's own: pass it on in CONSUME and USAGE.
     public var isPersonal: Bool
-    /// CONSUME took a limit past its end.
+    /// CONSUME or SETTLE took a limit past its end.
     public var isOverage: Bool
     /// `nil` when not given; `WireLimits.retryNever` when no wait helps.
     public var retryAfterMilliseconds: UInt32?
@@ -66,6 +75,11 @@ public struct CheckDecision: Sendable, Equatable {
     public var operation: String
     /// When it was asked for.
     public var explanation: [LimitEntry] = []
+    /// Of what was charged or held, in micro-units of the operator's currency. `nil` where the
+    /// plan has no prices or it came to nothing.
+    public var costMicroUnits: UInt64?
+    /// Of an allowed RESERVE.
+    public var reservation: Reservation?
 
     init(_ body: [UInt8]) throws(ClientError) {
         var reader = ReplyReader(body)
@@ -102,12 +116,19 @@ public struct CheckDecision: Sendable, Equatable {
                 name: quotaName, limit: numbers[3], remaining: numbers[4],
                 resetMilliseconds: numbers[5])
         }
-        guard let value = try reader.extensions(known: ExtensionTag.explain) else { return }
-        var entries = ReplyReader(value)
-        for _ in 0..<(try entries.integer(UInt16.self)) {
-            explanation.append(try LimitEntry(&entries))
+        let fields = try reader.extensions(known: [
+            ExtensionTag.explain, ExtensionTag.cost, ExtensionTag.reservation,
+        ])
+        if let value = fields[ExtensionTag.explain] { explanation = try LimitEntry.list(value) }
+        if let value = fields[ExtensionTag.cost] {
+            var cost = ReplyReader(value)
+            costMicroUnits = try cost.integer(UInt64.self)
+            guard cost.isAtEnd else { throw .malformedReply("bytes behind the cost") }
         }
-        guard entries.isAtEnd else { throw .malformedReply("bytes behind the last limit") }
+        if let value = fields[ExtensionTag.reservation] {
+            guard isAllowed else { throw .malformedReply("a denial with a reservation") }
+            reservation = try Reservation(value)
+        }
     }
 }
 
@@ -176,19 +197,18 @@ struct ReplyReader {
         return Array(body[at..<(at + count)])
     }
 
-    /// The known one of the extension fields that end a body. The others are skipped, unless one is
-    /// critical.
-    mutating func extensions(known: UInt8? = nil) throws(ClientError) -> [UInt8]? {
-        var found: [UInt8]?
+    /// The known ones of the extension fields that end a body, by their tag. The others are
+    /// skipped, unless one is critical.
+    mutating func extensions(known: [UInt8] = []) throws(ClientError) -> [UInt8: [UInt8]] {
+        var found: [UInt8: [UInt8]] = [:]
         while !isAtEnd {
             let tag = try integer(UInt8.self)
             let flags = try integer(UInt8.self)
             let value = try bytes(Int(try integer(UInt16.self)))
-            if tag == known {
-                guard found == nil else {
+            if known.contains(tag) {
+                guard found.updateValue(value, forKey: tag) == nil else {
                     throw .malformedReply("an extension field comes twice")
                 }
-                found = value
             } else if flags & ExtensionFlags.critical != 0 {
                 throw .malformedReply("a critical extension field that is not known")
             }

@@ -82,21 +82,26 @@ public struct CheckQuestion: Sendable {
     public var isDryRun: Bool
     /// Ask for every limit that was looked at.
     public var explains: Bool
+    /// Charged once, however often it is asked with it; the clients then ask again by themselves
+    /// when a connection ends before the answer.
+    public var idempotencyID: IdempotencyID?
 
     /// With an access token; empty is none. Checked when it is asked, not here.
     public init(
         token: String, operation: OperationSelector, address: ClientAddress = .none,
-        meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false
+        meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false,
+        idempotencyID: IdempotencyID? = nil
     ) {
         self.init(
             credential: .accessToken(token), operation: operation, address: address,
-            meters: meters, isDryRun: isDryRun, explains: explains)
+            meters: meters, isDryRun: isDryRun, explains: explains, idempotencyID: idempotencyID)
     }
 
     /// With any credential. Checked when it is asked, not here.
     public init(
         credential: Credential, operation: OperationSelector, address: ClientAddress = .none,
-        meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false
+        meters: [MeterUnits] = [], isDryRun: Bool = false, explains: Bool = false,
+        idempotencyID: IdempotencyID? = nil
     ) {
         self.credential = credential
         self.operation = operation
@@ -104,10 +109,13 @@ public struct CheckQuestion: Sendable {
         self.meters = meters
         self.isDryRun = isDryRun
         self.explains = explains
+        self.idempotencyID = idempotencyID
     }
 
-    /// The body of the frame.
-    func body() throws(ClientError) -> [UInt8] {
+    /// The body of the frame: CHECK's, or with a flag and a time to live RESERVE's.
+    func body(
+        flags: UInt16 = 0, timeToLiveMilliseconds: UInt32 = 0
+    ) throws(ClientError) -> [UInt8] {
         var method = ""
         var name = ""
         switch operation {
@@ -131,16 +139,18 @@ public struct CheckQuestion: Sendable {
         writer.byte(method.isEmpty ? 1 : 2)
         writer.byte(UInt8(clamping: meters.count))
         writer.little(
-            (isDryRun ? RequestFlags.dryRun : 0) | (explains ? RequestFlags.explain : 0))
+            flags | (isDryRun ? RequestFlags.dryRun : 0) | (explains ? RequestFlags.explain : 0))
         writer.little(UInt16(secret.utf8.count))
         writer.little(UInt16(name.utf8.count))
         writer.byte(UInt8(method.utf8.count))
-        writer.zeros(5)
+        writer.byte(0)
+        writer.little(timeToLiveMilliseconds)
         writer.bytes += bytes
         writer.text(secret)
         writer.text(method)
         writer.text(name)
         try writer.meters(meters)
+        writer.idempotencyID(idempotencyID)
         return writer.bytes
     }
 
@@ -163,11 +173,13 @@ public struct Consumption: Sendable {
     public var operation: String
     public var meters: [MeterUnits]
     public var isPersonal: Bool
+    /// Charged once, however often it is asked with it.
+    public var idempotencyID: IdempotencyID?
 
     /// As the decision named them: organization, user, plan, operation, `isPersonal`.
     public init(
         organization: String, user: String, plan: String, operation: String,
-        meters: [MeterUnits], isPersonal: Bool = false
+        meters: [MeterUnits], isPersonal: Bool = false, idempotencyID: IdempotencyID? = nil
     ) {
         self.organization = organization
         self.user = user
@@ -175,6 +187,7 @@ public struct Consumption: Sendable {
         self.operation = operation
         self.meters = meters
         self.isPersonal = isPersonal
+        self.idempotencyID = idempotencyID
     }
 
     func body() throws(ClientError) -> [UInt8] {
@@ -190,6 +203,7 @@ public struct Consumption: Sendable {
         writer.zeros(9)
         for text in texts { writer.text(text) }
         try writer.meters(meters)
+        writer.idempotencyID(idempotencyID)
         return writer.bytes
     }
 }
@@ -210,12 +224,17 @@ struct BodyWriter {
             throw .invalidRequest("more than 16 meters")
         }
         for meter in meters {
-            guard (1...WireLimits.identifierBytesMax).contains(meter.meter.utf8.count) else {
-                throw .invalidRequest("a meter's name is 1 to 128 bytes long")
-            }
-            byte(UInt8(meter.meter.utf8.count))
-            text(meter.meter)
+            try name(meter.meter)
             little(meter.units)
         }
+    }
+
+    /// A meter's.
+    mutating func name(_ name: String) throws(ClientError) {
+        guard (1...WireLimits.identifierBytesMax).contains(name.utf8.count) else {
+            throw .invalidRequest("a meter's name is 1 to 128 bytes long")
+        }
+        byte(UInt8(name.utf8.count))
+        text(name)
     }
 }

@@ -22,7 +22,8 @@ struct TollgateCommand: ParsableCommand {
             """,
         version: "tollgate \(Version.text)",
         subcommands: [
-            CheckCommand.self, UsageCommand.self, OrganizationCommand.self, UserCommand.self,
+            CheckCommand.self, ReserveCommand.self, ExtendCommand.self, SettleCommand.self,
+            CancelCommand.self, UsageCommand.self, OrganizationCommand.self, UserCommand.self,
             KeyCommand.self, PlanCommand.self, TokenCommand.self, SessionCommand.self,
             RevokeCommand.self, OverrideCommand.self, SigningKeyCommand.self,
             PolicyCommand.self, LogCommand.self, BackupCommand.self, ImportCommand.self,

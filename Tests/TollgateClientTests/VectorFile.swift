@@ -20,11 +20,35 @@ struct VectorFile: Decodable {
     }
 
     enum Meter: Decodable {
-        case named(String, UInt64)
+        /// The second number is of EXTEND.
+        case named(String, UInt64, used: UInt64?)
 
         init(from decoder: any Decoder) throws {
-            var pair = try decoder.unkeyedContainer()
-            self = .named(try pair.decode(String.self), try pair.decode(UInt64.self))
+            var parts = try decoder.unkeyedContainer()
+            let (name, units) = (try parts.decode(String.self), try parts.decode(UInt64.self))
+            let used = parts.isAtEnd ? nil : try parts.decode(UInt64.self)
+            self = .named(name, units, used: used)
+        }
+    }
+
+    /// A request's is its id alone, a reply's has its time to live.
+    struct Held: Decodable, Equatable {
+        var id: String
+        var ttlMs: UInt32?
+
+        private enum Keys: CodingKey { case id, ttlMs }
+
+        init(id: String, ttlMs: UInt32?) { (self.id, self.ttlMs) = (id, ttlMs) }
+
+        init(from decoder: any Decoder) throws {
+            if let id = try? decoder.singleValueContainer().decode(String.self) {
+                self.init(id: id, ttlMs: nil)
+                return
+            }
+            let members = try decoder.container(keyedBy: Keys.self)
+            self.init(
+                id: try members.decode(String.self, forKey: .id),
+                ttlMs: try members.decode(UInt32.self, forKey: .ttlMs))
         }
     }
 
@@ -34,9 +58,12 @@ struct VectorFile: Decodable {
         var credential, address, operation, method, path: String?
         var organization, user, plan, name, reason, status, detail, daemonVersion: String?
         var meters: [Meter]?
-        var dryRun, explain, personal, allowed, overage: Bool?
+        var dryRun, explain, personal, allowed, overage, detached: Bool?
+        var idempotencyId: String?
+        var reservation: Held?
+        var costMicros: UInt64?
         var reasonCode: UInt16?
-        var retryAfterMs, graceMs: UInt32?
+        var retryAfterMs, graceMs, ttlMs: UInt32?
         var policyGeneration: UInt64?
         var rateLimit, quota: Limit?
         var explanation, limits: [Entry]?

@@ -9,7 +9,8 @@ import struct
 
 OPCODES = {
     "HELLO": 0x01, "PING": 0x02, "CHECK": 0x10, "CONSUME": 0x11, "USAGE": 0x12,
-    "STATS": 0x40, "RELOAD": 0x41, "SHUTDOWN": 0x42, "CALL": 0x50,
+    "RESERVE": 0x13, "EXTEND": 0x14, "SETTLE": 0x15, "CANCEL": 0x16, "STATS": 0x40,
+    "RELOAD": 0x41, "SHUTDOWN": 0x42, "CALL": 0x50,
 }
 UNITS_MAX = 2**40
 RETRY_NEVER = 2**32 - 1
@@ -38,9 +39,11 @@ def frame(opcode, request_id, body, *, length=None, reserved=0, status=0):
 
 
 def meters(named):
+    """Name and units; of EXTEND, units to hold and units used."""
     return b"".join(
-        struct.pack("<B", len(name.encode())) + name.encode() + struct.pack("<Q", units)
-        for name, units in named)
+        struct.pack("<B", len(name.encode())) + name.encode()
+        + struct.pack(f"<{len(units)}Q", *units)
+        for name, *units in named)
 
 
 def extensions(fields):
@@ -51,6 +54,13 @@ def extensions(fields):
 
 def extension(tag, value=b"", critical=False):
     return {"tag": tag, "critical": critical, "value": value.hex()}
+
+
+def identified(fields):
+    """The extension fields of a request that may carry an idempotency id."""
+    identity = fields.get("idempotency_id")
+    first = [] if identity is None else [extension(2, bytes.fromhex(identity), critical=True)]
+    return extensions(first + fields["extensions"])
 
 
 def call(document):
@@ -75,6 +85,15 @@ def packed_address(text):
 
 def check(fields, **raw):
     """`raw` puts other values into the fixed part than the fields ask for."""
+    return question(fields, 0, bytes(5), raw)
+
+
+def reserve(fields, **raw):
+    return question(
+        fields, fields["detached"] * 8, b"\0" + struct.pack("<I", fields["ttl_ms"]), raw)
+
+
+def question(fields, flags, reserved, raw):
     credential = fields["credential"].encode()
     by_route = fields["operation"] is None
     name = (fields["path"] if by_route else fields["operation"]).encode()
@@ -83,11 +102,38 @@ def check(fields, **raw):
     fixed = {
         "kind": fields["credential_kind"], "family": family, "by": 2 if by_route else 1,
         "meters": len(fields["meters"]),
-        "flags": fields["dry_run"] * 1 | fields["explain"] * 2, "credential": len(credential),
-        "name": len(name), "method": len(method), "reserved": bytes(5), "address": address, **raw,
+        "flags": flags | fields["dry_run"] * 1 | fields["explain"] * 2,
+        "credential": len(credential), "name": len(name), "method": len(method),
+        "reserved": reserved, "address": address, **raw,
     }
     return struct.pack("<BBBBHHHB5s16s", *fixed.values()) + credential + method + name + meters(
-        fields["meters"]) + extensions(fields["extensions"])
+        fields["meters"]) + identified(fields)
+
+
+def reservation(fields, last, raw):
+    """EXTEND and SETTLE."""
+    fixed = {
+        "id": bytes.fromhex(fields["reservation"]), "meters": len(fields["meters"]),
+        "reserved": 0, "flags": fields["explain"] * 2, "last": last, **raw,
+    }
+    return struct.pack("<16sBBHI", *fixed.values()) + meters(fields["meters"]) + extensions(
+        fields["extensions"])
+
+
+def extend(fields, **raw):
+    return reservation(fields, fields["ttl_ms"], raw)
+
+
+def settle(fields, **raw):
+    return reservation(fields, 0, raw)
+
+
+def cancel(fields, **raw):
+    fixed = {
+        "id": bytes.fromhex(fields["reservation"]), "flags": fields["explain"] * 2, "reserved": 0,
+        "more": 0, **raw,
+    }
+    return struct.pack("<16sHHI", *fixed.values()) + extensions(fields["extensions"])
 
 
 def consume(fields, **raw):
@@ -99,7 +145,7 @@ def consume(fields, **raw):
         "reserved": bytes(9), **raw,
     }
     return struct.pack("<BBBBHB9s", *fixed.values()) + b"".join(texts) + meters(
-        fields["meters"]) + extensions(fields["extensions"])
+        fields["meters"]) + identified(fields)
 
 
 def usage(fields, **raw):
@@ -122,7 +168,7 @@ def hello_reply(fields):
 
 def entry(fields, **raw):
     name, meter = fields["name"].encode(), fields["meter"].encode()
-    kind = {"rateLimit": 1, "quota": 2}[fields["kind"]]
+    kind = {"rateLimit": 1, "quota": 2, "concurrency": 3}[fields["kind"]]
     scope = {"user": 1, "organization": 2, "address": 3, "credential": 4}[fields["scope"]]
     fixed = {
         "kind": kind, "scope": scope, "flags": fields["refuses"] * 1, "name": len(name),
@@ -156,6 +202,12 @@ def decision(fields, **raw):
     if fields["explanation"] is not None:
         value = entries(fields["explanation"])
         body += struct.pack("<BBH", 1, 0, len(value)) + value
+    if fields.get("cost_micros") is not None:
+        body += extensions([extension(3, struct.pack("<Q", fields["cost_micros"]))])
+    if fields.get("reservation") is not None:
+        held = fields["reservation"]
+        body += extensions([
+            extension(4, struct.pack("<16sI4x", bytes.fromhex(held["id"]), held["ttl_ms"]))])
     return body + extensions(fields["extensions"])
 
 

@@ -29,7 +29,7 @@ DECISION = {
     "allowed": True, "reason": "none", "reason_code": 0, "dry_run": False, "personal": False,
     "overage": False, "retry_after_ms": None, "rate_limit": None, "quota": None, "user": "ada",
     "organization": "acme", "plan": "pro_tier", "operation": "chat", "explanation": None,
-    "extensions": [],
+    "cost_micros": None, "reservation": None, "extensions": [],
 }
 ENTRY = {
     "kind": "rateLimit", "scope": "user", "refuses": False, "name": "per_minute",
@@ -69,8 +69,8 @@ class Replies:
         fields = {**DECISION, **changes}
         self.add(name, note, opcode, lay.decision(fields), fields=fields)
 
-    def deny(self, name, note, reason, **changes):
-        self.decision(name, note, allowed=False, reason=reason, reason_code=REASONS[reason],
+    def deny(self, name, note, reason, opcode="CHECK", **changes):
+        self.decision(name, note, opcode, allowed=False, reason=reason, reason_code=REASONS[reason],
                       **changes)
 
     def bad(self, name, note, opcode, body, **header):
@@ -311,7 +311,11 @@ def malformed_calls(r):
 
 
 def vectors():
+    # Made with the words of this file.
+    import frame_reservations as reservations
+
     replies = Replies()
-    for part in (decisions, others, calls, errors, malformed, malformed_calls):
+    for part in (decisions, reservations.good_replies, others, calls, errors, malformed,
+                 reservations.malformed_replies, malformed_calls):
         part(replies)
     return replies.vectors

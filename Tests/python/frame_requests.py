@@ -31,7 +31,10 @@ USAGE = {
 }
 HELLO = {"lowest": 1, "highest": 1, "features": 0, "name": "", "extensions": []}
 SIXTEEN = [[f"m{index:02}", index] for index in range(1, 17)]
-MAKERS = {"CHECK": lay.check, "CONSUME": lay.consume, "USAGE": lay.usage, "HELLO": lay.hello}
+MAKERS = {
+    "CHECK": lay.check, "CONSUME": lay.consume, "USAGE": lay.usage, "HELLO": lay.hello,
+    "RESERVE": lay.reserve, "EXTEND": lay.extend, "SETTLE": lay.settle, "CANCEL": lay.cancel,
+}
 
 
 class Requests:
@@ -61,6 +64,10 @@ class Requests:
         identity = self.next_id()
         self.add(name, note, lay.frame(OPCODES[opcode], identity, body), opcode=opcode,
                  id=identity, status=status, **more)
+
+    def known_only(self, name, note, opcode, base, **changes):
+        """In order, and of a reservation that the daemon does not know."""
+        self.made(name, note, opcode, base, changes, status=16)
 
     def check(self, name, note, reason="none", *, identity=None, **changes):
         self.made(name, note, "CHECK", CHECK, changes, reason=reason, identity=identity)
@@ -175,7 +182,7 @@ def refused_headers(r):
           struct.pack("<I", 11), id=0, status=1, closes=True)
     r.add("header-short-too-large", "refused before the header is whole: opcode and id are 0",
           struct.pack("<IB", 65_537, 2), id=0, status=2, closes=True)
-    for code in (0x00, 0x03, 0x13, 0x43, 0x82, 0xFF):
+    for code in (0x00, 0x03, 0x17, 0x43, 0x82, 0xFF):
         r.add(f"opcode-{code:02x}", "not an opcode of this version; the connection stays",
               lay.frame(code, 78, ping), id=78, status=3)
 
@@ -316,8 +323,12 @@ def refused_administration(r):
 
 
 def vectors():
+    # Made with the words of this file.
+    import frame_reservations as reservations
+
     requests = Requests()
-    for part in (taken, calls.taken, refused_headers, refused_hello, refused_checks,
-                 refused_subjects, refused_administration, calls.refused):
+    for part in (taken, reservations.taken, calls.taken, refused_headers, refused_hello,
+                 refused_checks, refused_subjects, reservations.refused,
+                 refused_administration, calls.refused):
         part(requests)
     return requests.vectors

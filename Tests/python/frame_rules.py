@@ -11,6 +11,10 @@ from frame_layout import UNITS_MAX
 
 OK, FRAME, TOO_LARGE, OPCODE, BODY, VERSION, FIELD, FORBIDDEN = range(8)
 METER, UNITS, PLAN, OPERATION = range(8, 12)
+UNKNOWN, CONFLICT = 16, 19
+# Whether the daemon serves reservations and idempotency ids by now.
+IS_SERVED = False
+IDENTITY = 2
 
 SIXTEEN = {f"m{index:02}".encode(): 1 for index in range(1, 17)}
 CHARGES = {
@@ -52,8 +56,11 @@ def statuses(opcode, body, admin):
         if not admin:
             return {FORBIDDEN}
         faults = {BODY} if len(body) != (4 if opcode == 0x42 else 0) else set()
-    elif opcode in RULES:
+    elif opcode in RULES and (IS_SERVED or not 0x13 <= opcode <= 0x16):
         faults = RULES[opcode](body)
+        if not faults and opcode in CHARGING:
+            # Perhaps some earlier request had that id.
+            return {OK, CONFLICT} if has_identity(body) else {OK}
     else:
         faults = {OPCODE}
     return faults or {OK}
@@ -80,14 +87,22 @@ def hello(body):
 
 
 def check(body):
+    return question(body, known=3, reserved=slice(11, 16))
+
+
+def reserve(body):
+    return question(body, known=11, reserved=slice(11, 12))
+
+
+def question(body, known, reserved):
     if len(body) < 32:
         return {BODY}
     kind, family, by, count, flags, credential, name, method = struct.unpack_from("<BBBBHHHB", body)
     address = body[16:32]
-    faults = {FIELD} if flags & ~3 else set()
+    faults = {FIELD} if flags & ~known else set()
     used = {0: 0, 4: 4, 6: 16}.get(family)
     wrong = [
-        kind > 2, by not in (1, 2), any(body[11:16]), (kind == 0) != (credential == 0),
+        kind > 2, by not in (1, 2), any(body[reserved]), (kind == 0) != (credential == 0),
         credential > 8_192, count > 16, used is None or any(address[used:]),
         not 1 <= name <= (128 if by == 1 else 8_192),
         method != 0 if by == 1 else not 1 <= method <= 32,
@@ -101,8 +116,35 @@ def check(body):
     operation = body[start:start + name] if by == 1 else None
     faults |= metered(body[start + name:], count, operation)
     if by == 2 and count and not faults:
-        return {OK, METER, UNITS}
+        return {OK, METER, UNITS, CONFLICT}
     return faults
+
+
+def extend(body):
+    return held(body, numbers=2, reserved=[17])
+
+
+def settle(body):
+    return held(body, numbers=1, reserved=[17, 20, 21, 22, 23])
+
+
+def held(body, numbers, reserved):
+    """A daemon that has just begun knows no reservation, and no operation by it."""
+    if len(body) < 24:
+        return {BODY}
+    faults = {FIELD} if body[18] & ~2 or body[19] else set()
+    if body[16] > 16 or any(body[place] for place in reserved):
+        faults.add(BODY)
+    return faults | metered(body[24:], body[16], None, numbers, knows_identity=False) | {UNKNOWN}
+
+
+def cancel(body):
+    if len(body) < 24:
+        return {BODY}
+    faults = {FIELD} if body[16] & ~2 or body[17] else set()
+    if any(body[18:24]):
+        faults.add(BODY)
+    return faults | extensions(body[24:]) | {UNKNOWN}
 
 
 def consume(body):
@@ -159,15 +201,16 @@ def texts(data, lengths):
     return found, data
 
 
-def metered(data, count, operation):
+def metered(data, count, operation, numbers=1, knows_identity=True):
     """Meters, then extension fields; `operation` charges the meters, if it is one."""
     faults, seen = set(), set()
     charges = CHARGES.get(operation)
     for _ in range(count):
-        if not data or len(data) < 9 + data[0]:
+        if not data or len(data) < 1 + 8 * numbers + data[0]:
             return faults | {BODY}
-        name, (units,) = data[1:1 + data[0]], struct.unpack_from("<Q", data, 1 + data[0])
-        data = data[9 + len(name):]
+        name = data[1:1 + data[0]]
+        units = max(struct.unpack_from(f"<{numbers}Q", data, 1 + data[0]))
+        data = data[1 + 8 * numbers + len(name):]
         if not 1 <= len(name) <= 128 or name in seen:
             faults.add(BODY)
         seen.add(name)
@@ -177,21 +220,37 @@ def metered(data, count, operation):
             faults.add(METER)
         if units > UNITS_MAX or units * (charges or {}).get(name, 1) >= 2**64:
             faults.add(UNITS)
-    return faults | extensions(data)
+    return faults | extensions(data, knows_identity)
 
 
-def extensions(data):
-    faults = set()
+def extensions(data, knows_identity=False):
+    faults, identities = set(), 0
     while data:
         if len(data) < 4:
             return faults | {BODY}
-        _, flags, length = struct.unpack_from("<BBH", data)
-        if flags:
+        tag, flags, length = struct.unpack_from("<BBH", data)
+        known = knows_identity and tag == IDENTITY
+        if flags & ~1 or (flags and not known):
             faults.add(FIELD)
         if len(data) < 4 + length:
             return faults | {BODY}
+        identities += known
+        if known and not IS_SERVED:
+            faults.add(FIELD)
+        if known and (length != 16 or not any(data[4:20]) or identities > 1):
+            faults.add(BODY)
         data = data[4 + length:]
     return faults
 
 
-RULES = {0x01: hello, 0x02: ping, 0x10: check, 0x11: consume, 0x12: usage}
+def has_identity(body):
+    """Not asked of a body with faults: one of a critical field that is taken, or of a field that
+    is not critical. A text that looks like one does no harm."""
+    return b"\x02\x01\x10\x00" in body or b"\x02\x00\x10\x00" in body
+
+
+RULES = {
+    0x01: hello, 0x02: ping, 0x10: check, 0x11: consume, 0x12: usage, 0x13: reserve,
+    0x14: extend, 0x15: settle, 0x16: cancel,
+}
+CHARGING = (0x10, 0x11, 0x13)

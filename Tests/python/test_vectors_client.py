@@ -29,28 +29,46 @@ CALLS = [v for v in VECTORS["requests"] if v["opcode"] == "CALL" and v["fields"]
 # What the client has no words for: extension fields, any range of versions.
 BEYOND = {
     "hello-versions", "hello-extension", "check-extension", "check-extensions",
-    "consume-extension", "usage-extension",
+    "consume-extension", "usage-extension", "reserve-extension", "extend-extension",
+    "settle-extension", "cancel-extension", "check-idempotent-extension",
 }
-REQUESTS = [v for v in VECTORS["requests"] if v["fields"] is not None and not v["status"]]
+# Of a daemon that does not know the reservation, too.
+REQUESTS = [
+    v for v in VECTORS["requests"] if v["fields"] is not None and v["status"] in (0, 16)]
 MALFORMED_BODIES = {
     "CHECK": replies.decision, "CONSUME": replies.decision, "USAGE": replies.usage,
     "HELLO": replies.hello, "STATS": replies.stats, "RELOAD": replies.generation,
     "SHUTDOWN": replies.nothing, "PING": lambda body: replies.ping(body, b"ping"),
+    "RESERVE": replies.reserved, "EXTEND": replies.decision, "SETTLE": replies.decision,
+    "CANCEL": replies.decision,
 }
 
 
 def body_of(vector):
     fields = dict(vector["fields"])
     fields.pop("extensions", None)
-    units = dict(fields.pop("meters", []))
+    meters = fields.pop("meters", [])
+    units = {name: numbers[0] for name, *numbers in meters}
+    if "idempotency_id" in fields:
+        fields["idempotency_id"] = bytes.fromhex(fields["idempotency_id"])
+    if "reservation" in fields:
+        fields["reservation"] = bytes.fromhex(fields["reservation"])
     match vector["opcode"]:
         case "HELLO":
             return wire.hello_body(fields["name"])
         case "PING":
             return wire.ping_body(bytes.fromhex(fields["payload"]))
-        case "CHECK":
+        case "CHECK" | "RESERVE" as opcode:
             kind = (None, "token", "key")[fields.pop("credential_kind")]
-            return wire.check_body(fields.pop("credential"), kind=kind, units=units, **fields)
+            body = {"CHECK": wire.check_body, "RESERVE": wire.reserve_body}[opcode]
+            return body(fields.pop("credential"), kind=kind, units=units, **fields)
+        case "EXTEND":
+            used = {name: numbers[1] for name, *numbers in meters}
+            return wire.extend_body(units=units, used=used, **fields)
+        case "SETTLE":
+            return wire.settle_body(units=units, **fields)
+        case "CANCEL":
+            return wire.cancel_body(**fields)
         case "CONSUME":
             return wire.consume_body(**fields, units=units)
         case "USAGE":
@@ -108,7 +126,11 @@ def expected(vector):
     fields = dict(vector["fields"])
     fields.pop("extensions", None)
     match vector["opcode"]:
-        case "CHECK" | "CONSUME":
+        case "CHECK" | "CONSUME" | "RESERVE" | "EXTEND" | "SETTLE" | "CANCEL":
+            held = fields["reservation"]
+            if held:
+                held = {**held, "id": bytes.fromhex(held["id"])}
+            fields["reservation"] = held and tollgate.Reservation(**held)
             fields["reason"] = fields["reason"] or f"reason {fields['reason_code']}"
             limits = {key: limit(fields[key]) for key in ("rate_limit", "quota")}
             return tollgate.Decision(
@@ -129,6 +151,10 @@ def expected(vector):
 def call(client, vector):
     """Asks for what the reply of the vector answers."""
     match vector["opcode"]:
+        case "RESERVE":
+            return client.reserve("t", operation="chat")
+        case "EXTEND" | "SETTLE" | "CANCEL" as opcode:
+            return getattr(client, opcode.lower())(bytes(16))
         case "CHECK":
             return client.check("t", operation="chat")
         case "CONSUME":
@@ -185,7 +211,7 @@ def test_a_reply_is_read_as_its_vector_says(answering, vector, kind):
         own = got.code == 7 or 16 <= got.code <= 23
         assert type(got).__name__ == (got.status[0].upper() + got.status[1:] if own else "Refused")
     else:
-        assert got == expected(vector)
+        assert getattr(got, "decision", got) == expected(vector)
 
 
 def test_malformed_bodies_raise_malformed_reply_and_nothing_else():

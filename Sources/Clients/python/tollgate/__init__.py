@@ -38,6 +38,7 @@ from .errors import (
     AlreadyExists,
     Busy,
     Conflict,
+    Denied,
     Forbidden,
     InvalidRequest,
     InvalidValue,
@@ -51,17 +52,19 @@ from .errors import (
     TollgateError,
     Unreachable,
 )
+from .holds import AsyncHold, Hold
 from .json_bodies import batches
-from .replies import Decision, Hello, Limit, LimitEntry, Usage
-from .wire import check_body
+from .replies import Decision, Hello, Limit, LimitEntry, Reservation, Usage
+from .wire import check_body, new_id
 
 __all__ = [
-    "AlreadyExists", "AsyncClient", "Backup", "Busy", "Client", "Conflict", "Decision",
-    "DirectoryStatus", "Forbidden", "Hello", "Imported", "InvalidRequest", "InvalidValue", "Key",
-    "KeyRate", "LedgerHealth", "Limit", "LimitChange", "LimitEntry", "LogEntry", "MalformedReply",
-    "NewKey", "NoDirectory", "NotFound", "Organization", "Override", "Overrun", "Page",
-    "PendingChange", "Pepper", "PeriodUsage", "Plan", "PlanChange", "PlanLimit", "Preview",
-    "Pruned", "RefreshRefused", "Refused", "Revocation", "Revoked", "RevokedSession", "Session",
-    "SigningKey", "Snapshot", "StorageFailed", "Subscription", "TimedOut", "Tokens",
-    "TollgateError", "Unreachable", "Usage", "User", "batches", "check_body",
+    "AlreadyExists", "AsyncClient", "AsyncHold", "Backup", "Busy", "Client", "Conflict",
+    "Decision", "Denied", "DirectoryStatus", "Forbidden", "Hello", "Hold", "Imported",
+    "InvalidRequest", "InvalidValue", "Key", "KeyRate", "LedgerHealth", "Limit", "LimitChange",
+    "LimitEntry", "LogEntry", "MalformedReply", "NewKey", "NoDirectory", "NotFound",
+    "Organization", "Override", "Overrun", "Page", "PendingChange", "Pepper", "PeriodUsage",
+    "Plan", "PlanChange", "PlanLimit", "Preview", "Pruned", "RefreshRefused", "Refused",
+    "Reservation", "Revocation", "Revoked", "RevokedSession", "Session", "SigningKey", "Snapshot",
+    "StorageFailed", "Subscription", "TimedOut", "Tokens", "TollgateError", "Unreachable", "Usage",
+    "User", "batches", "check_body", "new_id",
 ]

@@ -12,6 +12,7 @@ from .calls import AsyncListing, Awaited, Request
 from .client import is_without_answer
 from .errors import MalformedReply, TimedOut, TollgateError, Unreachable
 from .groups import Groups
+from .holds import AsyncHold
 from .replies import Decision, Hello, Usage
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ class AsyncClient(Groups[Awaited]):
     """Asks the daemon from any number of tasks of one event loop.
 
     As `Client`: connects when first used and again after the daemon ended the connection, a
-    deadline of `timeout` seconds for all that a request waits for, no request but a call that
-    only reads sent twice if a byte of it may have arrived, denies without an answer unless told
-    otherwise. The answer to a request that was cancelled or ran out of time is dropped when it
-    comes.
+    deadline of `timeout` seconds for all that a request waits for, no request sent twice if a byte
+    of it may have arrived, but for calls that only read and what the daemon knows again, denies
+    without an answer unless told otherwise. The answer to a request that was cancelled or ran out
+    of time is dropped when it comes.
     """
 
     def __init__(
@@ -52,9 +53,42 @@ class AsyncClient(Groups[Awaited]):
         if connection is not None and self._loop is asyncio.get_running_loop():
             await connection.close()
 
-    async def check(self, credential: str, **question: "Unpack[wire.Question]") -> Decision:
+    async def check(
+        self, credential: str, *, idempotent: bool = False, **question: "Unpack[wire.Question]",
+    ) -> Decision:
+        again = wire.identify(question, idempotent)
         body = wire.check_body(credential, **question)
-        return replies.decision(await self._request(wire.CHECK, body))
+        return replies.decision(await self._request(wire.CHECK, body, is_known_again=again))
+
+    async def reserve(
+        self, credential: str, *, idempotent: bool = False, **estimate: "Unpack[wire.Estimate]",
+    ) -> AsyncHold:
+        """Holds an estimate until it is settled: `async with await client.reserve(…) as hold:`."""
+        again = wire.identify(estimate, idempotent)
+        body = wire.reserve_body(credential, **estimate)
+        answer = await self._request(wire.RESERVE, body, is_known_again=again)
+        return AsyncHold(self, replies.reserved(answer))
+
+    async def extend(
+        self, reservation: bytes, units: Optional[Mapping[str, int]] = None,
+        used: Optional[Mapping[str, int]] = None, *, ttl_ms: int = 0, explain: bool = False,
+    ) -> Decision:
+        """Whether work under a reservation may go on: allowed, or to be stopped."""
+        body = wire.extend_body(reservation, units, used, ttl_ms=ttl_ms, explain=explain)
+        return replies.decision(await self._request(wire.EXTEND, body, is_known_again=True))
+
+    async def settle(
+        self, reservation: bytes, units: Optional[Mapping[str, int]] = None,
+        *, explain: bool = False,
+    ) -> Decision:
+        """Ends a reservation with what was used; a meter without units at its estimate."""
+        body = wire.settle_body(reservation, units, explain=explain)
+        return replies.decision(await self._request(wire.SETTLE, body, is_known_again=True))
+
+    async def cancel(self, reservation: bytes, *, explain: bool = False) -> Decision:
+        """Ends a reservation, and charges nothing."""
+        body = wire.cancel_body(reservation, explain=explain)
+        return replies.decision(await self._request(wire.CANCEL, body, is_known_again=True))
 
     async def check_many(self, bodies: Sequence[bytes]) -> "list[Decision]":
         """Bodies made by `wire.check_body`, sent at once; decisions in their order. Raises when
@@ -90,12 +124,15 @@ class AsyncClient(Groups[Awaited]):
     async def consume(
         self, organization: str, user: str, plan: str, operation: str,
         units: Mapping[str, int], *, personal: bool = False, dry_run: bool = False,
-        explain: bool = False,
+        explain: bool = False, idempotent: bool = False, idempotency_id: Optional[bytes] = None,
     ) -> Decision:
+        if idempotent and idempotency_id is None:
+            idempotency_id = wire.new_id()
         body = wire.consume_body(
             organization, user, plan, operation, units, personal=personal, dry_run=dry_run,
-            explain=explain)
-        return replies.decision(await self._request(wire.CONSUME, body))
+            explain=explain, idempotency_id=idempotency_id)
+        again = idempotency_id is not None
+        return replies.decision(await self._request(wire.CONSUME, body, is_known_again=again))
 
     async def usage(
         self, organization: str, user: str = "", plan: str = "", personal: bool = False
@@ -128,11 +165,30 @@ class AsyncClient(Groups[Awaited]):
         body = request.body()
         return request.answer(await self._request(wire.CALL, body, request.only_reads))
 
-    async def _request(self, opcode: int, body: bytes, only_reads: bool = False) -> bytes:
+    async def _request(
+        self, opcode: int, body: bytes, only_reads: bool = False, *, is_known_again: bool = False,
+    ) -> bytes:
+        asking = (
+            self._persist(opcode, body) if is_known_again else self._ask(opcode, body, only_reads))
         try:
-            return await asyncio.wait_for(self._ask(opcode, body, only_reads), self.timeout)
+            return await asyncio.wait_for(asking, self.timeout)
         except asyncio.TimeoutError:
             raise TimedOut(f"no answer within {self.timeout} s") from None
+
+    async def _persist(self, opcode: int, body: bytes) -> bytes:
+        """Asks until there is an answer, also of a daemon that is started anew meanwhile."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.timeout
+        for pause in wire.pauses():
+            try:
+                return await self._ask(opcode, body, True)
+            except _Closed:
+                raise
+            except Unreachable:
+                if deadline - loop.time() <= pause:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("not reached")
 
     async def _ask(self, opcode: int, body: bytes, again: bool) -> bytes:
         while True:

@@ -15,6 +15,7 @@ from . import replies, wire
 from .calls import Blocking, Listing, Request
 from .errors import DAEMONS_OWN, MalformedReply, Refused, TimedOut, TollgateError, Unreachable
 from .groups import Groups
+from .holds import Hold
 from .replies import Decision, Hello, Usage
 
 if TYPE_CHECKING:
@@ -36,9 +37,12 @@ class Client(Groups[Blocking]):
 
     Connects when first used, and again when the daemon has ended the connection. A request is
     sent again only if surely no byte of it arrived, or if it is a call that only reads; a call
-    that changes something and has no answer may have been carried out. `timeout`, in seconds,
-    holds for everything a request waits for. What no answer means is for the caller to state:
-    `is_allowed` denies unless told otherwise, here for all its requests or there for one.
+    that changes something and has no answer may have been carried out. What the daemon knows
+    again is repeated, over new connections, as long as there is time: a request that carries an
+    idempotency id (`idempotent=True` draws one), and those that extend, settle and cancel.
+    `timeout`, in seconds, holds for everything a request waits for. What no answer means is for
+    the caller to state: `is_allowed` denies unless told otherwise, here for all its requests or
+    there for one.
     """
 
     def __init__(
@@ -60,8 +64,41 @@ class Client(Groups[Blocking]):
         with self._lock:
             self._drop()
 
-    def check(self, credential: str, **question: "Unpack[wire.Question]") -> Decision:
-        return replies.decision(self._request(wire.CHECK, wire.check_body(credential, **question)))
+    def check(
+        self, credential: str, *, idempotent: bool = False, **question: "Unpack[wire.Question]",
+    ) -> Decision:
+        again = wire.identify(question, idempotent)
+        body = wire.check_body(credential, **question)
+        return replies.decision(self._request(wire.CHECK, body, again))
+
+    def reserve(
+        self, credential: str, *, idempotent: bool = False, **estimate: "Unpack[wire.Estimate]",
+    ) -> Hold:
+        """Holds an estimate until it is settled: `with client.reserve(…) as hold:`."""
+        again = wire.identify(estimate, idempotent)
+        body = wire.reserve_body(credential, **estimate)
+        return Hold(self, replies.reserved(self._request(wire.RESERVE, body, again)))
+
+    def extend(
+        self, reservation: bytes, units: Optional[Mapping[str, int]] = None,
+        used: Optional[Mapping[str, int]] = None, *, ttl_ms: int = 0, explain: bool = False,
+    ) -> Decision:
+        """Whether work under a reservation may go on: allowed, or to be stopped."""
+        body = wire.extend_body(reservation, units, used, ttl_ms=ttl_ms, explain=explain)
+        return replies.decision(self._request(wire.EXTEND, body, True))
+
+    def settle(
+        self, reservation: bytes, units: Optional[Mapping[str, int]] = None,
+        *, explain: bool = False,
+    ) -> Decision:
+        """Ends a reservation with what was used; a meter without units at its estimate."""
+        body = wire.settle_body(reservation, units, explain=explain)
+        return replies.decision(self._request(wire.SETTLE, body, True))
+
+    def cancel(self, reservation: bytes, *, explain: bool = False) -> Decision:
+        """Ends a reservation, and charges nothing."""
+        body = wire.cancel_body(reservation, explain=explain)
+        return replies.decision(self._request(wire.CANCEL, body, True))
 
     def check_many(self, bodies: Sequence[bytes]) -> "list[Decision]":
         """Bodies made by `wire.check_body`, sent at once; decisions in their order. Raises when
@@ -89,12 +126,14 @@ class Client(Groups[Blocking]):
     def consume(
         self, organization: str, user: str, plan: str, operation: str,
         units: Mapping[str, int], *, personal: bool = False, dry_run: bool = False,
-        explain: bool = False,
+        explain: bool = False, idempotent: bool = False, idempotency_id: Optional[bytes] = None,
     ) -> Decision:
+        if idempotent and idempotency_id is None:
+            idempotency_id = wire.new_id()
         body = wire.consume_body(
             organization, user, plan, operation, units, personal=personal, dry_run=dry_run,
-            explain=explain)
-        return replies.decision(self._request(wire.CONSUME, body))
+            explain=explain, idempotency_id=idempotency_id)
+        return replies.decision(self._request(wire.CONSUME, body, idempotency_id is not None))
 
     def usage(
         self, organization: str, user: str = "", plan: str = "", personal: bool = False
@@ -126,22 +165,36 @@ class Client(Groups[Blocking]):
         body = request.body()
         return request.answer(self._exchange(wire.CALL, [body], request.only_reads)[0])
 
-    def _request(self, opcode: int, body: bytes) -> bytes:
-        return self._exchange(opcode, [body])[0]
+    def _request(self, opcode: int, body: bytes, is_known_again: bool = False) -> bytes:
+        return self._exchange(opcode, [body], is_known_again=is_known_again)[0]
 
     def _exchange(
-        self, opcode: int, bodies: Sequence[bytes], only_reads: bool = False
+        self, opcode: int, bodies: Sequence[bytes], only_reads: bool = False,
+        *, is_known_again: bool = False,
     ) -> "list[bytes]":
         deadline = time.monotonic() + self.timeout
         if not self._lock.acquire(timeout=max(0.0, self.timeout)):
             raise TimedOut(f"no turn within {self.timeout} s")
         try:
-            return self._attempt(opcode, bodies, deadline, only_reads)
+            if not is_known_again:
+                return self._attempt(opcode, bodies, deadline, only_reads)
+            return self._persist(opcode, bodies, deadline)
         finally:
             # What is still to come on this connection must not answer a later request.
             if self._link is not None and not self._link.is_at_rest:
                 self._drop()
             self._lock.release()
+
+    def _persist(self, opcode: int, bodies: Sequence[bytes], deadline: float) -> "list[bytes]":
+        """Asks until there is an answer, also of a daemon that is started anew meanwhile."""
+        for pause in wire.pauses():
+            try:
+                return self._attempt(opcode, bodies, deadline, True)
+            except Unreachable:
+                if deadline - time.monotonic() <= pause:
+                    raise
+            time.sleep(pause)
+        raise AssertionError("not reached")
 
     def _attempt(
         self, opcode: int, bodies: Sequence[bytes], deadline: float, only_reads: bool

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .replies import Decision
+
 STATUSES = (
     "ok", "malformedFrame", "frameTooLarge", "unknownOpcode", "malformedBody",
     "unsupportedVersion", "unsupportedField", "forbidden", "unknownMeter", "unitsOutOfRange",
@@ -18,6 +23,14 @@ DAEMONS_OWN = frozenset((TOO_MANY_CONNECTIONS, UNAVAILABLE, INTERNAL_ERROR))
 
 class InvalidRequest(ValueError):
     """The arguments break the protocol's limits. Nothing was sent."""
+
+
+class Denied(Exception):
+    """Nothing is held, so the block of a `with` is not entered. `decision` says why."""
+
+    def __init__(self, decision: "Decision") -> None:
+        self.decision = decision
+        super().__init__(decision.reason)
 
 
 class TollgateError(Exception):
@@ -51,7 +64,8 @@ class Forbidden(Refused):
 
 
 class NotFound(Refused):
-    """There is none of that id; so looks what is another organization's, too."""
+    """There is none of that id, or no such reservation any more; so looks what is another
+    organization's, too."""
 
 
 class AlreadyExists(Refused):
@@ -63,7 +77,8 @@ class InvalidValue(Refused):
 
 
 class Conflict(Refused):
-    """It cannot be done as things stand now; `detail` says why and what to do."""
+    """It cannot be done as things stand now; `detail` says why and what to do. The reservation
+    has ended otherwise, or the idempotency id stands for another request."""
 
 
 class StorageFailed(Refused):

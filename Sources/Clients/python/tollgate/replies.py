@@ -16,7 +16,7 @@ from .errors import (
     TollgateError,
     Unreachable,
 )
-from .wire import HEADER, LENGTH_MAX, LENGTH_MIN, REPLY, VERSION
+from .wire import HEADER, ID_BYTES, LENGTH_MAX, LENGTH_MIN, REPLY, VERSION
 
 REASONS = {
     0: "none", 1: "pathNotCanonical", 10: "credentialMissing", 11: "credentialInvalid",
@@ -30,7 +30,7 @@ REASONS = {
 }
 SCOPES = {1: "user", 2: "organization", 3: "address", 4: "credential"}
 KINDS = {1: "rateLimit", 2: "quota", 3: "concurrency"}
-EXPLAIN = 1
+EXPLAIN, COST, RESERVATION = 1, 3, 4
 
 
 class Hello(NamedTuple):
@@ -72,8 +72,17 @@ class LimitEntry:
 
 
 @dataclass(frozen=True)
+class Reservation:
+    """What RESERVE made: its id, and how long it lives unless it is extended."""
+
+    id: bytes
+    ttl_ms: int
+
+
+@dataclass(frozen=True)
 class Decision:
-    """What the daemon decided. `retry_after_ms` is None when not given."""
+    """What the daemon decided. `retry_after_ms` is None when not given; `cost_micros`, in
+    millionths of the operator's currency, where nothing was charged or the plan has no prices."""
 
     allowed: bool
     reason: str
@@ -89,6 +98,8 @@ class Decision:
     plan: str
     operation: str
     explanation: "tuple[LimitEntry, ...]" = ()
+    cost_micros: Optional[int] = None
+    reservation: Optional[Reservation] = None
 
 
 @dataclass(frozen=True)
@@ -209,10 +220,10 @@ def decision(body: bytes) -> Decision:
     if verdict not in (1, 2) or (verdict == 1) != (reason == 0):
         raise MalformedReply("verdict and reason contradict")
     user, organization, plan, rate, quota, operation = (reader.text(n) for n in lengths)
-    explained = reader.extensions(known=(EXPLAIN,)).get(EXPLAIN)
+    fields = reader.extensions(known=(EXPLAIN, COST, RESERVATION))
     explanation: "tuple[LimitEntry, ...]" = ()
-    if explained is not None:
-        value = _Reader(explained)
+    if EXPLAIN in fields:
+        value = _Reader(fields[EXPLAIN])
         explanation = value.entries(*value.unpack("<H"))
         value.end()
     return Decision(
@@ -220,8 +231,38 @@ def decision(body: bytes) -> Decision:
         bool(flags & 8), bool(flags & 16), retry or None,
         Limit(rate, *numbers[:3]) if flags & 2 else None,
         Limit(quota, *numbers[3:]) if flags & 4 else None,
-        user, organization, plan, operation, explanation,
+        user, organization, plan, operation, explanation, _cost(fields.get(COST)),
+        _reservation(fields.get(RESERVATION), verdict == 1),
     )
+
+
+def _cost(value: Optional[bytes]) -> Optional[int]:
+    if value is None:
+        return None
+    reader = _Reader(value)
+    (cost,) = reader.unpack("<Q")
+    reader.end()
+    return cost
+
+
+def _reservation(value: Optional[bytes], allowed: bool) -> Optional[Reservation]:
+    if value is None:
+        return None
+    reader = _Reader(value)
+    identity = reader.take(ID_BYTES)
+    (ttl_ms,) = reader.unpack("<I4x")
+    reader.end()
+    if not allowed:
+        raise MalformedReply("a denial with a reservation")
+    return Reservation(identity, ttl_ms)
+
+
+def reserved(body: bytes) -> Decision:
+    """RESERVE's: what it allows, it holds."""
+    answer = decision(body)
+    if answer.allowed and not answer.dry_run and answer.reservation is None:
+        raise MalformedReply("it allows, and names no reservation")
+    return answer
 
 
 def usage(body: bytes) -> Usage:

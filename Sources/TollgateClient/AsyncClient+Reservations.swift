@@ -1,0 +1,114 @@
+import TollgateWire
+
+extension AsyncClient {
+    /// Decides, and when it allows holds the estimate: `reservation` of the decision.
+    public func reserve(
+        _ request: ReservationRequest
+    ) async throws(ClientError) -> CheckDecision {
+        try await perform(try Calls.reserve(request))
+    }
+
+    /// Whether work under a reservation may go on: allowed, or to be stopped. The time to live
+    /// begins anew; 0 is as long as before.
+    public func extend(
+        _ id: ReservationID, _ meters: [HeldUnits] = [], timeToLiveMilliseconds: UInt32 = 0,
+        explains: Bool = false
+    ) async throws(ClientError) -> CheckDecision {
+        try await perform(
+            try Calls.extend(
+                id, meters, timeToLiveMilliseconds: timeToLiveMilliseconds, explains: explains))
+    }
+
+    /// Ends a reservation with what was used. A meter that is not named settles at its estimate.
+    public func settle(
+        _ id: ReservationID, _ meters: [MeterUnits] = [], explains: Bool = false
+    ) async throws(ClientError) -> CheckDecision {
+        try await perform(try Calls.settle(id, meters, explains: explains))
+    }
+
+    /// Ends a reservation, and charges nothing.
+    public func cancel(
+        _ id: ReservationID, explains: Bool = false
+    ) async throws(ClientError) -> CheckDecision {
+        try await perform(Calls.cancel(id, explains: explains))
+    }
+
+    /// Reserves, does the work, and settles at the estimate; cancels where the work throws. What
+    /// the work has settled or canceled itself is left as it is. Where the reservation is denied
+    /// the work is not begun: throws `ReservationDenied`.
+    public func withReservation<R>(
+        _ request: ReservationRequest, isolation: isolated (any Actor)? = #isolation,
+        _ work: (AsyncReservation) async throws -> R
+    ) async throws -> R {
+        let decision = try await reserve(request)
+        guard decision.isAllowed else { throw ReservationDenied(decision: decision) }
+        let open = AsyncReservation(decision: decision, client: self)
+        let result: R
+        do { result = try await work(open) } catch {
+            if await open.isOpen {
+                // Also where the task was cancelled: so one that is not makes the request. Its
+                // time to live ends it where this fails; what the work threw is what matters.
+                await Task {
+                    do throws(ClientError) { try await open.cancel() } catch {}
+                }.value
+            }
+            throw error
+        }
+        if await open.isOpen { try await open.settle() }
+        return result
+    }
+}
+
+/// The reservation that `AsyncClient.withReservation` lends its work.
+public actor AsyncReservation {
+    /// RESERVE's.
+    public nonisolated let decision: CheckDecision
+    private let client: AsyncClient
+    /// Neither settled nor canceled here. The daemon may have ended it all the same.
+    public private(set) var isOpen: Bool
+
+    init(decision: CheckDecision, client: AsyncClient) {
+        self.decision = decision
+        self.client = client
+        isOpen = decision.reservation != nil
+    }
+
+    /// Throws where nothing is held, as in a dry run.
+    private func id() throws(ClientError) -> ReservationID {
+        guard let id = decision.reservation?.id else {
+            throw .invalidRequest("nothing is held: it was a dry run")
+        }
+        return id
+    }
+
+    /// Whether to go on. False also where the reservation has ended: stop, and settle.
+    public func extend(
+        _ meters: [HeldUnits] = [], timeToLiveMilliseconds: UInt32 = 0
+    ) async throws(ClientError) -> Bool {
+        let id = try id()
+        do throws(ClientError) {
+            return try await client.extend(
+                id, meters, timeToLiveMilliseconds: timeToLiveMilliseconds
+            ).isAllowed
+        } catch {
+            if error.isEndOfReservation { return false }
+            throw error
+        }
+    }
+
+    /// Ends it with what was used. A meter that is not named settles at its estimate.
+    @discardableResult
+    public func settle(_ meters: [MeterUnits] = []) async throws(ClientError) -> CheckDecision {
+        let answer = try await client.settle(try id(), meters)
+        if answer.isAllowed { isOpen = false }
+        return answer
+    }
+
+    /// Ends it, and charges nothing.
+    @discardableResult
+    public func cancel() async throws(ClientError) -> CheckDecision {
+        let answer = try await client.cancel(try id())
+        if answer.isAllowed { isOpen = false }
+        return answer
+    }
+}
