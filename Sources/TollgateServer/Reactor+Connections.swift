@@ -46,9 +46,11 @@ extension Reactor {
         return slotsUsed - 1
     }
 
-    func closeConnection(_ slot: Int) {
+    /// `isEnding`: it is the daemon that goes, and not the peer: what the peer holds waits for it.
+    func closeConnection(_ slot: Int, isEnding: Bool = false) {
         let connection = connections + slot
         guard connection.pointee.descriptor >= 0 else { return }
+        if !isEnding { worker.release(connection: registration(slot)) }
         close(connection.pointee.descriptor)
         bufferedBytes &-= connection.pointee.bufferedBytes
         connection.pointee.releaseBuffers()

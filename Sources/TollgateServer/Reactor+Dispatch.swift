@@ -11,13 +11,19 @@ extension Reactor {
         case .check where mayCheck(slot): put(worker.check(body, into: replySpace()), header)
         case .consume where mayCheck(slot): put(worker.consume(body, into: replySpace()), header)
         case .usage where mayCheck(slot): put(worker.usage(body, into: replySpace()), header)
-        case .check, .consume, .usage:
+        case .reserve where mayCheck(slot):
+            let connection = registration(slot)
+            put(worker.reserve(body, connection: connection, into: replySpace()), header)
+        case .extend where mayCheck(slot): put(worker.extend(body, into: replySpace()), header)
+        case .settle where mayCheck(slot): put(worker.settle(body, into: replySpace()), header)
+        case .cancel where mayCheck(slot): put(worker.cancel(body, into: replySpace()), header)
+        case .check, .consume, .usage, .reserve, .extend, .settle, .cancel:
             refuse(header, .forbidden, "this user has not the role check")
         case .ping: ping(header, body)
         case .hello: hello(header, body)
         case .stats, .reload, .shutdown: administer(header, body, slot)
         case .call: call(header, body, slot)
-        case .reserve, .extend, .settle, .cancel, nil:
+        case nil:
             putRefusal(
                 .unknownOpcode, "not an opcode of version 1", opcode: header.opcode,
                 header.requestID)

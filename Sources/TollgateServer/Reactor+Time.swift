@@ -8,6 +8,7 @@ extension Reactor {
     func tick() {
         lastTick = now
         for _ in 0..<4 { worker.sweep() }
+        worker.tendHolds()
         for index in listeners.indices where listeners[index].isPaused {
             listeners[index].isPaused = false
             watch(listeners[index].descriptor, listeners[index].id)
@@ -52,11 +53,11 @@ extension Reactor {
             if isEmpty, !connection.isWriting, !connection.isQueued, connection.awaited == 0,
                 connection.syncBytes == 0
             {
-                closeConnection(slot)
+                closeConnection(slot, isEnding: true)
             }
         }
         if now >= shared.drainEnd.load(ordering: .relaxed) {
-            for slot in 0..<slotsUsed { closeConnection(slot) }
+            for slot in 0..<slotsUsed { closeConnection(slot, isEnding: true) }
         }
         return openCount == 0
     }

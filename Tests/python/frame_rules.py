@@ -12,8 +12,6 @@ from frame_layout import UNITS_MAX
 OK, FRAME, TOO_LARGE, OPCODE, BODY, VERSION, FIELD, FORBIDDEN = range(8)
 METER, UNITS, PLAN, OPERATION = range(8, 12)
 UNKNOWN, CONFLICT = 16, 19
-# Whether the daemon serves reservations and idempotency ids by now.
-IS_SERVED = False
 IDENTITY = 2
 
 SIXTEEN = {f"m{index:02}".encode(): 1 for index in range(1, 17)}
@@ -56,7 +54,7 @@ def statuses(opcode, body, admin):
         if not admin:
             return {FORBIDDEN}
         faults = {BODY} if len(body) != (4 if opcode == 0x42 else 0) else set()
-    elif opcode in RULES and (IS_SERVED or not 0x13 <= opcode <= 0x16):
+    elif opcode in RULES:
         faults = RULES[opcode](body)
         if not faults and opcode in CHARGING:
             # Perhaps some earlier request had that id.
@@ -235,8 +233,6 @@ def extensions(data, knows_identity=False):
         if len(data) < 4 + length:
             return faults | {BODY}
         identities += known
-        if known and not IS_SERVED:
-            faults.add(FIELD)
         if known and (length != 16 or not any(data[4:20]) or identities > 1):
             faults.add(BODY)
         data = data[4 + length:]

@@ -15,10 +15,7 @@ from conftest import Daemon
 from tollgate import Client, replies
 
 VECTORS = json.loads(make_frames.FRAMES.read_text())
-REQUESTS = [
-    v for v in VECTORS["requests"]
-    if frame_rules.IS_SERVED or v["opcode"] not in ("RESERVE", "EXTEND", "SETTLE", "CANCEL")
-    and not (v["fields"] or {}).get("idempotency_id") and "idempotency-id" not in v["name"]]
+REQUESTS = VECTORS["requests"]
 SHUTDOWN = frame_layout.OPCODES["SHUTDOWN"]
 BATCH = 128
 
