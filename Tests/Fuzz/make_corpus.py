@@ -36,6 +36,27 @@ def frames():
     write("frame", "row", b"\x0b" + row[:8_000])
 
 
+def reservations():
+    """Steps of u8 what, u8 which, u16 bytes, body: each request of the vectors alone behind a
+    RESERVE, and the good ones in a row."""
+    vectors = json.loads((ROOT / "Tests/Vectors/frames.json").read_text())["requests"]
+    kinds = {"RESERVE": 0, "EXTEND": 1, "SETTLE": 2, "CANCEL": 3, "CHECK": 4, "CONSUME": 5}
+
+    def step(vector, which=0):
+        body = bytes.fromhex(vector["hex"])[16:]
+        return bytes([kinds[vector["opcode"]], which]) + len(body).to_bytes(2, "little") + body
+
+    chosen = [v for v in vectors if v["opcode"] in kinds and len(v["hex"]) < 2_000]
+    (first,) = [v for v in chosen if v["name"] == "reserve"]
+    for index, vector in enumerate(chosen):
+        if "chance" not in vector["name"] and vector["opcode"] in ("EXTEND", "SETTLE", "CANCEL"):
+            write("reservation", vector["name"], step(first) + step(vector, index % 128))
+    row = b"".join(step(v, i % 128) + bytes([6, 3, 0, 0]) for i, v in enumerate(chosen)
+                   if v["status"] in (0, 16) and "chance" not in v["name"])
+    write("reservation", "row", row[:8_900])
+    write("reservation", "released", step(first) * 3 + bytes([7, 0, 0, 0]))
+
+
 def tokens():
     """F2: even byte 0 and a token; odd byte 0 and length of the header, header, payload."""
     vectors = json.loads((ROOT / "Tests/Vectors/tokens.json").read_text())["tokens"]
@@ -141,6 +162,6 @@ def calls():
 
 
 if __name__ == "__main__":
-    for make in (frames, tokens, policies, routes, secrets, calls, others):
+    for make in (frames, reservations, tokens, policies, routes, secrets, calls, others):
         make()
     print(sum(1 for path in CORPUS.rglob("*") if path.is_file()), "seeds")
