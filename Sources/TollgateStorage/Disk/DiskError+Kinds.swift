@@ -2,6 +2,7 @@ import Glibc
 
 extension DiskError {
     static let tooLarge = EFBIG
+    static let absent = ENOENT
 
     /// There is no room, or no right to change anything: it may come back without a restart.
     package var isRefusal: Bool { Self.isRefusal(errno) }

@@ -73,10 +73,9 @@ extension Ledger {
             record.generations = record.generations.suffix(Self.generationsKept)
             return record.generations
         }
-        guard kept.count == Self.generationsKept, let newest = kept.last?.number else { return }
+        guard kept.count == Self.generationsKept, let oldest = kept.first?.number else { return }
         let names = try disk.list(options.path)
-        for number in LedgerFiles.numbers(names, .snapshot)
-        where number < newest && !kept.contains(where: { $0.number == number }) {
+        for number in LedgerFiles.numbers(names, .snapshot) where number < oldest {
             try disk.remove(options.file(LedgerFiles.name(.snapshot, number)))
         }
         var files: Set<UInt64> = []

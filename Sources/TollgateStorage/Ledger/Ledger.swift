@@ -15,6 +15,13 @@ package struct RecoveryReport: Sendable {
     package var passedOver: [LedgerFailure] = []
     /// What was cut off the journal, because it was not whole, and set aside in quarantine.
     package var cuts: [LedgerCut] = []
+
+    mutating func note(_ reading: LedgerReading, _ counts: RestoredCounts) {
+        read = reading.snapshot.header.generation
+        (rows, items) = (counts.rows, counts.items)
+        passedOver = reading.passedOver
+        cuts = reading.cuts
+    }
 }
 
 /// The durable side of an engine: one directory, one owner.
@@ -115,10 +122,7 @@ package final class Ledger: Sendable {
             do { counts = try reading.restore(into: engine, now: now, options: options) } catch {
                 throw error.named(repairing: options.path)
             }
-            report.read = reading.snapshot.header.generation
-            (report.rows, report.items) = (counts.rows, counts.items)
-            report.passedOver = reading.passedOver
-            report.cuts = reading.cuts
+            report.note(reading, counts)
             try place.quarantine(report.cuts, life: reading.life)
             try place.removeParts()
             start = LedgerStart(reading)
@@ -127,6 +131,22 @@ package final class Ledger: Sendable {
         report.written = start.generation &+ 1
         try begin(engine, start, report, now, progress)
         try place.settle(isNew: isNew, passedOver: report.passedOver)
+        return report
+    }
+
+    /// Goes on from what a repair has read, however much of it is lost.
+    func adopt(
+        _ reading: LedgerReading, into engine: Engine, now: Moment
+    ) throws(LedgerFailure) -> RecoveryReport {
+        let place = LedgerPlace(options: options, disk: disk)
+        var report = RecoveryReport()
+        let counts = try reading.restore(into: engine, now: now, options: options)
+        report.note(reading, counts)
+        try place.quarantine(report.cuts, life: reading.life)
+        try place.removeParts()
+        report.life = reading.life &+ 1
+        report.written = reading.generation &+ 1
+        try begin(engine, LedgerStart(reading), report, now) { _ in }
         return report
     }
 

@@ -2,10 +2,11 @@ import TollgateCore
 
 /// The closed periods of a ledger: files that are appended to, read in pages, and pruned.
 ///
-/// All of it under `lock`; calls of the disk too, for nobody in a hurry waits for it.
+/// All of it under `lock`; calls of the disk and rounds of syncs too, for nobody in a hurry waits
+/// for it. Only what is archived can be asked for at any time: it has a lock of its own.
 /// Invariant: `through` is durable.
 final class UsageArchive: @unchecked Sendable {
-    // Sendable: everything that changes is guarded by `lock`.
+    // Sendable: everything that changes is guarded by `lock`, `published` by its own.
 
     /// A file that is larger is followed by another.
     static let fileBytesMax = 16 * 1024 * 1024
@@ -15,16 +16,23 @@ final class UsageArchive: @unchecked Sendable {
     private let ledger: UInt64
     private let lock = Lock()
     /// By shard: what stands here, up to this sequence number.
-    private var through: [UInt64]
+    private var through: [UInt64] { didSet { publish() } }
+    private let publishing = Lock()
+    /// The same. Guarded by `publishing`.
+    private var published: [UInt64] = []
     /// Files that count, ascending.
     private var numbers: [UInt64]
-    private var nextNumber: UInt64
+    private var nextNumber: UInt64 = 1
     /// The file that is appended to, of this life.
+    /// Some of it is known to be lost, and not asked for.
+    private var isPatched = false
     private var open: (file: any DiskFile, end: Int, checksum: UInt32)?
 
-    /// Reads every file's blocks. Throws when what a later file says to stand before it does not.
+    /// Reads every file's blocks. Throws when what a later file says to stand before it does not;
+    /// with `losses`, these are told instead, and what is left is gone on with.
     init(
-        _ options: LedgerOptions, ledger: UInt64, names: [String], _ disk: any Disk
+        _ options: LedgerOptions, ledger: UInt64, names: [String], _ disk: any Disk,
+        losses: UnsafeMutablePointer<LedgerLosses>? = nil
     ) throws(LedgerFailure) {
         self.options = options
         self.disk = disk
@@ -32,26 +40,38 @@ final class UsageArchive: @unchecked Sendable {
         var files: [UsageFile] = []
         for number in LedgerFiles.numbers(names, .usage) {
             let path = options.file(LedgerFiles.name(.usage, number))
-            files.append(try UsageFile(path, number: number, ledger: ledger, disk))
+            nextNumber = max(nextNumber, number &+ 1)
+            do throws(LedgerFailure) {
+                files.append(try UsageFile(path, number: number, ledger: ledger, disk))
+            } catch {
+                guard let losses, error.kind == .damaged else { throw error }
+                losses.pointee.note(error, isUnreadable: true)
+            }
         }
-        let replaced =
-            files.map(\.header.replaces).max() ?? 0
+        let replaced = files.map(\.header.replaces).max() ?? 0
         let counted = files.filter { $0.header.number > replaced }
         for (file, next) in zip(counted, counted.dropFirst()) {
-            for shard in 0..<Engine.shardCount
-            where file.through[shard] < next.header.through[shard] {
-                throw LedgerFailure(
-                    .damaged, file.path, offset: file.end,
-                    "closed periods are missing that stood there once")
+            do throws(LedgerFailure) { try file.check(before: next.header.through) } catch {
+                guard let losses else { throw error }
+                losses.pointee.note(error, isUnreadable: false)
             }
         }
         numbers = counted.map(\.header.number)
-        nextNumber = (files.last?.header.number ?? 0) &+ 1
-        through =
-            counted.last?.through ?? [UInt64](repeating: 0, count: Engine.shardCount)
+        let all = counted.last?.through ?? [UInt64](repeating: 0, count: Engine.shardCount)
+        (through, published) = (all, all)
     }
 
-    var archivedThrough: [UInt64] { held { through } }
+    var archivedThrough: [UInt64] {
+        publishing.lock()
+        defer { publishing.unlock() }
+        return published
+    }
+
+    private func publish() {
+        publishing.lock()
+        published = through
+        publishing.unlock()
+    }
 
     // MARK: appending
 
@@ -177,11 +197,7 @@ final class UsageArchive: @unchecked Sendable {
             let file = try UsageFile(path, number: number, ledger: ledger, disk)
             let next =
                 index &+ 1 < numbers.count ? try header(numbers[index &+ 1]).through : through
-            for (shard, sequence) in next.enumerated() where file.through[shard] < sequence {
-                throw LedgerFailure(
-                    .damaged, path, offset: file.end,
-                    "closed periods are missing that stood there once")
-            }
+            if !isPatched { try file.check(before: next) }
             for part in file.parts {
                 if number == cursor.file, part.offset <= cursor.offset { continue }
                 if part.shard != UsageFormat.keptShard, part.through > next[Int(part.shard)] {
@@ -227,6 +243,26 @@ final class UsageArchive: @unchecked Sendable {
 
     // MARK: pruning
 
+    /// After a repair: what is left goes to a new file, which follows on `reached`, so that what
+    /// is lost is not missed again. The old files are not removed here; their paths.
+    func rewrite(reached: [UInt64]) throws(LedgerFailure) -> [String] {
+        lock.lock()
+        defer { lock.unlock() }
+        isPatched = true
+        defer { isPatched = false }
+        let old = numbers.map { options.file(LedgerFiles.name(.usage, $0)) }
+        var kept: [UsageBlock] = []
+        try walk(from: UsageCursor()) { (_, entries) throws(LedgerFailure) in
+            var block = UsageBlock(shard: UsageFormat.keptShard)
+            for entry in entries { block.add(entry.counter, entry.period.encoded) }
+            kept.append(block)
+            return true
+        }
+        for shard in through.indices { through[shard] = max(through[shard], reached[shard]) }
+        try onDisk { () throws(DiskError) in try replaceAll(kept, removing: false) }
+        return old
+    }
+
     /// Removes what `isPruned` among what stands up to `cursor`, which was read: everything else
     /// goes to a new file, which then takes the place of all. How many were removed.
     func prune(
@@ -253,11 +289,13 @@ final class UsageArchive: @unchecked Sendable {
         }
         guard removed > 0 else { return 0 }
         kept.append(block)
-        try onDisk { () throws(DiskError) in try replaceAll(kept) }
+        try onDisk { () throws(DiskError) in try replaceAll(kept, removing: true) }
         return removed
     }
 
-    private func replaceAll(_ blocks: [UsageBlock]) throws(DiskError) {
+    private func replaceAll(
+        _ blocks: [UsageBlock], removing: Bool
+    ) throws(DiskError) {
         let old = numbers
         let number = nextNumber
         nextNumber &+= 1
@@ -281,14 +319,9 @@ final class UsageArchive: @unchecked Sendable {
             discard([part], disk)
             throw error
         }
+        guard removing else { return }
         // They count no more, also where removing fails: the next start tries again.
         discard(old.map { options.file(LedgerFiles.name(.usage, $0)) }, disk)
-    }
-
-    private func held<T>(_ body: () -> T) -> T {
-        lock.lock()
-        defer { lock.unlock() }
-        return body()
     }
 }
 

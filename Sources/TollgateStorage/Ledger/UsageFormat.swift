@@ -186,6 +186,14 @@ struct UsageFile {
         while let part = next() { parts.append(part) }
     }
 
+    /// Throws when it lacks what a later file says to stand here.
+    func check(before next: [UInt64]) throws(LedgerFailure) {
+        for (shard, sequence) in next.enumerated() where through[shard] < sequence {
+            throw LedgerFailure(
+                .damaged, path, offset: end, "closed periods are missing that stood there once")
+        }
+    }
+
     /// Whether there is anything behind the last whole block.
     var isTorn: Bool { end < block.used }
 

@@ -1,0 +1,191 @@
+import TestSupport
+import Testing
+import TollgateCore
+import TollgateWire
+
+@testable import TollgateStorage
+
+/// Bytes that rot: the same state, an older one that was declared to hold the whole, or a refusal
+/// that names the repair; never a wrong number, never silently empty, never a trap (RELIABILITY
+/// D5).
+@Suite struct LedgerDamageTests {
+    /// A ledger that was closed in order, with two generations and an archive, and what it holds.
+    private func small(
+        _ random: inout SeededRandom
+    ) throws -> (disk: MemoryDisk, books: LedgerBooks, now: Moment) {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+        var books = LedgerBooks()
+        world.charge(60, &random, &books, organizations: 3)
+        _ = try world.ledger.snapshot(now: world.now)
+        for _ in 0..<4 {
+            world.charge(60, &random, &books, organizations: 3)
+            try world.ledger.tend()
+            _ = world.ledger.flush(now: world.now)
+        }
+        try world.ledger.close(now: world.now)
+        return (disk.copy(), books, world.now)
+    }
+
+    private enum Result: String { case same, declared, refused }
+
+    private func start(
+        _ disk: MemoryDisk, _ books: LedgerBooks, _ what: String
+    ) throws -> Result? {
+        let before = Set(disk.files.keys)
+        do {
+            let world = try LedgerWorld(disk)
+            let found = LedgerBooks(world, of: books)
+            #expect(found == books, "\(what): \(found.tokens) for \(books.tokens)")
+            let isDeclared =
+                !world.report.passedOver.isEmpty || world.report.cuts.contains(where: \.isLoss)
+            return isDeclared ? .declared : .same
+        } catch let failure as LedgerFailure {
+            // A version that is not known cannot be repaired by this build.
+            #expect(
+                failure.description.contains("tollgate ledger repair")
+                    || failure.kind == .version, "\(what): \(failure)")
+            #expect(failure.exitCode == 78, "\(what): \(failure)")
+            #expect(Set(disk.files.keys).isSuperset(of: before), "\(what)")
+            return .refused
+        }
+    }
+
+    @Test func aFlippedBitIsNoWrongNumber() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, _) = try small(&random)
+        var results: [Result: Int] = [:]
+        // Mostly where something stands.
+        let places: [(String, Int)] = disk.files.flatMap { path, inode in
+            (0..<inode.size).filter { inode.memory[$0] != 0 || random.next() % 3_000 == 0 }
+                .map { (path, $0) }
+        }.sorted { $0 < $1 }
+        for _ in 0..<(400 * testScale) {
+            let (path, offset) = places[Int(random.next() % UInt64(places.count))]
+            let damaged = disk.copy()
+            let inode = try #require(damaged.files[path])
+            inode.memory[offset] ^= 1 << UInt8(random.next() % 8)
+            if let result = try start(damaged, books, "\(path) byte \(offset)") {
+                results[result, default: 0] += 1
+            }
+        }
+        print("flips: \(results)")
+        #expect(results[.refused, default: 0] > 0 && results[.same, default: 0] > 0)
+    }
+
+    @Test func aFileThatWasCutIsNoWrongNumber() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, _) = try small(&random)
+        for path in disk.files.keys.sorted() where !path.hasSuffix("/lock") {
+            let size = disk.files[path]?.size ?? 0
+            guard size > 0 else { continue }
+            var lengths = [0, 1, size - 1, size - 32, size / 2]
+            for _ in 0..<(6 * testScale) { lengths.append(Int(random.next() % UInt64(size))) }
+            for length in lengths where length >= 0 {
+                let damaged = disk.copy()
+                damaged.files[path]?.size = length
+                _ = try start(damaged, books, "\(path) cut to \(length)")
+            }
+            let damaged = disk.copy()
+            damaged.files[path] = nil
+            // Spare segments have nothing that is missed.
+            _ = try start(damaged, books, "\(path) removed")
+        }
+    }
+
+    @Test func aSectorThatIsZeroOrAnothersIsNoWrongNumber() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, _) = try small(&random)
+        let paths = disk.files.keys.sorted().filter { (disk.files[$0]?.size ?? 0) >= 512 }
+        for index in 0..<(200 * testScale) {
+            let damaged = disk.copy()
+            let path = paths[Int(random.next() % UInt64(paths.count))]
+            let inode = try #require(damaged.files[path])
+            let sectors = inode.size / 512
+            let to = Int(random.next() % UInt64(min(sectors, 24))) * 512
+            if index % 2 == 0 {
+                for offset in to..<(to + 512) { inode.memory[offset] = 0 }
+            } else {
+                let from = Int(random.next() % UInt64(sectors)) * 512
+                for offset in 0..<512 {
+                    inode.memory[to + offset] = inode.memory[from + offset]
+                }
+            }
+            _ = try start(damaged, books, "\(path) sector \(to / 512), \(index)")
+        }
+    }
+
+    @Test func aDamagedGenerationIsPassedOver() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, _) = try small(&random)
+        let newest = "/ledger/" + LedgerFiles.name(.snapshot, 2)
+        disk.files[newest]?.memory[200] ^= 1
+        let world = try LedgerWorld(disk)
+        #expect(world.report.read == 1 && world.report.passedOver.count == 1)
+        #expect(LedgerBooks(world, of: books) == books)
+        #expect(disk.files[newest] == nil)
+        #expect(disk.files["/ledger/quarantine/" + LedgerFiles.name(.snapshot, 2)] != nil)
+    }
+
+    /// A refused start, again and again, leaves every byte as it was (RELIABILITY D8).
+    @Test func whatCannotBeReadIsNotOverwritten() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, _, _) = try small(&random)
+        for number in [1, 2] as [UInt64] {
+            disk.files["/ledger/" + LedgerFiles.name(.snapshot, number)]?.memory[200] ^= 1
+        }
+        let before = disk.copy()
+        for _ in 0..<3 {
+            #expect(throws: LedgerFailure.self) { try LedgerWorld(disk) }
+        }
+        #expect(disk.files.keys == before.files.keys)
+        for (path, inode) in before.files {
+            let now = try #require(disk.files[path])
+            #expect(now.memory.prefix(now.size).elementsEqual(inode.memory.prefix(inode.size)))
+        }
+    }
+
+    @Test func aRepairedLedgerStartsAndSaysWhatIsLost() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, now) = try small(&random)
+        let segment = "/ledger/" + LedgerFiles.name(.journal, 1)
+        // The first slot of a region that was synced: everything behind it is lost.
+        disk.files[segment]?.memory[4_096 + 64 + 12] ^= 1
+        disk.files["/ledger/ledger.id"]?.memory[20] ^= 1
+        #expect(throws: LedgerFailure.self) { try LedgerWorld(disk.copy()) }
+        var options = LedgerOptions(path: "/ledger", bootID: (7, 8))
+        (options.segmentBytes, options.threads) = (64 * 1024, 1)
+        let report = try LedgerInspection(options, disk).repair(now: now)
+        print(report.losses)
+        #expect(report.read == 2)
+        let world = try LedgerWorld(disk)
+        let found = LedgerBooks(world, of: books)
+        for (name, units) in found.tokens { #expect(units <= books.tokens[name] ?? 0) }
+        #expect(disk.files["/ledger/quarantine/ledger.id"] != nil)
+    }
+
+    @Test func whatIsWholeIsSaidToBe() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, now) = try small(&random)
+        var options = LedgerOptions(path: "/ledger", bootID: (7, 8))
+        options.threads = 1
+        let inspection = try LedgerInspection(options, disk)
+        for finding in try inspection.verify() {
+            #expect(finding.failure == nil, "\(finding)")
+        }
+        let summary = try inspection.inspect(now: now)
+        var found = LedgerBooks()
+        for usage in summary.usage {
+            if let user = usage.user {
+                found.users[usage.organization + "/" + user] = usage.used
+            } else {
+                found.tokens[usage.organization] = usage.used
+            }
+        }
+        #expect(found == books)
+        #expect(summary.generation == 2 && summary.cuts == [])
+        disk.files["/ledger/" + LedgerFiles.name(.snapshot, 2)]?.memory[200] ^= 1
+        let bad = try inspection.snapshots().filter { $0.failure != nil }
+        #expect(bad.map(\.path) == ["/ledger/" + LedgerFiles.name(.snapshot, 2)])
+    }
+}

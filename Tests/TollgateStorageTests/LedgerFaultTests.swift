@@ -1,0 +1,143 @@
+import Glibc
+import TestSupport
+import Testing
+import TollgateCore
+import TollgateWire
+
+@testable import TollgateStorage
+
+/// A disk that fails: nothing that was allowed is lost, nothing is allowed that cannot be kept, and
+/// what fails for a while heals by itself (RELIABILITY D6, D7).
+@Suite struct LedgerFaultTests {
+    /// A life's work, with every part of the upkeep.
+    private func work(
+        _ world: LedgerWorld, _ random: inout SeededRandom, _ books: inout LedgerBooks
+    ) -> (outcomes: [FlushOutcome], refusal: Reason) {
+        var outcomes: [FlushOutcome] = []
+        var refusal = Reason.none
+        for round in 0..<6 {
+            let reason = world.charge(150, &random, &books, organizations: 3)
+            if reason != .none { refusal = reason }
+            do { try world.ledger.tend() } catch {}
+            outcomes.append(world.ledger.flush(now: world.now))
+            if round % 3 == 1 {
+                do { _ = try world.ledger.snapshot(now: world.now) } catch {}
+            }
+            do { _ = try world.ledger.archive() } catch {}
+            world.advance(milliseconds: 1_100)
+        }
+        return (outcomes, refusal)
+    }
+
+    @Test(arguments: [ENOSPC, EIO, EROFS])
+    func nothingIsLostWhenTheNthCallFails(_ errno: Int32) throws {
+        var random = SeededRandom.printed("LedgerFaultTests \(errno)")
+        for call in 1...50 {
+            // Both at a larger scale.
+            for isForEver in testScale > 1 ? [false, true] : [(call + Int(errno)) % 2 == 0] {
+                let disk = MemoryDisk()
+                let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+                var books = LedgerBooks()
+                world.charge(100, &random, &books, organizations: 3)
+                disk.fault = isForEver ? .from(call, errno) : .once(call, errno)
+                let (outcomes, refusal) = work(world, &random, &books)
+                #expect(refusal == .none || refusal == .ledgerUnavailable)
+                #expect(disk.syncedAgain == [])
+                // What fails for good with EIO ends the process; nothing else does.
+                for case .mustEnd(let failure) in outcomes {
+                    #expect(errno == EIO && failure.exitCode == 74)
+                }
+                // Killed here, or healed: everything that was allowed is there.
+                #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
+                disk.fault = nil
+                for _ in 0..<3 {
+                    world.advance(milliseconds: 1_100)
+                    _ = world.ledger.flush(now: world.now)
+                    try world.ledger.tend()
+                }
+                #expect(world.ledger.status.state == .serving)
+                #expect(world.charge(60, &random, &books, organizations: 3) == .none)
+                guard case .synced = world.ledger.flush(now: world.now) else {
+                    Issue.record("call \(call) did not heal")
+                    continue
+                }
+                _ = try world.ledger.snapshot(now: world.now)
+                #expect(world.ledger.status.failures == [])
+                #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
+            }
+        }
+    }
+
+    @Test func aFailedSyncGoesToNewFiles() throws {
+        var random = SeededRandom.printed("LedgerFaultTests")
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        var books = LedgerBooks()
+        world.charge(100, &random, &books)
+        let before = world.ledger.status.generation
+        disk.fault = .once(1, EIO)
+        guard case .synced(_, true) = world.ledger.flush(now: world.now) else {
+            Issue.record("it was not healed at once")
+            return
+        }
+        #expect(world.ledger.status.generation == before + 1)
+        #expect(disk.syncedAgain == [])
+        // Nothing of the old files is needed: they may hold anything.
+        world.charge(100, &random, &books)
+        for (path, inode) in disk.files where path.hasSuffix("000001.tgj") {
+            inode.memory.initializeMemory(as: UInt8.self, repeating: 0)
+            let header = SegmentHeader(
+                number: 1, ledger: 41, life: 1, fileBytes: UInt64(inode.size))
+            header.write(to: inode.memory)
+        }
+        #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
+    }
+
+    @Test func withTheirLeaveChargesGoOnWithoutAJournal() throws {
+        var random = SeededRandom.printed("LedgerFaultTests")
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk) { $0.allowsUnjournaled = true }
+        var books = LedgerBooks()
+        world.charge(10, &random, &books)
+        disk.fault = .from(1, ENOSPC)
+        guard case .refusing = world.ledger.flush(now: world.now) else {
+            Issue.record("a full disk was not seen")
+            return
+        }
+        #expect(world.ledger.status.state == .unjournaled)
+        #expect(world.charge(50, &random, &books) == .none)
+        disk.fault = nil
+        world.advance(milliseconds: 1_100)
+        _ = world.ledger.flush(now: world.now)
+        #expect(world.ledger.status.state == .serving)
+        // The snapshot that healed it has what no journal has.
+        #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
+    }
+
+    @Test func aFailedStartChangesNothing() throws {
+        var random = SeededRandom.printed("LedgerFaultTests")
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        var books = LedgerBooks()
+        world.charge(100, &random, &books)
+        _ = try world.ledger.snapshot(now: world.now)
+        world.charge(100, &random, &books)
+        var call = 1
+        while true {
+            let next = disk.copy()
+            next.fault = .from(call, EIO)
+            do {
+                let started = try LedgerWorld(next)
+                #expect(LedgerBooks(started, of: books) == books)
+                if next.failures == 0 { break }
+            } catch let failure as LedgerFailure {
+                #expect(failure.kind == .disk)
+            }
+            next.fault = nil
+            let again = try LedgerWorld(next.copy())
+            #expect(LedgerBooks(again, of: books) == books)
+            call += 1
+        }
+        #expect(call > 60)
+    }
+}
