@@ -70,6 +70,22 @@ import TollgateWire
         #expect(world.charge("a", "b", tokens: 1) == .none)
     }
 
+    /// Killed, or failed, at each call of the first start, and then started again.
+    @Test func aMakingThatDidNotEndBeginsAnew() throws {
+        var call = 1
+        while true {
+            let disk = MemoryDisk()
+            disk.fault = .from(call, 5)
+            do { _ = try LedgerWorld(disk) } catch is LedgerFailure {}
+            if disk.failures == 0 { break }
+            disk.fault = nil
+            let world = try LedgerWorld(disk.copy())
+            #expect(world.charge("acme", "ada", tokens: 5) == .none)
+            call += 1
+        }
+        #expect(call > 40)
+    }
+
     @Test func aLostMarkerIsNoEmptyLedger() throws {
         let disk = MemoryDisk()
         try LedgerWorld(disk).ledger.close(now: LedgerWorld.start)

@@ -23,6 +23,7 @@ extension Ledger {
                 throw LedgerFailure(error)
             }
             let head = Block(SnapshotHeader.bytes)
+            defer { head.keep() }
             head.used = try onDisk { () throws(DiskError) in
                 try file.read(into: head.bytes, at: 0)
             }

@@ -59,7 +59,9 @@ struct LedgerPlace {
                 try disk.remove(makingPath)
                 try write(marker, to: makingPath)
             }
-            for name in names where isLedgerFile(name) || name.hasSuffix(LedgerFiles.partSuffix) {
+            // Anew: writing the marker took away what was left of an earlier one.
+            for name in try disk.list(options.path)
+            where isLedgerFile(name) || name.hasSuffix(LedgerFiles.partSuffix) {
                 try disk.remove(options.file(name))
             }
             try disk.syncDirectory(options.path)
