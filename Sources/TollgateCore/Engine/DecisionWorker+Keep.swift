@@ -103,6 +103,8 @@ extension DecisionWorker {
             keep.isConflict = true
             return true
         }
+        // What it says again may not be synced yet, whoever asked first.
+        hasJournaled = true
         answer.copy(record.answer, to: 0)
         answerBytes = record.answer.count
         if keep.isReservation { tieAgain(in: shard) }
@@ -129,13 +131,22 @@ extension DecisionWorker {
 
     // MARK: rows for what is kept
 
+    /// Of the names of the request at hand that its answer has.
+    func nameBytes(
+        _ principal: UnsafePointer<Principal>, _ plan: Int, _ operation: Int, _ policy: PolicyImage
+    ) -> Int {
+        principal.pointee.user.count + principal.pointee.organization.count
+            + policy.plans.withName(plan) { $0.count }
+            + policy.operations.withName(operation) { $0.count }
+    }
+
     /// Room for the answer to the request at hand.
-    func answerRoom(_ principal: UnsafePointer<Principal>, _ plan: Int, _ operation: Int,
-        _ policy: PolicyImage) -> Int {
-        BodyBytes.decisionReply + principal.pointee.user.count
-            + principal.pointee.organization.count + policy.plans.withName(plan) { $0.count }
-            + policy.operations.withName(operation) { $0.count } + 2 * policy.limitNameBytesMax
-            + 2 * BodyBytes.extensionHeader + BodyBytes.cost + BodyBytes.reservation
+    func answerRoom(
+        _ principal: UnsafePointer<Principal>, _ plan: Int, _ operation: Int, _ policy: PolicyImage
+    ) -> Int {
+        BodyBytes.decisionReply + nameBytes(principal, plan, operation, policy)
+            + 2 * policy.limitNameBytesMax + 2 * BodyBytes.extensionHeader + BodyBytes.cost
+            + BodyBytes.reservation
     }
 
     /// Makes the rows of what the request leaves; `nil`, and nothing is made, at a ceiling or

@@ -174,9 +174,9 @@ extension DecisionWorker {
         let start = Int(policy.compiledPlans[decision.plan].priceStart)
         let charges = Int(operation.chargeCount)
         let meters = charges + (start < 0 ? 0 : 1)
-        // The answer has all names, so there is room for them once more.
+        let names = nameBytes(principal, decision.plan, decision.operation, policy)
         let bytes = Reservation.bytes(
-            meters: meters, lines: lines, nameBytes: answerRoom, answerRoom: answerRoom)
+            meters: meters, lines: lines, nameBytes: names, answerRoom: answerRoom)
         let index = Int(truncatingIfNeeded: principal.pointee.organizationHash &>> 58)
         ledger.pointee.kept.counter &+= 1
         let id = ReservationID(
