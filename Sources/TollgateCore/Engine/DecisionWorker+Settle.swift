@@ -177,6 +177,8 @@ extension DecisionWorker {
         _ reservation: Reservation, _ reply: UnsafeMutableRawBufferPointer
     ) -> Outcome {
         counters.add(.none)
+        // It may not be synced yet, whoever heard it first.
+        hasJournaled = true
         reply.copy(reservation.answer, to: 0)
         return Outcome(status: .ok, bytes: reservation.answer.count)
     }
