@@ -69,7 +69,7 @@ def test_it_shows_what_the_daemon_does(story) -> None:
         "\nallow\n", "\ndeny  permissionDenied\n", "\ndeny  rateLimited\n", "\nLIMIT  "))
     assert shown.index("\nAPI key\n") < allowed < denied < limited < used
     assert used < shown.index("→ pro_tier\n") < shown.rindex("\nallow\n")
-    assert re.search(r"^monthly_tokens +organization +tokens +250 +100000 +99750 ", shown, re.M)
+    assert re.search(r"^monthly_tokens +organization +tokens +250 +0 +100000 +99750 ", shown, re.M)
     assert re.search(r"^  retry +in \d+ ", shown, re.M)
 
 

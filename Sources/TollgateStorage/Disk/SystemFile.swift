@@ -106,9 +106,8 @@ final class SystemFile: DiskFile {
         }
         guard isWritable else { throw DiskError(.map, path, EBADF) }
         let count = bytes
-        // Populated, so that a charge does not wait for the pages to be found.
-        let made = mmap(
-            nil, count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, descriptor, 0)
+        // Not populated: what nobody writes to is no memory of the daemon.
+        let made = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
         guard let made, made != MAP_FAILED else { throw DiskError(.map, path, errno) }
         mappedBytes.store(count, ordering: .relaxed)
         address.store(UInt(bitPattern: made), ordering: .releasing)
