@@ -83,6 +83,40 @@ import TollgateWire
         }
     }
 
+    /// Rows without counters have numbers too, and in a second life those of others.
+    @Test func oneLifeAfterAnotherWithRequestsThatCarryIdsHoldsEveryCharge() throws {
+        var random = SeededRandom.printed("one life after another")
+        var (harness, ledger) = (try EngineHarness(), MemoryLedger())
+        ledger.begin(harness.engine)
+        var snapshot = MemoryLedger.Snapshot()
+        for _ in 0..<6 {
+            for round in 0..<60 {
+                use(harness, &random)
+                consume(harness, &random)
+                ledger.tend(harness.engine)
+                if round == 30 { snapshot = ledger.snapshot(of: harness.engine, at: harness.moment) }
+            }
+            let before = usage(of: harness)
+            harness = try restored(ledger, snapshot, like: harness)
+            #expect(usage(of: harness) == before)
+            ledger = MemoryLedger()
+            ledger.begin(harness.engine)
+            snapshot = ledger.snapshot(of: harness.engine, at: harness.moment)
+        }
+    }
+
+    private func consume(_ harness: EngineHarness, _ random: inout SeededRandom) {
+        let user = Self.users.randomElement(using: &random) ?? ""
+        var body = EngineHarness.consumeBody(
+            organization: Self.organizations.randomElement(using: &random) ?? "", user: user,
+            plan: "pro_tier", operation: "chat", meters: [("tokens", 3), ("calls", 1)])
+        // Of the last 40 requests some come again.
+        let id = UInt8.random(in: 1...40, using: &random)
+        body += [ExtensionTag.idempotencyID, ExtensionFlags.critical, 16, 0]
+        body += [UInt8](repeating: id, count: 15) + Array(user.utf8.prefix(1))
+        _ = body.withUnsafeBytes { harness.worker.consume($0, into: harness.reply) }
+    }
+
     @Test func whereThereIsNoRoomNothingIsCharged() throws {
         let (harness, ledger) = (try EngineHarness(), MemoryLedger())
         harness.engine.beginJournal(ledgerID: 7, life: 1)

@@ -15,8 +15,7 @@ final class LedgerWorld {
     let engine: Engine
     let report: RecoveryReport
     private let worker: DecisionWorker
-    private let reply = UnsafeMutableRawBufferPointer.allocate(
-        byteCount: DecisionWorker.replyBytesMax, alignment: 8)
+    private let reply: UnsafeMutableRawBufferPointer
     private let policy: PolicyImage
     private(set) var now: Moment
 
@@ -38,6 +37,8 @@ final class LedgerWorld {
         policy = try PolicyImage(compiling: Self.policy, generation: 1)
         self.now = now
         report = try ledger.recover(into: engine, now: now)
+        // Last: what throws before it leaves nothing behind.
+        reply = .allocate(byteCount: DecisionWorker.replyBytesMax, alignment: 8)
         beginTurn()
     }
 

@@ -57,7 +57,13 @@ class Story:
 def story():
     made = Story()
     yield made
+    pid = made.daemon()
     made.paste(made.commands()[-1])
+    # It writes a last snapshot of its ledger.
+    for _ in range(400):
+        if not pathlib.Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.05)
     shutil.rmtree(made.directory)
     shutil.rmtree(pathlib.Path(made.data_socket()).parent)
 

@@ -100,7 +100,8 @@ package final class ShardRestorer {
             try begin(keeping: row, handle)
         }
         count(row, 1)
-        note(head.number, handle)
+        // Items name rows with counters alone: the numbers of others may be the same.
+        if head.hasCounters { note(head.number, handle) }
         rows += 1
     }
 
