@@ -157,7 +157,7 @@ def test_the_daemon_is_small(story, tmp_path) -> None:
           f" idle {asleep / MEBIBYTE:.1f} MiB,"
           f" after a few checks {resident(story.daemon()) / MEBIBYTE:.1f} MiB")
     assert stripped.stat().st_size < 16 * MEBIBYTE
-    assert asleep < 16 * MEBIBYTE
+    assert asleep < 20 * MEBIBYTE
 
 
 def test_the_daemon_holds_no_code_of_what_it_does_not_need() -> None:

@@ -9,7 +9,7 @@ import time
 from ledger_daemon import PLAN, LedgerDaemon, LedgerPlace, used
 from tollgate import Client, TollgateError
 
-KILLS = int(os.environ.get("TOLLGATE_KILLS", "300"))
+KILLS = int(os.environ.get("TOLLGATE_KILLS", "60"))
 CLIENTS = 8
 ORGANIZATIONS = 3
 
@@ -40,7 +40,7 @@ class Payer:
             self.done.release()
 
     def charge_until_it_dies(self):
-        with Client(self.path, timeout=10) as client:
+        with Client(self.path, timeout=1) as client:
             if self.pending is not None:
                 self.ask(client, *self.pending)
             while True:
