@@ -94,7 +94,8 @@ import TollgateWire
                 use(harness, &random)
                 consume(harness, &random)
                 ledger.tend(harness.engine)
-                if round == 30 { snapshot = ledger.snapshot(of: harness.engine, at: harness.moment) }
+                guard round == 30 else { continue }
+                snapshot = ledger.snapshot(of: harness.engine, at: harness.moment)
             }
             let before = usage(of: harness)
             harness = try restored(ledger, snapshot, like: harness)
