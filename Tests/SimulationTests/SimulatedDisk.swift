@@ -77,6 +77,8 @@ final class SimulatedDisk: @unchecked Sendable {
     var locked: Set<String> = []
     /// How many descriptors each file has.
     var opened: [Int: Int] = [:]
+    /// What was mapped when `rememberMapped` was called, by file.
+    var remembered: [Int: [UInt8]] = [:]
     /// Files of which a sync failed: another one means nothing.
     var failedSyncs: Set<Int> = []
     private(set) var afterCrash: SimulatedDisk?

@@ -94,6 +94,14 @@ final class SimulatedInode {
         retired.contains { Self.digest($0.memory, $0.bytes) != $0.digest }
     }
 
+    func copyOfMemory() -> [UInt8] {
+        Array(UnsafeRawBufferPointer(start: memory, count: size))
+    }
+
+    func isSame(_ bytes: UnsafeRawPointer, at offset: Int, count: Int) -> Bool {
+        memcmp(memory + offset, bytes, count) == 0
+    }
+
     private func reserve(_ bytes: Int) {
         guard bytes > capacity else { return }
         precondition(mappings == 0, "a mapped file grows beyond what it was made with")

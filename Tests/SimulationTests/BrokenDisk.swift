@@ -1,0 +1,123 @@
+import TollgateStorage
+
+/// A system that is broken on purpose. A simulator that does not see it is itself broken.
+enum Mutation: String, CaseIterable {
+    case none
+    /// Journals are never synced, though the ledger believes it.
+    case skipsSync
+    /// Names are never made durable.
+    case skipsDirectorySync
+    /// A snapshot is renamed before its bytes are on the disk.
+    case skipsSnapshotSync
+    /// What the engine writes never reaches the file.
+    case mapsElsewhere
+    /// Charges are allowed and not journaled.
+    case chargesUnjournaled
+    /// The oldest segment goes whenever one is synced, needed or not.
+    case removesSegmentsEarly
+    /// What was read of a journal stands in another order than it was written.
+    case reordersJournal
+
+    static var inForce: [Mutation] { allCases.filter { $0 != .none } }
+}
+
+/// A disk that does what a mutation says, before a `SimulatedDisk` that does not know.
+final class BrokenDisk: Disk, @unchecked Sendable {
+    // Sendable: a simulation is one thread.
+    let base: SimulatedDisk
+    let mutation: Mutation
+
+    init(_ base: SimulatedDisk, _ mutation: Mutation) {
+        self.base = base
+        self.mutation = mutation
+    }
+
+    static func isJournal(_ path: String) -> Bool { path.contains("/journal-") }
+    static func isSnapshot(_ path: String) -> Bool { path.contains("/snapshot-") }
+
+    func list(_ directory: String) throws(DiskError) -> [String] { try base.list(directory) }
+
+    func makeDirectory(_ path: String) throws(DiskError) { try base.makeDirectory(path) }
+
+    func create(_ path: String, bytes: Int) throws(DiskError) -> any DiskFile {
+        BrokenFile(try base.create(path, bytes: bytes), self)
+    }
+
+    func open(_ path: String, writable: Bool) throws(DiskError) -> any DiskFile {
+        BrokenFile(try base.open(path, writable: writable), self)
+    }
+
+    func rename(_ path: String, to: String) throws(DiskError) { try base.rename(path, to: to) }
+
+    func remove(_ path: String) throws(DiskError) { try base.remove(path) }
+
+    func syncDirectory(_ path: String) throws(DiskError) {
+        if mutation != .skipsDirectorySync { try base.syncDirectory(path) }
+    }
+
+    func lock(_ path: String) throws(DiskError) -> any DiskLock { try base.lock(path) }
+
+    fileprivate func removeOldestJournal(beside path: String) throws(DiskError) {
+        let directory = SimulatedDisk.parent(path)
+        let journals = try base.list(directory).filter { $0.hasPrefix("journal-") }
+        if journals.count > 1 { try base.remove(directory + "/" + journals[0]) }
+    }
+}
+
+private final class BrokenFile: DiskFile, @unchecked Sendable {
+    // Sendable: a simulation is one thread.
+    private let base: any DiskFile
+    private let disk: BrokenDisk
+    private var elsewhere: Block?
+
+    init(_ base: any DiskFile, _ disk: BrokenDisk) {
+        self.base = base
+        self.disk = disk
+    }
+
+    var path: String { base.path }
+    var bytes: Int { base.bytes }
+
+    func read(into: UnsafeMutableRawBufferPointer, at offset: Int) throws(DiskError) -> Int {
+        let got = try base.read(into: into, at: offset)
+        if disk.mutation == .reordersJournal, BrokenDisk.isJournal(path) { swap(into, got) }
+        return got
+    }
+
+    /// Exchanges the two newest slots that are in use.
+    private func swap(_ bytes: UnsafeMutableRawBufferPointer, _ count: Int) {
+        var used: [Int] = []
+        for at in stride(from: 64, to: count - 31, by: 32) where bytes[at + 8] != 0 {
+            used.append(at)
+        }
+        guard used.count > 3 else { return }
+        let (a, b) = (used[used.count - 2], used[used.count - 1])
+        for index in 0..<32 { bytes.swapAt(a + index, b + index) }
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(DiskError) {
+        try base.write(bytes, at: offset)
+    }
+
+    func sync() throws(DiskError) {
+        switch disk.mutation {
+        case .skipsSync where BrokenDisk.isJournal(path): return
+        case .skipsSnapshotSync where BrokenDisk.isSnapshot(path): return
+        default: break
+        }
+        try base.sync()
+        if disk.mutation == .removesSegmentsEarly, BrokenDisk.isJournal(path) {
+            try disk.removeOldestJournal(beside: path)
+        }
+    }
+
+    func map() throws(DiskError) -> UnsafeMutableRawBufferPointer {
+        let mapped = try base.map()
+        guard disk.mutation == .mapsElsewhere, BrokenDisk.isJournal(path) else { return mapped }
+        let memory = elsewhere ?? Block(mapped.count)
+        elsewhere = memory
+        return memory.bytes
+    }
+
+    func unmap() { base.unmap() }
+}

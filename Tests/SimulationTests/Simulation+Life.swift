@@ -1,0 +1,186 @@
+import TollgateStorage
+
+@testable import TollgateCore
+
+/// Starts, ends, crashes, and what must be found after them.
+extension Simulation {
+    /// Recoveries that are cut short one after the other.
+    static let depthMax = 3
+
+    func start() throws {
+        if chance(1, in: 3) { crashSoon(upTo: 60) }
+        if disk.faults.crashAfterCalls == nil {
+            machine = try open()
+        } else {
+            do { machine = try open() } catch { guard disk.hasCrashed else { throw error } }
+        }
+        disk.faults.crashAfterCalls = nil
+        if machine == nil { machine = try reopen() }
+        guard let machine else { throw fail("cannot start") }
+        record(machine)
+    }
+
+    func crashSoon(upTo calls: Int) {
+        disk.faults.crashAfterCalls = 1 + Int(random.next() % UInt64(calls))
+        disk.faults.crashKind = pick(plan.crashes)
+    }
+
+    private func open() throws -> Machine {
+        let machine = try Machine(
+            BrokenDisk(disk, plan.mutation), now: clock.now, boot: boots,
+            segmentBytes: segmentBytes, random: { random.next() })
+        if plan.mutation == .chargesUnjournaled { machine.engine.setLedgerState(.unjournaled) }
+        return machine
+    }
+
+    /// Starts on what crashes left, until a start is not cut short.
+    private func reopen() throws -> Machine {
+        for depth in 0...Self.depthMax {
+            if let left = disk.afterCrash {
+                disk = left
+                disk.faults.liesAboutSync = plan.liesAboutSync
+            }
+            let isPower = lastCrash == .power
+            if isPower { boots += 1 }
+            clock.restart(afterPowerCut: isPower, notBefore: billingHighWater, &random)
+            if depth < Self.depthMax, chance(1, in: 4) { crashSoon(upTo: 250) }
+            let kind = disk.faults.crashKind
+            do {
+                let machine = try open()
+                disk.faults.crashAfterCalls = nil
+                return machine
+            } catch {
+                note("start: \(error)")
+                guard disk.hasCrashed else { throw fail("cannot start: \(error)") }
+                statistics.outcome("crash during a start, depth \(depth + 1)")
+                lastCrash = kind
+                if kind == .power { isSurelyWhole = false }
+            }
+        }
+        throw fail("cannot start")
+    }
+
+    // MARK: what a shard went through
+
+    /// Keeps the books of the organization's shard as they are now, behind what is journaled.
+    func record(
+        _ organization: String, _ machine: Machine, isOfManyTransactions: Bool = false
+    ) {
+        let shard = machine.shard(of: organization)
+        var state = recorded(shard, machine)
+        state.isOfManyTransactions = isOfManyTransactions
+        history[shard, default: []].append(state)
+    }
+
+    func record(_ machine: Machine) {
+        history = [:]
+        for shard in Set(Self.organizations.map { machine.shard(of: $0) }) {
+            history[shard] = [recorded(shard, machine)]
+        }
+    }
+
+    private func recorded(_ shard: Int, _ machine: Machine) -> Recorded {
+        var kept: [String: Books] = [:]
+        for name in Self.organizations where machine.shard(of: name) == shard {
+            kept[name] = books[name, default: Books()]
+        }
+        return Recorded(sequence: machine.position(shard), books: kept)
+    }
+
+    /// Every slot below `through` is durable: earlier states cannot come back.
+    func noteSynced(_ through: [UInt64], _ machine: Machine) {
+        machine.synced = through
+        for (shard, states) in history {
+            let last = states.lastIndex { $0.sequence <= through[shard] } ?? 0
+            history[shard] = Array(states[last...])
+        }
+    }
+
+    // MARK: after a crash
+
+    func recover() throws {
+        guard let dead = machine else { throw fail("nothing runs") }
+        let positions = (0..<Engine.shardCount).map { dead.position($0) }
+        let synced = dead.synced
+        billingHighWater = max(billingHighWater, dead.billing)
+        machine = nil
+        lastCrash = disk.faults.crashKind
+        isSurelyWhole = lastCrash == .kill && disk.failedSyncs.isEmpty
+        let machine = try reopen()
+        self.machine = machine
+        machine.beginTurn(clock.now, policy)
+        try adopt(machine, positions, synced)
+        guard machine.billing >= billingHighWater else {
+            throw fail("billing time ran back from \(billingHighWater) to \(machine.billing)")
+        }
+    }
+
+    /// Finds the state that each shard came back with among those that it went through.
+    private func adopt(_ machine: Machine, _ positions: [UInt64], _ synced: [UInt64]) throws {
+        for (shard, states) in history {
+            let next = machine.position(shard)
+            var least = isSurelyWhole ? positions[shard] : synced[shard]
+            if let tornFrom, tornFrom.shard == shard { least = min(least, tornFrom.sequence) }
+            if next < least {
+                throw fail("shard \(shard): \(least) was to be there, it is back at \(next)")
+            }
+            if next > positions[shard] {
+                throw fail("shard \(shard): back at \(next), it was at \(positions[shard])")
+            }
+            guard let state = states.last(where: { $0.sequence <= next }) else {
+                throw fail("shard \(shard): back at \(next), before all that could be lost")
+            }
+            if state.sequence != states.last?.sequence {
+                statistics.outcome("lost what was not synced")
+            }
+            for (name, book) in state.books { books[name] = book }
+            // A row is reset in one transaction, but not all of an organization's.
+            let later = states.first { $0.sequence > next }
+            guard next > state.sequence, later?.isOfManyTransactions == true else { continue }
+            for name in state.books.keys {
+                partlyReset.insert(name)
+                try readClosed(name, machine)
+            }
+        }
+        tornFrom = nil
+        statistics.outcome("recovered after \(lastCrash)")
+        note("recovered after \(lastCrash), life \(machine.report.life)")
+        // Before anything is asked: a question may close periods that are over.
+        record(machine)
+        try compareAll(machine)
+    }
+
+    // MARK: everything
+
+    /// Closed periods and what is open are all that was acknowledged, to the unit.
+    func audit(_ machine: Machine) throws {
+        machine.beginTurn(clock.now, policy)
+        guard machine.closePeriods(clock.now) else { return }
+        let now = machine.billingSeconds
+        let closed = try machine.closed()
+        for name in Self.organizations {
+            var book = books[name, default: Books()]
+            for (key, open) in book.open where open.end <= now { book.close(key) }
+            books[name] = book
+            let found = closed[name, default: [:]]
+            guard found == book.closed else {
+                let wrong = Set(found.keys).union(book.closed.keys)
+                    .filter { found[$0] != book.closed[$0] }
+                    .map { "\($0): \(found[$0] ?? 0), not \(book.closed[$0] ?? 0)" }
+                throw fail("\(name): closed periods differ: \(wrong.sorted())")
+            }
+            record(name, machine)
+        }
+    }
+
+    func end() throws {
+        guard let machine else { return }
+        disk.heal()
+        disk.faults.liesAboutSync = plan.liesAboutSync
+        clock.advance(milliseconds: 2_000)
+        try flush(machine)
+        try compareAll(machine)
+        try audit(machine)
+        if let violation = disk.violations.first { throw fail(violation) }
+    }
+}

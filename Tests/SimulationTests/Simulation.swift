@@ -1,0 +1,126 @@
+import TestSupport
+import TollgateStorage
+import TollgateWire
+
+@testable import TollgateCore
+
+/// Something a run found wrong.
+struct SimulationFailure: Error, CustomStringConvertible {
+    var description: String
+}
+
+/// What one run is made of. The seed decides all the rest.
+struct SimulationPlan {
+    var seed: UInt64
+    var steps = 120
+    var isAlways = false
+    var crashes: [CrashKind] = [.kill, .power]
+    var hasDiskTrouble = false
+    var liesAboutSync = false
+    /// A system broken on purpose; the run must find it.
+    var mutation = Mutation.none
+}
+
+/// An engine with its ledger on a simulated disk under a simulated clock, and beside them the
+/// books: what was acknowledged. One seed is one run, to the bit.
+///
+/// Books are kept of every state that a shard went through since its last sync, so that after a
+/// power cut the state found must be one of them: nothing from the middle is missing.
+final class Simulation {
+    static let organizations = ["acme", "globex", "initech"]
+    static let users = ["ada", "bob", "eve"]
+
+    let plan: SimulationPlan
+    var random: SeededRandom
+    var clock: SimulatedClock
+    let frame: SimulationPolicy.Frame
+    var definition: PolicyDefinition
+    var policy: PolicyImage
+    var generation: UInt64 = 1
+    var disk: SimulatedDisk
+    var machine: Machine?
+
+    /// What is acknowledged, by organization.
+    var books: [String: Books] = [:]
+    /// A shard's states since it was last known to be synced, oldest first.
+    var history: [Int: [Recorded]] = [:]
+    var tokens: [String: String] = [:]
+    /// A shard whose last transaction may be there in part, and where it began.
+    var tornFrom: (shard: Int, sequence: UInt64)?
+    var lastCrash = CrashKind.kill
+    /// A kill lost nothing: no sync had failed before it.
+    var isSurelyWhole = true
+    /// Something of the disk fails.
+    var isTroubled = false
+    /// How often the host was started.
+    var boots: UInt64 = 1
+    let segmentBytes: Int
+    /// Organizations of which a reset was cut off: some of their users' counters were reset, and
+    /// sums of users say nothing any more.
+    var partlyReset: Set<String> = []
+    /// Billing time never runs back, also over lives.
+    var billingHighWater: Int64 = 0
+    let reply = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: DecisionWorker.replyBytesMax, alignment: 8)
+    private(set) var recent: [String] = []
+    var statistics = SimulationStatistics()
+
+    /// The books of a shard's organizations as they stood before the journal's slot `sequence`.
+    struct Recorded {
+        var sequence: UInt64
+        var books: [String: Books]
+        /// What led here from the state before may have been done in part.
+        var isOfManyTransactions = false
+    }
+
+    init(_ plan: SimulationPlan) throws {
+        self.plan = plan
+        random = SeededRandom(seed: plan.seed &* 0x9e37_79b9 &+ 1)
+        clock = SimulatedClock(&random)
+        frame = SimulationPolicy.Frame(&random)
+        definition = SimulationPolicy.make(frame, &random)
+        policy = try Self.compile(definition, generation: 1)
+        segmentBytes = random.next() % 4 == 0 ? 256 * 1_024 : 64 * 1_024
+        disk = SimulatedDisk(seed: random.next())
+        disk.faults.liesAboutSync = plan.liesAboutSync
+    }
+
+    deinit { reply.deallocate() }
+
+    static func compile(_ definition: PolicyDefinition, generation: UInt64) throws -> PolicyImage {
+        var definition = definition
+        definition.issuers = [Credentials.issuer]
+        return try PolicyImage(compiling: definition, generation: generation)
+    }
+
+    // MARK: time and choices
+
+    func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
+
+    func chance(_ one: UInt64, in many: UInt64) -> Bool { random.next() % many < one }
+
+    func note(_ what: @autoclosure () -> String) {
+        recent.append(what())
+        if recent.count > 60 { recent.removeFirst(30) }
+    }
+
+    func fail(_ what: String) -> SimulationFailure {
+        let broken = plan.mutation == .none ? "" : " (with \(plan.mutation))"
+        let last = recent.suffix(25).joined(separator: "\n  ")
+        return SimulationFailure(
+            description: "seed \(plan.seed)\(broken): \(what)\nlast operations:\n  \(last)")
+    }
+
+    // MARK: the run
+
+    /// Runs from an empty disk through `steps` operations and crashes, and compares all the way.
+    func run() throws {
+        try start()
+        for _ in 0..<plan.steps {
+            try step()
+            if disk.hasCrashed { try recover() }
+            if let violation = disk.violations.first { throw fail(violation) }
+        }
+        try end()
+    }
+}

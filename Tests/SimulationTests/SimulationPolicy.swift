@@ -1,0 +1,97 @@
+import TestSupport
+import TollgateCore
+
+/// Policies at random whose quotas the books can follow: a name is one counter in all plans, and
+/// what users spend of a meter in a day, their organization spends.
+enum SimulationPolicy {
+    static let plans = ["free_tier", "pro_tier", "open_tier"]
+    static let operations = ["chat", "models", "batch"]
+    static let meters = ["calls", "tokens"]
+
+    /// 2024-03-10T08:00Z, when Denver's clocks go forward, and 2024-11-03T08:00Z, when back.
+    static let springSeconds: Int64 = 1_710_057_600
+    static let autumnSeconds: Int64 = 1_730_620_800
+
+    static let zones: [ZoneRules] = [
+        .utc,
+        ZoneRules(
+            name: "Denver", transitions: [springSeconds + 3_600, autumnSeconds],
+            offsets: [-21_600, -25_200], firstOffset: -25_200),
+        // Midnight does not exist on the day when summer begins, and comes twice when it ends.
+        ZoneRules(
+            name: "Midnight", transitions: [springSeconds - 3 * 3_600, autumnSeconds - 4 * 3_600],
+            offsets: [-14_400, -18_000], firstOffset: -18_000),
+        ZoneRules(name: "Kiritimati", transitions: [], offsets: [], firstOffset: 50_400),
+    ]
+
+    /// What a run keeps over reloads: the zone, and which limits there are.
+    struct Frame {
+        var zone: ZoneRules
+        var hasWindows: Bool
+        var hasTight: Bool
+        var dailyPeriod: PeriodKind
+        var monthlyPeriod: PeriodKind
+
+        init(_ random: inout SeededRandom) {
+            zone = zones[Int(random.next() % UInt64(zones.count))]
+            hasWindows = random.next() % 3 == 0
+            hasTight = random.next() % 2 == 0
+            dailyPeriod = .day
+            monthlyPeriod = .month
+        }
+    }
+
+    static func make(_ frame: Frame, _ random: inout SeededRandom) -> PolicyDefinition {
+        func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
+        func limit() -> UInt64 {
+            frame.hasTight ? pick([0, 1, 3, 10, 40]) : pick([40, 1_000, 1 << 40])
+        }
+        var policy = PolicyDefinition()
+        policy.meters = meters
+        policy.timeZone = frame.zone
+        policy.operations = [
+            OperationDefinition(
+                name: "chat",
+                charges: [
+                    ChargeDefinition(),
+                    ChargeDefinition(meter: "tokens", defaultUnits: pick([0, 3]), weight: 10),
+                ]),
+            OperationDefinition(name: "models"),
+            OperationDefinition(
+                name: "batch",
+                charges: [
+                    ChargeDefinition(meter: "calls", defaultUnits: 2),
+                    ChargeDefinition(meter: "tokens", defaultUnits: 1),
+                ]),
+        ]
+        policy.plans = plans.map { name in
+            var plan = PlanDefinition(name: name)
+            plan.quotas = [
+                QuotaDefinition(
+                    name: "daily_calls", scope: .user, limit: limit(),
+                    period: frame.dailyPeriod),
+                QuotaDefinition(
+                    name: "org_calls", scope: .organization, limit: 3 * limit(),
+                    period: frame.dailyPeriod),
+                QuotaDefinition(
+                    name: "monthly_tokens", scope: .organization, meter: "tokens",
+                    limit: 20 * limit(), period: frame.monthlyPeriod),
+            ]
+            if name != "open_tier" {
+                plan.quotas.append(
+                    QuotaDefinition(
+                        name: "monthly_user", scope: .user, meter: "tokens", limit: 10 * limit(),
+                        period: frame.monthlyPeriod))
+            }
+            if frame.hasWindows, name != "open_tier" {
+                plan.rateLimits = [
+                    RateLimitDefinition(
+                        name: "per_second", scope: .user, limit: pick([2, 20]),
+                        windowNanoseconds: 1_000_000_000)
+                ]
+            }
+            return plan
+        }
+        return policy
+    }
+}
