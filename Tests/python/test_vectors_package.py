@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 
+import conftest
 import make_frames
 
 SOURCE = make_frames.ROOT / "Sources/Clients/python"
@@ -69,7 +70,8 @@ def test_a_wheel_is_built_and_holds_the_client_and_its_types(tmp_path):
     run("-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(place)!r}); import tollgate")
 
 
-def test_the_lines_of_the_readme_run(daemon):
+def test_the_lines_of_the_readme_run(start_daemon):
+    daemon = start_daemon(policy=conftest.POLICY.replace("limit: 1000,", "limit: 1000000,"))
     text = (make_frames.ROOT / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     import test_daemon
