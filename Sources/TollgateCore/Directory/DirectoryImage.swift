@@ -126,6 +126,18 @@ package final class DirectoryImage: Sendable {
         raiseEpoch()
     }
 
+    /// The calendar of an organization's subscription; 0 where it has none. Takes the lock of the
+    /// organization's shard here, so under no other lock.
+    func calendar(of tenant: TenantHash, _ id: UnsafeRawBufferPointer) -> UInt16 {
+        let shard = tenantShard(tenant.hash)
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
+        let found = shard.table.pointee.find(tenant.organizationKey(id))
+        guard found != .none else { return 0 }
+        let record = shard.table.pointee.row(found).payload(OrganizationRow.self).pointee
+        return record.hasSubscription ? record.calendar : 0
+    }
+
     /// Takes out the rows of a shard that `isGone` names; how many. Linear in the shard.
     func removeAll(
         in shard: Shard, _ count: borrowing Atomic<Int>, where isGone: (Row) -> Bool

@@ -108,11 +108,15 @@ extension DirectoryImage {
 
     /// Notes a use. Called at most once a minute and key by each worker.
     func noteUse(_ id: APIKeyID, at now: WallTime) {
-        withKey(id) { row in
+        let isFirst = withKey(id) { row in
             let record = row.payload(KeyRow.self)
             record.pointee.lastUsed = max(record.pointee.lastUsed, now.milliseconds)
-            if !record.pointee.isNoted { record.pointee.isNoted = notes.note(used: id) }
+            defer { record.pointee.isNoted = true }
+            return !record.pointee.isNoted
         }
+        // The shard's lock is let go before the notes' is taken.
+        guard isFirst == true, !notes.note(used: id) else { return }
+        withKey(id) { $0.payload(KeyRow.self).pointee.isNoted = false }
     }
 
     @discardableResult

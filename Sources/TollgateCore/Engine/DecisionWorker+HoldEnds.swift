@@ -35,9 +35,7 @@ extension DecisionWorker {
             user: reservation.user, organization: reservation.organization,
             isPersonal: reservation.isPersonal, plan: plan, hash: head.organizationHash,
             fingerprint: head.fingerprint, userHash: head.userHash)
-        principal.calendar =
-            head.calendar == ReservationHead.unknownCalendar
-            ? subscribedCalendar(principal) : head.calendar
+        principal.calendar = head.calendar
         principal.members.isUnknown = true
         let isKnown = plan >= 0 && operation >= 0
         return HoldScene(
@@ -65,19 +63,6 @@ extension DecisionWorker {
             calendar: scene.principal.calendar,
             pool: scene.plan < 0 ? nil : poolContext(scene.principal, shard, binding),
             ledger: shard.ledger, ledgerState: engine.state)
-    }
-
-    /// The calendar of the organization's subscription. Under the lock of a tenant's shard takes
-    /// that of the directory's shard, where nobody waits for the other.
-    private func subscribedCalendar(_ principal: Principal) -> UInt16 {
-        guard !engine.directory.isEmpty else { return 0 }
-        let shard = engine.directory.tenantShard(principal.organizationHash)
-        shard.lock.pointee.lock()
-        defer { shard.lock.pointee.unlock() }
-        let found = shard.table.pointee.find(principal.organizationKey)
-        guard found != .none else { return 0 }
-        let record = shard.table.pointee.row(found).payload(OrganizationRow.self).pointee
-        return record.hasSubscription ? record.calendar : 0
     }
 
     /// Finds out which charge of the operation is which meter of the reservation.
@@ -319,10 +304,7 @@ extension Engine {
     func place(
         of line: ReservationLine, _ reservation: Reservation, in shard: Shard
     ) -> (row: Row, place: LinePlace)? {
-        let head = reservation.head.pointee
-        let tenant = TenantHash(
-            kind: reservation.isPersonal ? .personalOrganization : .organization,
-            hash: head.organizationHash, fingerprint: head.fingerprint)
+        let (head, tenant) = (reservation.head.pointee, reservation.tenant)
         let key =
             line.isUser
             ? RowKey(

@@ -25,7 +25,7 @@ import TollgateWire
 /// | 72 | 1 | bytes of the operation |
 /// | 73 | 1 | spare, 0 |
 /// | 74 | 2 | bytes of the answer: SETTLE's, CANCEL's; 0: none yet |
-/// | 76 | 2 | in memory: the subscription's calendar; 65,535: to be looked up |
+/// | 76 | 2 | in memory: the subscription's calendar |
 /// | 78 | 2 | spare, 0 |
 struct ReservationHead: BitwiseCopyable {
     static let bytes = 80
@@ -51,8 +51,6 @@ struct ReservationHead: BitwiseCopyable {
     var answerBytes: UInt16
     var calendar: UInt16
     var spare2: UInt16
-
-    static let unknownCalendar = UInt16.max
 }
 
 /// One meter of a reservation. What money comes to is the last of them, where the plan has prices:
@@ -157,6 +155,13 @@ struct Reservation: BitwiseCopyable {
     }
     var state: State { State(rawValue: head.pointee.state) ?? .cut }
     var isDetached: Bool { head.pointee.flags & Self.detached != 0 }
+    /// Whose organization's it is.
+    var tenant: TenantHash {
+        TenantHash(
+            kind: isPersonal ? .personalOrganization : .organization,
+            hash: head.pointee.organizationHash, fingerprint: head.pointee.fingerprint)
+    }
+
     var isPersonal: Bool { head.pointee.flags & Self.personal != 0 }
     var id: ReservationID { ReservationID(row.id) }
     var meterCount: Int { Int(head.pointee.meterCount) }

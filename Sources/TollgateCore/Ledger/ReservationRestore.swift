@@ -69,7 +69,7 @@ extension ShardRestorer {
         let head = reservation.head
         head.pointee.worker = 0
         head.pointee.note = 0
-        head.pointee.calendar = ReservationHead.unknownCalendar
+        head.pointee.calendar = subscribedCalendar(reservation)
         if !saved.isSameBoot {
             for index in 0..<reservation.lineCount where reservation.lines[index].kind == .window {
                 // Boottime began anew: which bucket it was, is not known.
@@ -117,11 +117,13 @@ extension ShardRestorer {
         }
     }
 
+    /// Where the organization's periods begin, by the directory as it was loaded.
+    private func subscribedCalendar(_ reservation: Reservation) -> UInt16 {
+        engine.directory.calendar(of: reservation.tenant, reservation.organization)
+    }
+
     private func handle(of line: ReservationLine, _ reservation: Reservation) -> RowHandle? {
-        let head = reservation.head.pointee
-        let tenant = TenantHash(
-            kind: reservation.isPersonal ? .personalOrganization : .organization,
-            hash: head.organizationHash, fingerprint: head.fingerprint)
+        let (head, tenant) = (reservation.head.pointee, reservation.tenant)
         let key =
             line.isUser
             ? RowKey(

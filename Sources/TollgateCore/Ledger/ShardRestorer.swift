@@ -14,7 +14,8 @@ package enum LedgerFault: Error, Equatable, Sendable {
 }
 
 /// Puts one shard together again: rows of a snapshot, then items of its journal in their order,
-/// then `finish`. Before the engine serves; shards side by side, each in one thread.
+/// then `finish`. After the directory was loaded, before the engine serves; shards side by side,
+/// each in one thread.
 ///
 /// What it is given was read from a disk: nothing of it traps, and what contradicts itself is a
 /// fault, after which the engine is to be thrown away.

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Where and when somebody's periods begin, beside what a quota says itself.
 package struct SubjectCalendar: Sendable, Equatable {
     /// `nil`: where the policy's do.
@@ -20,8 +22,8 @@ package struct SubjectCalendar: Sendable, Equatable {
 /// The calendars of all subscriptions, each once, by number; 0 is that of who has none. Grows,
 /// never shrinks: there are not more than zones times 31 days.
 ///
-/// Any thread, under the table's own lock, which is held together with no other for longer than a
-/// look-up. Workers keep what they have seen.
+/// Adding takes the lock; reading does not, so it may happen under a shard's lock: an entry is
+/// written before `count` says that it is there, and never again.
 final class CalendarTable: Sendable {
     /// Beyond it, a calendar is the policy's; there are some 600 zones.
     static let calendarsMax = 32_768
@@ -32,9 +34,21 @@ final class CalendarTable: Sendable {
     }
 
     private let lock = Lock()
-    // Both guarded by the lock.
-    private nonisolated(unsafe) var calendars = [SubjectCalendar()]
+    private let count = Atomic<Int>(1)
+    // Entries below `count` are immutable; the one at `count` is written under the lock.
+    private nonisolated(unsafe) let calendars: UnsafeMutablePointer<SubjectCalendar>
+    // Guarded by the lock.
     private nonisolated(unsafe) var numbers = [Key(zone: nil, anchorDay: 1): UInt16(0)]
+
+    init() {
+        calendars = .allocate(capacity: Self.calendarsMax)
+        calendars.initialize(to: SubjectCalendar())
+    }
+
+    deinit {
+        calendars.deinitialize(count: count.load(ordering: .acquiring))
+        calendars.deallocate()
+    }
 
     /// The number of a calendar, given on first sight.
     func number(of calendar: SubjectCalendar) -> UInt16 {
@@ -42,17 +56,17 @@ final class CalendarTable: Sendable {
         lock.lock()
         defer { lock.unlock() }
         if let known = numbers[key] { return known }
-        guard calendars.count < Self.calendarsMax else { return 0 }
-        let number = UInt16(calendars.count)
-        calendars.append(calendar)
-        numbers[key] = number
-        return number
+        let next = count.load(ordering: .relaxed)
+        guard next < Self.calendarsMax else { return 0 }
+        (calendars + next).initialize(to: calendar)
+        numbers[key] = UInt16(next)
+        count.store(next + 1, ordering: .releasing)
+        return UInt16(next)
     }
 
     /// The calendar of a number that was given.
     func calendar(_ number: Int) -> SubjectCalendar {
-        lock.lock()
-        defer { lock.unlock() }
+        precondition(number < count.load(ordering: .acquiring))
         return calendars[number]
     }
 }
