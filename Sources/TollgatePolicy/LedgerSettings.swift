@@ -23,7 +23,10 @@ package struct LedgerSettings: Sendable, Equatable {
     /// Of a file of the journal.
     package var segmentBytes = 16 << 20
     package var onFailure = OnFailure.refuse
+    /// Open ones, and ended ones that are still remembered.
+    package var reservationsMax = 1_000_000
 
+    package static let reservationsRange: ClosedRange<UInt64> = 1...50_000_000
     package static let segmentBytesRange: ClosedRange<UInt64> = (1 << 20)...(1 << 30)
     package static let snapshotIntervalRange: ClosedRange<UInt64> = 1_000...86_400_000
     private static let pageBytes = 4_096
@@ -56,6 +59,10 @@ package struct LedgerSettings: Sendable, Equatable {
             reader.choice(
                 values["on_failure"], "on_failure", [("refuse", .refuse), ("allow", .allow)])
             ?? onFailure
+        reservationsMax =
+            reader.integer(
+                values["reservations_max"], "reservations_max", Self.reservationsRange
+            ).map { Int($0) } ?? reservationsMax
         guard let place, let read else { return nil }
         func names(_ path: String) -> [Substring] { path.split(separator: "/") }
         if let directory, names(directory.path) == names(read) {

@@ -26,6 +26,7 @@ enum PolicySchema {
     static let idempotencyKeys = ["lifetime", "records_max"]
     static let ledgerKeys = [
         "path", "durability", "snapshot_interval", "segment_bytes", "on_failure",
+        "reservations_max",
     ]
     static let addressLimitKeys = ["meter", "limit", "window", "mode", "sub_buckets", "classes"]
     static let rateLimitKeys = ["scope", "override_max"] + addressLimitKeys

@@ -30,6 +30,7 @@ extension PolicyJSON {
             ("snapshot_interval_ms", .count(ledger.snapshotIntervalMilliseconds)),
             ("segment_bytes", .count(ledger.segmentBytes)),
             ("on_failure", .text("\(ledger.onFailure)")),
+            ("reservations_max", .count(ledger.reservationsMax)),
         ])
     }
 

@@ -77,7 +77,7 @@ extension PolicyText {
             (
                 "when it fails",
                 ledger.onFailure == .refuse ? "charges are refused" : "charges are not kept"
-            ), answers,
+            ), ("reservations", "at most \(ledger.reservationsMax)"), answers,
         ])
     }
 }

@@ -85,6 +85,7 @@ struct Daemon {
         configuration.organizationsMax = loaded.daemon.organizationsMax
         configuration.usersMax = loaded.daemon.usersMax
         configuration.addressesMax = loaded.daemon.addressesMax
+        if let ledger = loaded.ledger { configuration.reservationsMax = ledger.reservationsMax }
         let engine = Engine(configuration)
         let directory = try directory(loaded, peppers, engine, log)
         let image: PolicyImage

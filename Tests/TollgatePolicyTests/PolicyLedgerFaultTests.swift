@@ -178,6 +178,14 @@ import Testing
             ["7:35: segment_bytes is a multiple of 4096"]
         ),
         (
+            "ledger: {path: /l, reservations_max: 0}",
+            ["7:38: reservations_max is between 1 and 50000000"]
+        ),
+        (
+            "ledger: {path: /l, reservations_max: 1e6}",
+            [#"7:38: reservations_max is a whole number written in digits, not "1e6""#]
+        ),
+        (
             "ledger: {path: /l, on_failure: alow}",
             [#"7:32: on_failure "alow" is unknown (did you mean "allow"?)"#]
         ),
@@ -237,7 +245,7 @@ import Testing
             """
         let text = """
             ledger: {path: /l, durability: always, snapshot_interval: 1m, segment_bytes: 1048576, \
-            on_failure: allow}
+            on_failure: allow, reservations_max: 7}
             idempotency: {lifetime: 2s, records_max: 9}
             """
         let loaded = try directory.load(Array(smallPolicy(text, plan: plan).utf8))
@@ -255,6 +263,7 @@ import Testing
         var ledger = LedgerSettings(path: "/l")
         (ledger.durability, ledger.onFailure) = (.always, .allow)
         (ledger.snapshotIntervalMilliseconds, ledger.segmentBytes) = (60_000, 1 << 20)
+        ledger.reservationsMax = 7
         #expect(loaded.ledger == ledger)
         #expect(loaded.definition.idempotency.lifetimeMilliseconds == 2_000)
         #expect(loaded.definition.idempotency.recordsMax == 9)

@@ -73,7 +73,8 @@ def test_policy_show_shows_all_that_holds_and_no_secret(cli):
     assert shown["plans"]["pro_tier"]["concurrency"] == {"streams": {"scope": "user", "limit": 20}}
     assert shown["ledger"] == {
         "path": "/var/lib/tollgate/ledger", "durability": "second",
-        "snapshot_interval_ms": 300000, "segment_bytes": 16777216, "on_failure": "refuse"}
+        "snapshot_interval_ms": 300000, "segment_bytes": 16777216, "on_failure": "refuse",
+        "reservations_max": 1000000}
     assert shown["idempotency"] == {"lifetime_ms": 600000, "records_max": 1000000}
     assert shown["operations"]["batches.get"]["routes"] == ["GET /v1/batches/{id}"]
     assert shown["operations"]["chat.completions.gpt4o"]["charges"]["tokens"] == {
