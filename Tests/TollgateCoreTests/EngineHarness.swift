@@ -146,6 +146,17 @@ final class EngineHarness {
     }
 
     /// Used units by limit name.
+    /// Flags of the entries of USAGE, in their order.
+    func usageFlags(organization: String, user: String) -> [UInt8] {
+        let count = usage(organization: organization, user: user).count
+        let bytes = UnsafeRawBufferPointer(reply)
+        var offset = 8 + Int(bytes[2])
+        return (0..<count).map { _ in
+            defer { offset += 56 + Int(bytes[offset + 3]) + Int(bytes[offset + 4]) }
+            return bytes[offset + 2]
+        }
+    }
+
     func usage(organization: String, user: String, plan: String = "") -> [String: UInt64] {
         let body: [UInt8] =
             [UInt8(organization.utf8.count), UInt8(user.utf8.count), UInt8(plan.utf8.count)]

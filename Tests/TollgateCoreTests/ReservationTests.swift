@@ -206,4 +206,21 @@ import TollgateWire
         #expect(harness.settle(id, tokens: 50).isAllowed)
         #expect(harness.standing()["budget"] == [450, 0])
     }
+
+    @Test func usageTellsWhatIsOpenToo() throws {
+        let harness = try EngineHarness(.holding(open: 2))
+        let before = harness.usage(organization: "acme", user: "ada", plan: "pro_tier")
+        #expect(before["open_calls"] == 0)
+        let held = harness.reserve(tokens: 5)
+        #expect(held.isAllowed && harness.reserve(tokens: 5).isAllowed)
+        let used = harness.usage(organization: "acme", user: "ada")
+        #expect(used["open_calls"] == 2 && used.count == 4)
+        // Looking is refused nothing, whatever is open.
+        #expect(harness.usageFlags(organization: "acme", user: "ada") == [0, 0, 0, 0])
+        // A user's limits show where a user is named.
+        #expect(harness.usage(organization: "acme", user: "")["open_calls"] == nil)
+        let id = try #require(held.id)
+        #expect(harness.cancel(id).isAllowed)
+        #expect(harness.usage(organization: "acme", user: "ada")["open_calls"] == 1)
+    }
 }

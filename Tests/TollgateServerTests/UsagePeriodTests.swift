@@ -60,6 +60,11 @@ import TollgateWire
         #expect(usage.limit == "monthly_tokens" && usage.meter == "tokens" && usage.used == 12)
         #expect(usage.period == .billingMonth && usage.beginsOn == "2026-10-15")
         #expect(usage.endsAt?.milliseconds == 1_794_614_400_000 && usage.user == "ada")
+        #expect(!usage.isShare)
+        let share = try #require(
+            PeriodUsage(period, counter: "m monthly_tokens tokens 4", isOpen: false))
+        #expect(share.isShare && share.limit == "monthly_tokens" && share.user == "ada")
+        #expect(share.used == 12)
         let endless = try Self.closed { $0.endSeconds = .max }
         let total = PeriodUsage(endless, counter: "q all calls 5", isOpen: true)
         #expect(total?.endsAt == nil && total?.beginsOn == "1970-01-01" && total?.isOpen == true)

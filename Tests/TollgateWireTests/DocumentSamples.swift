@@ -90,7 +90,8 @@ enum DocumentSamples {
     }()
     static let usage = PeriodUsage(
         organization: "acme", isPersonal: false, user: "ada", limit: "daily", meter: "calls",
-        period: .billingMonth, beginsOn: "2026-10-15", endsAt: instant(30), used: 4, isOpen: true)
+        period: .billingMonth, beginsOn: "2026-10-15", endsAt: instant(30), used: 4, isOpen: true,
+        isShare: true)
     static let exportedKey = ExportedKey(
         key: key, digest: SecretText("aa"), previousDigest: SecretText("bb"), previousPepper: 2)
     static let records: [ExportedRecord] = [

@@ -280,13 +280,13 @@ def _of_the_ledger():
     month = {"period": "2026-10"}
     usage = {"organization": "acme", "personal": False, "user": None, "limit": "tokens",
              "meter": "tokens", "period": "total", "begins_on": "1970-01-01", "ends_at": None,
-             "used": 2**53, "open": True}
+             "used": 2**53, "open": True, "share": False}
     return [
         _about("ledger.status", "ledger", LEDGER, lambda c: c.ledger.status()),
         _about("snapshot.create", "snapshot", SNAPSHOT, lambda c: c.snapshots.create()),
         _listed("snapshot.list", lambda c: c.snapshots.list(), {}, SNAPSHOT),
         _listed("usage.closed", lambda c: c.closed_usage.list("2026-10"), month,
-                {**usage, "user": "ada", "ends_at": LATER, "open": False}),
+                {**usage, "user": "ada", "ends_at": LATER, "open": False, "share": True}),
         _listed("usage.closed", lambda c: c.closed_usage.list(
             "2026-10-31", organization="acme", including_open=True),
                 {"period": "2026-10-31", "organization": "acme", "open": True}, usage),

@@ -99,7 +99,7 @@ NO_LEDGER = {name: None if value is None or isinstance(value, (str, dict)) else 
 USED = {
     "organization": "acme", "personal": False, "user": None, "limit": "monthly_tokens",
     "meter": "tokens", "period": "billing_month", "begins_on": "2026-01-15", "ends_at": LATER,
-    "used": 2**53, "open": False,
+    "used": 2**53, "open": False, "share": False,
 }
 
 
@@ -152,6 +152,6 @@ REPLIES = [
     ("snapshots", "snapshot.list", page(SNAPSHOT, {**SNAPSHOT, "generation": 11})),
     ("usage-of-periods", "usage.closed", page(USED, {
         **USED, "personal": True, "organization": "zoe", "user": "zoe", "period": "total",
-        "ends_at": None, "open": True, "used": 0}, next="Yw")),
+        "ends_at": None, "open": True, "used": 0, "share": True}, next="Yw")),
     ("usage-pruned", "usage.prune", {"pruned": 7}),
 ]

@@ -139,6 +139,9 @@ def others(r):
         ("usage-reply-no-limits", "a plan without limits", "enterprise_tier", []),
         ("usage-reply", "the limits of a plan", "pro_tier", [ENTRY, {**MONTH, "refuses": False}]),
         ("usage-reply-largest", "numbers at their end", "p" * 128, [TOTAL] * 3),
+        ("usage-reply-open", "all of ten reservations are open: nothing is refused by looking",
+         "pro_tier", [{**ENTRY, "kind": "concurrency", "name": "streams", "meter": "",
+                       "used": 10, "limit": 10, "remaining": 0, "reset_ms": 0, "length_ms": 0}]),
     ]
     for name, note, plan, limits in usages:
         fields = {"plan": plan, "limits": limits, "extensions": []}

@@ -61,7 +61,7 @@ LEDGER = {
          "idempotency_records"), int)}
 USAGE = {"organization": str, "personal": bool, "user?": str, "limit": str, "meter": str,
          "period": {"day", "week", "month", "billing_month", "total"}, "begins_on": str,
-         "ends_at?": int, "used": int, "open": bool}
+         "ends_at?": int, "used": int, "open": bool, "share": bool}
 ONE = {
     "ledger": LEDGER, "snapshot": SNAPSHOT,
     "organization": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION,

@@ -30,8 +30,11 @@ extension DecisionWorker {
         }
     }
 
-    /// Adds an entry for every limit of open reservations.
-    func addConcurrency(_ range: StepRange, _ evaluation: inout Evaluation) {
+    /// Adds an entry for every limit of open reservations. With `isLook` nobody asked for one, so
+    /// none is refused.
+    func addConcurrency(
+        _ range: StepRange, _ evaluation: inout Evaluation, isLook: Bool = false
+    ) {
         guard let policy = binding?.policy else { return }
         for index in Int(range.start)..<Int(range.end) {
             let step = evaluation.step(index)
@@ -41,7 +44,8 @@ extension DecisionWorker {
             let (at, open) = (explanationBytes, evaluation.open(step))
             explanation[at] = LimitKind.concurrency.rawValue
             explanation[at + 1] = step.scope.rawValue
-            explanation[at + 2] = open >= step.limit ? LimitEntryFlags.refused : 0
+            explanation[at + 2] =
+                open >= step.limit && !isLook ? LimitEntryFlags.refused : 0
             write(
                 info, at: at, used: open, limit: step.limit,
                 remaining: step.limit > open ? step.limit - open : 0, reset: 0, length: 0)

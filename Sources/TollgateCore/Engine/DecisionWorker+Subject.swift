@@ -196,6 +196,13 @@ extension DecisionWorker {
             guard scope != .user || principal.user.count > 0 else { continue }
             add(StepRange(start: Int32(index), end: Int32(index + 1)), &evaluation)
         }
+        let concurrency = binding.policy.compiledPlans[principal.plan].concurrency
+        for index in Int(concurrency.start)..<Int(concurrency.end) {
+            let scope = binding.policy.steps[index].scope
+            guard scope != .user || principal.user.count > 0 else { continue }
+            addConcurrency(
+                StepRange(start: Int32(index), end: Int32(index + 1)), &evaluation, isLook: true)
+        }
         return principal.plan
     }
 

@@ -38,10 +38,11 @@ struct UsagePeriod: Sendable, Equatable {
 }
 
 extension PeriodUsage {
-    /// What a counter's name and its period say; `nil` for a counter that is no quota.
+    /// What a counter's name and its period say; `nil` for a counter that is no quota. Members'
+    /// shares of an organization's quota have the quota's name.
     init?(_ period: ClosedPeriod, counter name: String, isOpen: Bool) {
         let parts = name.split(separator: " ").map(String.init)
-        guard parts.count == 4, parts[0] == "q",
+        guard parts.count == 4, parts[0] == "q" || (parts[0] == "m" && period.user != nil),
             let kind = UInt8(parts[3]).flatMap({ PeriodKind(rawValue: $0) }),
             let word = PlanInfo.Period(rawValue: kind.word)
         else { return nil }
@@ -59,6 +60,6 @@ extension PeriodUsage {
             endsAt: isEndless
                 ? nil : Timestamp(milliseconds: period.endSeconds.multipliedReportingOverflow(
                     by: 1_000).partialValue),
-            used: period.used, isOpen: isOpen)
+            used: period.used, isOpen: isOpen, isShare: parts[0] == "m")
     }
 }

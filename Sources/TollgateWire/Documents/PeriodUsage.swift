@@ -16,11 +16,14 @@ public struct PeriodUsage: DirectoryDocument {
     public var used: UInt64
     /// It goes on, and more may be used.
     public var isOpen: Bool
+    /// It is the user's share of an organization's quota, whose own entry counts these units too.
+    public var isShare: Bool
 
     /// What was used of one quota.
     public init(
         organization: String, isPersonal: Bool, user: String?, limit: String, meter: String,
-        period: PlanInfo.Period, beginsOn: String, endsAt: Timestamp?, used: UInt64, isOpen: Bool
+        period: PlanInfo.Period, beginsOn: String, endsAt: Timestamp?, used: UInt64, isOpen: Bool,
+        isShare: Bool = false
     ) {
         self.organization = organization
         self.isPersonal = isPersonal
@@ -32,6 +35,7 @@ public struct PeriodUsage: DirectoryDocument {
         self.endsAt = endsAt
         self.used = used
         self.isOpen = isOpen
+        self.isShare = isShare
     }
 
     /// Reads one.
@@ -47,6 +51,7 @@ public struct PeriodUsage: DirectoryDocument {
         endsAt = try members.optionalInstant("ends_at")
         used = try members.count("used")
         isOpen = try members.flag("open")
+        isShare = try members.flag("share")
     }
 
     /// All of its members.
@@ -56,6 +61,7 @@ public struct PeriodUsage: DirectoryDocument {
             "user": .optional(user), "limit": .string(limit), "meter": .string(meter),
             "period": .choice(period), "begins_on": .string(beginsOn),
             "ends_at": .optional(endsAt), "used": .count(used), "open": .bool(isOpen),
+            "share": .bool(isShare),
         ])
     }
 }

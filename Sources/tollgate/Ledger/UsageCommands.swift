@@ -52,7 +52,9 @@ struct UsageExport: ParsableCommand {
         commandName: "export", abstract: "Write what was used in periods that are over.",
         discussion: """
             One line for each quota of an organization, or of a user, and each period that began \
-            in the month or on the day. Periods that are over are closed first; while one goes on, \
+            in the month or on the day. Of an organization's quota that its members share there is \
+            a line for each member too (share: true), whose units the organization's line has in \
+            it: bill either. Periods that are over are closed first; while one goes on, \
             the export is refused, unless --open asks for those as well.
 
             cloudevents: CloudEvents 1.0 as JSON Lines, whose ids are the same each time, so that \
@@ -117,6 +119,7 @@ private struct PeriodKey: Hashable, Comparable {
         parts = [
             usage.organization, usage.isPersonal ? "1" : "0", usage.user == nil ? "0" : "1",
             usage.user ?? "", usage.limit, usage.meter, usage.period.rawValue, usage.beginsOn,
+            usage.isShare ? "1" : "0",
         ]
     }
 
@@ -136,7 +139,7 @@ struct UsageLines {
 
     static let columns = [
         "organization", "personal", "user", "limit", "meter", "period", "begins_on", "ends_at",
-        "used", "open",
+        "used", "open", "share",
     ]
 
     func lines(of rows: [PeriodUsage]) -> [String] {
@@ -153,7 +156,7 @@ struct UsageLines {
             usage.organization, "\(usage.isPersonal)", usage.user ?? "", usage.limit, usage.meter,
             usage.period.rawValue, usage.beginsOn,
             usage.endsAt.map { Instants.shown($0.milliseconds) } ?? "", "\(usage.used)",
-            "\(usage.isOpen)",
+            "\(usage.isOpen)", "\(usage.isShare)",
         ].map { cell in
             let isPlain = !cell.utf8.contains { [0x22, 0x2c, 0x0a, 0x0d].contains($0) }
             if isPlain { return cell }
@@ -170,6 +173,7 @@ struct UsageLines {
             ("begins_on", .text(usage.beginsOn)),
             ("ends_at", .optional(usage.endsAt.map { Instants.shown($0.milliseconds) })),
             ("used", .count(usage.used)), ("open", .bool(usage.isOpen)),
+            ("share", .bool(usage.isShare)),
         ])
     }
 
@@ -179,7 +183,7 @@ struct UsageLines {
         let id = JSON.texts([
             usage.organization, usage.isPersonal ? "personal" : "", usage.user ?? "", usage.limit,
             usage.meter, usage.period.rawValue, usage.beginsOn,
-        ] + (usage.isOpen ? ["\(usage.used)"] : [])).text
+        ] + (usage.isShare ? ["share"] : []) + (usage.isOpen ? ["\(usage.used)"] : [])).text
         return .object(
             [
                 ("specversion", .text("1.0")), ("id", .text(id)), ("source", .text("tollgate")),

@@ -346,7 +346,8 @@ class LedgerHealth:
 @dataclass(frozen=True)
 class PeriodUsage:
     """What an organization (`user` is None) or a user used of a quota in one period. The period
-    began on the date `begins_on`, in the quota's time zone; one that is `open` goes on."""
+    began on the date `begins_on`, in the quota's time zone; one that is `open` goes on. A `share`
+    is the user's part of an organization's quota, whose own entry has these units in it."""
 
     organization: str
     personal: bool
@@ -358,6 +359,7 @@ class PeriodUsage:
     ends_at: Optional[int]
     used: int
     open: bool
+    share: bool
 
 
 @dataclass(frozen=True)
