@@ -102,6 +102,13 @@ let package = Package(
         .executableTarget(
             name: "token-timing", dependencies: ["TollgateCore", "TollgateWire"],
             path: "Tests/TokenTiming", swiftSettings: strict),
+        // Kills daemons; run by Tests/python/test_ledger_kill.py.
+        .executableTarget(
+            name: "ledger-kills",
+            dependencies: [
+                "TollgateClient", "TollgateCore", "TollgateWire", "CLinux", "TestSupport",
+            ],
+            path: "Tests/LedgerKills", swiftSettings: strict),
         .testTarget(
             name: "TollgateWireTests", dependencies: ["TollgateWire"], swiftSettings: strict),
         .testTarget(
