@@ -18,7 +18,11 @@ extension LedgerService {
             place = read
         } else {
             try closeWhatIsOver()
-            if !isOpenWanted { try refuseWhileOpen(period) }
+            if !isOpenWanted {
+                try refuseWhileOpen(
+                    period, "ask again when they are over, or also for those that are open (--open)"
+                )
+            }
         }
         var page = UsagePage(limit: limit)
         if !place.isOpen {
@@ -34,8 +38,11 @@ extension LedgerService {
         return DirectoryPage(items: page.items, next: isEnd ? nil : place.text).json
     }
 
+    /// Nothing of a period that could not have been shown as a whole: what is over and was not
+    /// closed yet goes on, here, until `listUsage` has closed it.
     func pruneUsage(_ arguments: CallArguments) throws(LedgerCalls.Refusal) -> JSONValue {
         let period = try Self.period(arguments)
+        try refuseWhileOpen(period, "export them when they are over, and then prune")
         let count = try LedgerCalls.onDisk { () throws(LedgerFailure) in
             var last = UsageCursor()
             while true {
@@ -80,7 +87,9 @@ extension LedgerService {
         }
     }
 
-    private func refuseWhileOpen(_ period: UsagePeriod) throws(LedgerCalls.Refusal) {
+    private func refuseWhileOpen(
+        _ period: UsagePeriod, _ advice: String
+    ) throws(LedgerCalls.Refusal) {
         let isAhead = engine.billingTime(Self.now) < period.isOverEverywhereAt
         var open = 0
         for shard in 0..<Engine.shardCount {
@@ -95,8 +104,7 @@ extension LedgerService {
         guard isAhead || open > 0 else { return }
         throw .init(
             .conflict, "\(open) quotas go on whose period began then"
-                + (isAhead ? ", and more may begin" : "")
-                + "; ask again when they are over, or also for those that are open (--open)")
+                + (isAhead ? ", and more may begin" : "") + "; " + advice)
     }
 
     // MARK: pages
