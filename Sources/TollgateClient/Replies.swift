@@ -80,6 +80,9 @@ public struct CheckDecision: Sendable, Equatable {
     public var costMicroUnits: UInt64?
     /// Of an allowed RESERVE.
     public var reservation: Reservation?
+    /// By which the audit log knows the decision; `nil` where there is none. Of an answer that is
+    /// given again, that of the first.
+    public var decisionID: UInt64?
 
     init(_ body: [UInt8]) throws(ClientError) {
         var reader = ReplyReader(body)
@@ -118,12 +121,18 @@ public struct CheckDecision: Sendable, Equatable {
         }
         let fields = try reader.extensions(known: [
             ExtensionTag.explain, ExtensionTag.cost, ExtensionTag.reservation,
+            ExtensionTag.decisionID,
         ])
         if let value = fields[ExtensionTag.explain] { explanation = try LimitEntry.list(value) }
         if let value = fields[ExtensionTag.cost] {
             var cost = ReplyReader(value)
             costMicroUnits = try cost.integer(UInt64.self)
             guard cost.isAtEnd else { throw .malformedReply("bytes behind the cost") }
+        }
+        if let value = fields[ExtensionTag.decisionID] {
+            var id = ReplyReader(value)
+            decisionID = try id.integer(UInt64.self)
+            guard id.isAtEnd else { throw .malformedReply("bytes behind the decision's id") }
         }
         if let value = fields[ExtensionTag.reservation] {
             guard isAllowed else { throw .malformedReply("a denial with a reservation") }

@@ -45,6 +45,7 @@ extension Reactor {
     func answer(_ slot: Int, _ bytes: UnsafeRawBufferPointer) {
         outputBytes = 0
         answerFrames(slot, bytes)
+        publishAudit()
         writeReplies(slot, 0..<outputBytes)
     }
 
@@ -71,6 +72,7 @@ extension Reactor {
             let total = WireLimits.lengthFieldBytes &+ Int(header.length)
             guard bytes.count &- offset >= total else { break }
             prefetch(bytes, after: offset &+ total)
+            tendAudit()
             dispatch(
                 header, bytes.slice(at: offset &+ WireLimits.headerBytes, length: header.bodyBytes),
                 slot)

@@ -73,6 +73,10 @@ final class Reactor {
     /// their rounds.
     let supply: Bell?
     let rounds: SyncRounds?
+    /// Of the audit log, if there is one.
+    let audit: Bell?
+    /// It had no room for too long: until it has, nothing waits for it.
+    var isAuditStuck = false
     var heldReplies = HeldReplies()
     /// Registrations of the connections that are paused; those closed meanwhile among them.
     var paused: [UInt64] = []
@@ -91,6 +95,7 @@ final class Reactor {
         bufferBytesMax = shared.settings.bufferBytesMax / max(1, shared.settings.threads)
         supply = shared.ledger?.supply
         rounds = shared.ledger?.rounds
+        audit = shared.audit
         connections = .allocate(capacity: capacity)
         input = .allocate(byteCount: Self.readBytesMax * 2, alignment: 64)
         output = .allocate(byteCount: Self.outBytesMax, alignment: 64)
@@ -155,7 +160,8 @@ final class Reactor {
                 tendRegions()
                 if now &- lastTick >= Self.tickNanoseconds { tick() }
                 if shared.isDraining.load(ordering: .relaxed), !draining { beginDrain() }
-                if draining, continueDrain() { return }
+                publishAudit()
+                if draining, continueDrain() { return publishAudit() }
             }
         }
     }
@@ -227,6 +233,7 @@ final class Reactor {
     }
 
     private func write(_ range: ClosedRange<Int>) {
+        publishAudit()
         for index in range {
             writeReplies(ready[index].slot, ready[index].start..<ready[index].end)
         }

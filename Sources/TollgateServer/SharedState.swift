@@ -33,6 +33,9 @@ package final class SharedState: Sendable {
     /// Of the ledger, what reactors ring and wait for; `nil` without one. Set once, before the
     /// first reactor is made.
     nonisolated(unsafe) var ledger: LedgerBells?
+    /// Of the audit log, what has its entries taken out of the rings; `nil` without one. Set once,
+    /// before the first reactor is made.
+    nonisolated(unsafe) var audit: Bell?
     /// What STATS answers; set once, before the first reactor runs.
     nonisolated(unsafe) var statistics: (@Sendable () -> [Statistic])?
 

@@ -117,6 +117,8 @@ public enum Reason: UInt16, Sendable, CaseIterable, BitwiseCopyable {
     case capacityExhausted = 80
     /// The journal cannot be written: nothing that is billed is charged.
     case ledgerUnavailable = 81
+    /// The audit log cannot be written, and the policy has it that nothing goes unrecorded.
+    case auditUnavailable = 82
 }
 
 /// What a caller proves its identity with.

@@ -59,6 +59,8 @@ public enum BodyBytes {
     /// Values of the extension fields `cost` and `reservation`.
     public static let cost = 8
     public static let reservation = 24
+    /// Value of the extension field `decisionID`.
+    public static let decisionID = 8
     public static let statsEntry = 10
 }
 
@@ -111,6 +113,8 @@ public enum ExtensionTag {
     public static let cost: UInt8 = 3
     /// In an allowed RESERVE's decision: its id and time to live.
     public static let reservation: UInt8 = 4
+    /// In a decision: u64, by which the audit log knows it.
+    public static let decisionID: UInt8 = 5
 }
 
 /// Bits of the flags byte of an extension field.

@@ -35,6 +35,7 @@ struct DecisionView {
             rows.append((name, "\(limit.name): \(left)\(reset)"))
         }
         if let cost = decision.costMicroUnits { rows.append(("cost", Self.money(cost))) }
+        if let id = decision.decisionID { rows.append(("decision id", Self.text(id))) }
         if let held = decision.reservation {
             rows.append(("reservation", "\(held.id)"))
             rows.append(("held for", span(UInt64(held.timeToLiveMilliseconds))))
@@ -75,9 +76,16 @@ struct DecisionView {
             ("cost_micros", .optional(decision.costMicroUnits)),
             ("reservation", .optional(decision.reservation.map { "\($0.id)" })),
             ("ttl_ms", .optional(decision.reservation?.timeToLiveMilliseconds)),
+            ("decision_id", .optional(decision.decisionID.map(Self.text))),
         ]
         if explains { members.append(("limits", LimitTable.json(decision.explanation))) }
         return .object(members)
+    }
+
+    /// As the audit log writes it: 16 hexadecimal digits.
+    private static func text(_ id: UInt64) -> String {
+        let digits = String(id, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
     }
 
     /// `1.250000`: micro-units of the operator's currency.

@@ -62,6 +62,7 @@ struct VectorFile: Decodable {
         var idempotencyId: String?
         var reservation: Held?
         var costMicros: UInt64?
+        var decisionId: String?
         var reasonCode: UInt16?
         var retryAfterMs, graceMs, ttlMs: UInt32?
         var policyGeneration: UInt64?

@@ -241,6 +241,8 @@ import TollgateWire
         #expect(decision.operation == fields.operation, "\(name)")
         #expect(decision.explanation.map(inWords) == fields.explanation ?? [], "\(name)")
         #expect(decision.costMicroUnits == fields.costMicros, "\(name)")
+        let id = fields.decisionId.flatMap { UInt64($0, radix: 16) }
+        #expect(decision.decisionID == id, "\(name)")
         let held = decision.reservation.map {
             VectorFile.Held(id: "\($0.id)", ttlMs: $0.timeToLiveMilliseconds)
         }

@@ -208,6 +208,8 @@ def decision(fields, **raw):
         held = fields["reservation"]
         body += extensions([
             extension(4, struct.pack("<16sI4x", bytes.fromhex(held["id"]), held["ttl_ms"]))])
+    if fields.get("decision_id") is not None:
+        body += extensions([extension(5, struct.pack("<Q", int(fields["decision_id"], 16)))])
     return body + extensions(fields["extensions"])
 
 

@@ -15,6 +15,7 @@ REASONS = {
     "subscriptionInactive": 30, "planUnknown": 31, "operationUnknown": 40, "permissionDenied": 41,
     "invalidCredentialLimited": 50, "rateLimited": 51, "concurrencyExceeded": 60,
     "quotaExhausted": 70, "capacityExhausted": 80, "ledgerUnavailable": 81,
+    "auditUnavailable": 82,
 }
 STATUSES = (
     "malformedFrame frameTooLarge unknownOpcode malformedBody unsupportedVersion "
@@ -29,7 +30,7 @@ DECISION = {
     "allowed": True, "reason": "none", "reason_code": 0, "dry_run": False, "personal": False,
     "overage": False, "retry_after_ms": None, "rate_limit": None, "quota": None, "user": "ada",
     "organization": "acme", "plan": "pro_tier", "operation": "chat", "explanation": None,
-    "cost_micros": None, "reservation": None, "extensions": [],
+    "cost_micros": None, "reservation": None, "decision_id": None, "extensions": [],
 }
 ENTRY = {
     "kind": "rateLimit", "scope": "user", "refuses": False, "name": "per_minute",

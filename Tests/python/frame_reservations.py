@@ -260,6 +260,11 @@ def good_replies(r):
     r.decision("canceled", "nothing was charged", "CANCEL", quota=replies.QUOTA)
     r.decision("allow-cost", "what a CHECK's units cost", cost_micros=1)
     r.decision("consumed-cost", "what a CONSUME's units cost", "CONSUME", cost_micros=0)
+    r.decision("allow-id", "by which the audit log knows it", decision_id="0100000000000001")
+    r.decision("settled-id", "what it cost, and its id", "SETTLE", cost_micros=7,
+               decision_id="ffffffffffffffff")
+    r.deny("deny-id", "of a denial as well", "quotaExhausted", decision_id="02000000000004d2")
+    r.deny("deny-no-audit", "what cannot be recorded is not decided", "auditUnavailable")
     unlimited = {"name": "counted", "limit": 2**64 - 1, "remaining": 2**64 - 1,
                  "reset_ms": RESET_NEVER}
     r.decision("allow-unlimited", "a quota that only counts", quota=unlimited)
@@ -294,6 +299,10 @@ def malformed_replies(r):
         extension(4, held))
     for name, value in (("empty", b""), ("short", bytes(7)), ("long", bytes(9))):
         bad(f"cost-{name}", f"{len(value)} bytes", "SETTLE", plain, extension(3, value))
+    for name, value in (("empty", b""), ("short", bytes(7)), ("long", bytes(9))):
+        bad(f"decision-id-{name}", f"{len(value)} bytes", "CHECK", plain, extension(5, value))
+    bad("decision-id-twice", "a known field comes twice", "CHECK", plain,
+        extension(5, bytes(8)), extension(5, bytes(8)))
     bad("cost-twice", "a known field comes twice", "CHECK", plain,
         extension(3, bytes(8)), extension(3, bytes(8)))
     for opcode in ("RESERVE", "EXTEND", "SETTLE", "CANCEL"):

@@ -22,6 +22,8 @@ struct LimitState: BitwiseCopyable {
     /// remaining / limit
     var fraction = Double.infinity
     var isRefused = false
+    /// Units used, and held.
+    var used: UInt64 = 0
 
     /// Which of two stages' states a reply shows: the one that refuses, else the tighter.
     @inline(__always)
@@ -45,6 +47,8 @@ struct Decision: BitwiseCopyable {
     /// Indices into the policy; -1 is none.
     var plan = -1
     var operation = -1
+    /// Of the audit log; 0: there is none.
+    var id: UInt64 = 0
 
     /// Writes the reply of Protocol.md, "CHECK", and returns its bytes. `reply` has room for
     /// `DecisionWorker.replyBytesMax`; `explanation` is the value of the extension, or empty.
@@ -87,6 +91,13 @@ struct Decision: BitwiseCopyable {
             reply.storeLittle(UInt16(8), at: end + 2)
             reply.storeLittle(cost, at: end + BodyBytes.extensionHeader)
             end += BodyBytes.extensionHeader + 8
+        }
+        if id != 0 {
+            reply[end] = ExtensionTag.decisionID
+            reply[end + 1] = 0
+            reply.storeLittle(UInt16(BodyBytes.decisionID), at: end + 2)
+            reply.storeLittle(id, at: end + BodyBytes.extensionHeader)
+            end += BodyBytes.extensionHeader + BodyBytes.decisionID
         }
         return end
     }

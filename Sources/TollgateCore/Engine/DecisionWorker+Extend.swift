@@ -9,6 +9,7 @@ extension DecisionWorker {
     ) -> Outcome {
         guard let binding else { preconditionFailure("extend before beginTurn") }
         explanationBytes = 0
+        guard beginAudit(.extend) else { return refuseUnaudited(reply, binding.policy) }
         do {
             let request = try ExtendRequest(decoding: body)
             try readMeters(
@@ -82,6 +83,7 @@ extension DecisionWorker {
         }
         evaluation.roll(scene.program)
         lookAtWanted(scene.program, &evaluation)
+        noteStandings(scene.program, &evaluation)
         if evaluation.isRefused {
             decision.reason = evaluation.rateRefused ? .rateLimited : .quotaExhausted
             decision.retryMilliseconds = evaluation.retryMilliseconds

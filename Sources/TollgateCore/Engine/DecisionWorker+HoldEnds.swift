@@ -215,6 +215,7 @@ extension DecisionWorker {
             case .done = end(
                 reservation, scene, &evaluation, settles: false, in: shard, binding.policy)
         else { return false }
+        writeCut(reservation, scene, in: shard, binding.policy)
         close(reservation, as: .cut, &evaluation, in: shard, binding.policy)
         return true
     }
@@ -223,8 +224,9 @@ extension DecisionWorker {
     /// the shard's lock, before anything is looked at.
     @inline(__always)
     func endDue(in shard: Shard, _ binding: PolicyBinding) {
-        guard let ledger = shard.ledger, ledger.pointee.kept.hasDue(now.boot) else { return }
-        cutDue(in: shard, ledger, binding)
+        guard let ledger = shard.ledger else { return }
+        if ledger.pointee.kept.hasDue(now.boot) { cutDue(in: shard, ledger, binding) }
+        noteOrder(in: shard)
     }
 
     @inline(never)
@@ -232,6 +234,8 @@ extension DecisionWorker {
         in shard: Shard, _ ledger: UnsafeMutablePointer<ShardLedger>, _ binding: PolicyBinding
     ) {
         while ledger.pointee.kept.hasDue(now.boot), let first = ledger.pointee.kept.open.first {
+            // What cannot be written of it waits, where nothing may be left out.
+            guard mayWriteCut else { return }
             guard cut(Reservation(shard.table.pointee.row(first)), in: shard, binding) else {
                 return
             }
@@ -269,8 +273,8 @@ extension DecisionWorker {
                 guard reservation.state == .open, head.pointee.worker == number,
                     head.pointee.note == place
                 else { return }
-                if !cut(reservation, in: shard, binding) {
-                    // As soon as there is room in the journal.
+                if !mayWriteCut || !cut(reservation, in: shard, binding) {
+                    // As soon as there is room in the journal and the audit log.
                     shard.ledger?.pointee.kept.open.move(
                         reservation.kept, end: 0, in: shard.table.pointee)
                     head.pointee.worker = 0

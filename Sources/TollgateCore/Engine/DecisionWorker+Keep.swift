@@ -48,6 +48,7 @@ extension DecisionWorker {
                 Refusal(.conflict, "the idempotency id stands for another request"), into: reply)
         }
         counters.add(decision.pointee.reason)
+        writeAudit(decision.pointee, policy)
         let explained = UnsafeRawBufferPointer(rebasing: explanation[..<explanationBytes])
         guard answerBytes > 0 else {
             conceal(&decision.pointee, policy)
@@ -105,6 +106,7 @@ extension DecisionWorker {
         }
         // What it says again may not be synced yet, whoever asked first.
         hasJournaled = true
+        noteRepeated()
         answer.copy(record.answer, to: 0)
         answerBytes = record.answer.count
         if keep.isReservation { tieAgain(in: shard) }
@@ -145,8 +147,8 @@ extension DecisionWorker {
         _ principal: UnsafePointer<Principal>, _ plan: Int, _ operation: Int, _ policy: PolicyImage
     ) -> Int {
         BodyBytes.decisionReply + nameBytes(principal, plan, operation, policy)
-            + 2 * policy.limitNameBytesMax + 2 * BodyBytes.extensionHeader + BodyBytes.cost
-            + BodyBytes.reservation
+            + 2 * policy.limitNameBytesMax + 3 * BodyBytes.extensionHeader + BodyBytes.cost
+            + BodyBytes.reservation + BodyBytes.decisionID
     }
 
     /// Makes the rows of what the request leaves; `nil`, and nothing is made, at a ceiling or
@@ -233,6 +235,7 @@ extension DecisionWorker {
         answerBytes = decision.write(
             to: answer, policy, explanation: UnsafeRawBufferPointer(start: nil, count: 0))
         guard let reservation else { return }
+        noteAudit(reservation.id)
         answer[answerBytes] = ExtensionTag.reservation
         answer[answerBytes + 1] = 0
         answer.storeLittle(UInt16(BodyBytes.reservation), at: answerBytes + 2)

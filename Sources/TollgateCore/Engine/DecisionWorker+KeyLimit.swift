@@ -30,6 +30,8 @@ extension DecisionWorker {
             calendar: principal.pointee.calendar, pool: pool, ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
+        noteStandings(program, &evaluation)
+        noteStanding(own, binding.policy)
         let ownRetry = own.isRefused ? own.retryMilliseconds : 0
         if evaluation.isRefused || own.isRefused {
             if decision.reason == .none {

@@ -13,7 +13,9 @@ extension DecisionWorker {
         guard let binding else { preconditionFailure("reserve before beginTurn") }
         explanationBytes = 0
         answerBytes = 0
+        guard beginAudit(.reserve) else { return refuseUnaudited(reply, binding.policy) }
         decision.pointee = Decision()
+        decision.pointee.id = decisionID
         do {
             let request = try ReserveRequest(decoding: body)
             keep = KeepRequest()
@@ -59,6 +61,7 @@ extension DecisionWorker {
             keep.isReservation
             ? binding.policy.compiledPlans[principal.pointee.plan].concurrency : StepRange()
         let busy = evaluation.busy(concurrency)
+        if busy >= 0 { noteConcurrency(concurrency, &evaluation) }
         let ownRetry = own.map { $0.isRefused ? $0.retryMilliseconds : 0 } ?? 0
         var made: KeptRows?
         if evaluation.isRefused || own?.isRefused == true || busy >= 0 {
@@ -74,8 +77,7 @@ extension DecisionWorker {
                 principal, program, concurrency, &evaluation, in: shard, binding.policy, &decision)
             if made != nil { own?.charge() }
         }
-        note(&decision, evaluation)
-        fill(&decision, &evaluation, own, ownRetry, binding.policy)
+        fill(&decision, &evaluation, program, own, ownRetry, binding.policy)
         if let made, let ledger = shard.ledger {
             writeKept(decision, made.reservation, binding.policy)
             finish(made, isJournaled: evaluation.isJournaled, in: shard, ledger)
@@ -97,9 +99,12 @@ extension DecisionWorker {
     }
 
     private func fill(
-        _ decision: inout Decision, _ evaluation: inout Evaluation, _ own: KeyLook?,
-        _ ownRetry: UInt32, _ policy: PolicyImage
+        _ decision: inout Decision, _ evaluation: inout Evaluation, _ program: StepRange,
+        _ own: KeyLook?, _ ownRetry: UInt32, _ policy: PolicyImage
     ) {
+        note(&decision, evaluation)
+        noteStandings(program, &evaluation)
+        if let own { noteStanding(own, policy) }
         let state = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
         if let own {
             let ownState = own.state(policy.credentialLimit)

@@ -9,6 +9,7 @@ extension DecisionWorker {
     ) -> Outcome {
         guard let binding else { preconditionFailure("settle before beginTurn") }
         explanationBytes = 0
+        guard beginAudit(.settle) else { return refuseUnaudited(reply, binding.policy) }
         do {
             let request = try SettleRequest(decoding: body)
             try readMeters(
@@ -29,6 +30,7 @@ extension DecisionWorker {
     ) -> Outcome {
         guard let binding else { preconditionFailure("cancel before beginTurn") }
         explanationBytes = 0
+        guard beginAudit(.cancel) else { return refuseUnaudited(reply, binding.policy) }
         do {
             let request = try CancelRequest(decoding: body)
             var reader = ByteReader(body, at: CancelRequest.metersOffset)
@@ -60,6 +62,7 @@ extension DecisionWorker {
         let handle = id.withKey { shard.table.pointee.find($0) }
         guard handle != .none else { throw Self.notFound }
         if flags & RequestFlags.explain != 0 { beginExplanation() }
+        noteAudit(id)
         return try body(Reservation(shard.table.pointee.row(handle)), shard, facts)
     }
 
@@ -146,7 +149,7 @@ extension DecisionWorker {
             where reservation.meters[index].used != holdUnits[index] {
                 throw Refusal(.conflict, "the reservation was settled with other units")
             }
-            return again(reservation, reply)
+            return again(reservation, binding.policy, reply)
         }
         var isSomething = false
         for index in 0..<reservation.meterCount where holdUnits[index] > 0 { isSomething = true }
@@ -163,7 +166,7 @@ extension DecisionWorker {
         switch reservation.state {
         case .settled: throw Refusal(.conflict, "the reservation was settled")
         case .cut: throw Refusal(.conflict, "the reservation was over")
-        case .canceled: return again(reservation, reply)
+        case .canceled: return again(reservation, binding.policy, reply)
         case .open:
             for index in 0..<reservation.meterCount { holdUnits[index] = 0 }
             return finish(
@@ -174,9 +177,13 @@ extension DecisionWorker {
 
     /// The first answer, once more.
     private func again(
-        _ reservation: Reservation, _ reply: UnsafeMutableRawBufferPointer
+        _ reservation: Reservation, _ policy: PolicyImage, _ reply: UnsafeMutableRawBufferPointer
     ) -> Outcome {
         counters.add(.none)
+        if audit != nil {
+            noteRepeated()
+            writeAudit(answered(reservation.answer, policy), policy)
+        }
         // It may not be synced yet, whoever heard it first.
         hasJournaled = true
         reply.copy(reservation.answer, to: 0)
@@ -206,6 +213,8 @@ extension DecisionWorker {
         case .noJournal: decision.reason = .ledgerUnavailable
         case .done:
             lookAfter(scene, &evaluation, &decision, isOverage: isOverage)
+            // Whose names give place to the answer.
+            writeAudit(decision, policy)
             keepAnswer(of: reservation, &decision, isSettled: isSettled, policy)
             close(reservation, as: state, &evaluation, in: shard, policy)
         }
@@ -241,6 +250,7 @@ extension DecisionWorker {
     /// What a decision about a reservation says whatever it comes to.
     func heldDecision(_ scene: HoldScene) -> Decision {
         var decision = Decision()
+        decision.id = decisionID
         decision.user = scene.principal.user
         decision.organization = scene.principal.organization
         decision.plan = scene.plan
@@ -268,6 +278,7 @@ extension DecisionWorker {
         _ decision: Decision, to reply: UnsafeMutableRawBufferPointer, _ policy: PolicyImage
     ) -> Outcome {
         counters.add(decision.reason)
+        writeAudit(decision, policy)
         return Outcome(
             status: .ok,
             bytes: decision.write(

@@ -24,6 +24,7 @@ extension DecisionWorker {
             binding, units: units, now: now, turn: turn, period: clock.period, user: .none,
             shared: view)
         evaluation.look(program)
+        noteStandings(program, &evaluation)
         if evaluation.isRefused {
             decision.reason = .rateLimited
             decision.retryMilliseconds = evaluation.retryMilliseconds
@@ -73,6 +74,7 @@ extension DecisionWorker {
             pool: poolContext(principal.pointee, shard, binding), ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
+        noteStandings(program, &evaluation)
         if evaluation.isRefused {
             if decision.reason == .none {
                 decision.reason = evaluation.rateRefused ? .rateLimited : .quotaExhausted
@@ -148,7 +150,7 @@ extension DecisionWorker {
         decision.rate = LimitState(
             index: Int(step.limitIndex), limit: step.limit, remaining: 0,
             resetMilliseconds: Window.resetMilliseconds(head, ring, shape, now: now.boot),
-            fraction: 0, isRefused: true)
+            fraction: 0, isRefused: true, used: used)
         return true
     }
 

@@ -8,6 +8,7 @@ extension DecisionWorker {
     ) -> Outcome {
         guard let binding else { preconditionFailure("consume before beginTurn") }
         explanationBytes = 0
+        guard beginAudit(.consume) else { return refuseUnaudited(reply, binding.policy) }
         keep.isActive = false
         do {
             let request = try SubjectRequest.consume(body)
@@ -17,6 +18,7 @@ extension DecisionWorker {
                 return replyKept(to: reply, binding.policy)
             }
             counters.add(decision.reason)
+            writeAudit(decision, binding.policy)
             return Outcome(
                 status: .ok,
                 bytes: decision.write(
@@ -45,6 +47,8 @@ extension DecisionWorker {
         var principal = principal(request, plan: plan)
         complete(&principal, policy)
         var decision = Decision()
+        decision.id = decisionID
+        audit?.pointee.request.idempotency = idempotencyID
         decision.user = request.user
         decision.organization = request.organization
         decision.plan = plan

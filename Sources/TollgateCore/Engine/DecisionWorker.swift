@@ -65,6 +65,8 @@ package final class DecisionWorker {
     /// loss of power may undo until the journal is synced.
     package var hasJournaled = false
     var sweepShard = 0
+    /// Of the audit log; `nil` when there is none.
+    var audit: UnsafeMutablePointer<AuditDesk>?
 
     struct RequestedMeter: BitwiseCopyable {
         var meter: Int
@@ -126,6 +128,7 @@ package final class DecisionWorker {
         holdCharges.deallocate()
         holdMeters.deallocate()
         decision.deallocate()
+        closeAudit()
     }
 
     /// Sets the moment and the policy that all requests up to the next call are decided by.
@@ -157,8 +160,10 @@ package final class DecisionWorker {
         _ binding: PolicyBinding
     ) -> Outcome {
         explanationBytes = 0
+        guard beginAudit(.check) else { return refuseUnaudited(reply, binding.policy) }
         // In place throughout: copying it cost as much as verifying its token's digest.
         decision.pointee = Decision()
+        decision.pointee.id = decisionID
         keep.isActive = false
         do {
             let request = try CheckRequest(decoding: body)
@@ -168,6 +173,7 @@ package final class DecisionWorker {
         }
         if keep.isActive { return replyKept(to: reply, binding.policy) }
         counters.add(decision.pointee.reason)
+        writeAudit(decision.pointee, binding.policy)
         conceal(&decision.pointee, binding.policy)
         return Outcome(
             status: .ok,
@@ -218,7 +224,9 @@ package final class DecisionWorker {
         case .none: break
         }
         let address = AddressKey(request, engine.hash)
-        guard let principal = authenticate(request, address, binding, &decision) else { return }
+        let found = authenticate(request, address, binding, &decision)
+        noteAudit(request, found)
+        guard let principal = found else { return }
         decision.user = principal.pointee.user
         decision.organization = principal.pointee.organization
         if principal.pointee.isPersonal { decision.flags |= DecisionFlags.personalOrganization }

@@ -343,7 +343,7 @@ struct Evaluation {
         return LimitState(
             index: Int(step.limitIndex), limit: step.limit, remaining: remaining,
             resetMilliseconds: reset(step), fraction: Double(remaining) * step.inverseLimit,
-            isRefused: isRefused)
+            isRefused: isRefused, used: standing.occupied)
     }
 
     mutating func reset(_ step: ChargeStep) -> UInt64 {

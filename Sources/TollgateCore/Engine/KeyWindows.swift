@@ -100,6 +100,7 @@ struct KeyLook {
         let remaining = limit > used ? limit - used : 0
         return LimitState(
             index: index, limit: limit, remaining: remaining, resetMilliseconds: resetMilliseconds,
-            fraction: limit == 0 ? 0 : Double(remaining) / Double(limit), isRefused: isRefused)
+            fraction: limit == 0 ? 0 : Double(remaining) / Double(limit), isRefused: isRefused,
+            used: used)
     }
 }

@@ -22,6 +22,8 @@ struct ShardLedger {
     var journal = ShardJournal()
     var closed = ClosedQueue()
     var kept = KeptState()
+    /// Decisions since start that looked at the shard, in their order.
+    var decisions: UInt64 = 0
     private let names: CounterNames
     private let hash: KeyedHash
     private let wants: RegionWants

@@ -174,6 +174,7 @@ package final class PolicyImage: Sendable {
     /// By issuer.
     let planSources: [PlanSource]
     let unknownOrganizations: [UnknownOrganizations]
+    let issuerNames: [String]
     /// By issuer, milliseconds: how far ahead of our clock its `iat` may lie. 0 for tokens of our
     /// own, whose `iat` is by our clock.
     let clockSkews: [Int64]
@@ -220,6 +221,7 @@ package final class PolicyImage: Sendable {
         invalidCredentialStep = compiler.invalidCredentialStep
         defaultPlans = compiler.defaultPlans
         planSources = definition.issuers.map(\.planSource)
+        issuerNames = definition.issuers.map(\.name)
         unknownOrganizations = definition.issuers.map(\.unknownOrganizations)
         clockSkews = definition.issuers.map { issuer in
             let isOwn = definition.tokens != nil && issuer.name == TokenTerms.issuerName

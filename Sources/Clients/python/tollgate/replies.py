@@ -27,10 +27,11 @@ REASONS = {
     30: "subscriptionInactive", 31: "planUnknown", 40: "operationUnknown", 41: "permissionDenied",
     50: "invalidCredentialLimited", 51: "rateLimited", 60: "concurrencyExceeded",
     70: "quotaExhausted", 80: "capacityExhausted", 81: "ledgerUnavailable",
+    82: "auditUnavailable",
 }
 SCOPES = {1: "user", 2: "organization", 3: "address", 4: "credential"}
 KINDS = {1: "rateLimit", 2: "quota", 3: "concurrency"}
-EXPLAIN, COST, RESERVATION = 1, 3, 4
+EXPLAIN, COST, RESERVATION, DECISION_ID = 1, 3, 4, 5
 
 
 class Hello(NamedTuple):
@@ -100,6 +101,8 @@ class Decision:
     explanation: "tuple[LimitEntry, ...]" = ()
     cost_micros: Optional[int] = None
     reservation: Optional[Reservation] = None
+    decision_id: Optional[str] = None
+    """By which the audit log knows it, 16 hexadecimal digits; None where there is no log."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ def decision(body: bytes) -> Decision:
     if verdict not in (1, 2) or (verdict == 1) != (reason == 0):
         raise MalformedReply("verdict and reason contradict")
     user, organization, plan, rate, quota, operation = (reader.text(n) for n in lengths)
-    fields = reader.extensions(known=(EXPLAIN, COST, RESERVATION))
+    fields = reader.extensions(known=(EXPLAIN, COST, RESERVATION, DECISION_ID))
     explanation: "tuple[LimitEntry, ...]" = ()
     if EXPLAIN in fields:
         value = _Reader(fields[EXPLAIN])
@@ -233,7 +236,17 @@ def decision(body: bytes) -> Decision:
         Limit(quota, *numbers[3:]) if flags & 4 else None,
         user, organization, plan, operation, explanation, _cost(fields.get(COST)),
         _reservation(fields.get(RESERVATION), verdict == 1),
+        _decision_id(fields.get(DECISION_ID)),
     )
+
+
+def _decision_id(value: Optional[bytes]) -> Optional[str]:
+    if value is None:
+        return None
+    reader = _Reader(value)
+    (number,) = reader.unpack("<Q")
+    reader.end()
+    return f"{number:016x}"
 
 
 def _cost(value: Optional[bytes]) -> Optional[int]:

@@ -1,0 +1,251 @@
+import TollgateWire
+
+/// What an entry of the audit ring tells of.
+package enum AuditKind: UInt8, Sendable, CaseIterable {
+    case check = 1
+    case consume = 2
+    case reserve = 3
+    case extend = 4
+    case settle = 5
+    case cancel = 6
+    /// A hold that nobody ended: its time was over, or its connection was gone.
+    case cut = 7
+}
+
+/// What is special about a decision.
+package struct AuditFlags: OptionSet, BitwiseCopyable, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// Nothing was charged: it was only asked.
+    package static let dryRun = AuditFlags(rawValue: 1 << 0)
+    /// The organization is the user's own.
+    package static let personal = AuditFlags(rawValue: 1 << 1)
+    /// Taken beyond a limit: of a soft quota, or of what was used already.
+    package static let overage = AuditFlags(rawValue: 1 << 2)
+    /// An answer that was given before, to a request with the same idempotency id: nothing was
+    /// charged again.
+    package static let repeated = AuditFlags(rawValue: 1 << 3)
+    /// Behind the charges and standings stands the id of the hold that it is about.
+    package static let hold = AuditFlags(rawValue: 1 << 4)
+    /// Behind it stands the request's idempotency id.
+    package static let idempotencyID = AuditFlags(rawValue: 1 << 5)
+    /// Behind it stands the id of the API key.
+    package static let keyID = AuditFlags(rawValue: 1 << 6)
+}
+
+/// The fixed part of an entry, as it stands in a ring. All numbers are little-endian. Behind it,
+/// without gaps: charges, standings, hold id, idempotency id, key id, organization, user.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 4 | bytes of the whole entry, a multiple of 8; 2^32 - 1: to the ring's end is left out |
+/// | 4 | 1 | `AuditKind` |
+/// | 5 | 1 | `AuditFlags` |
+/// | 6 | 2 | reason, the true one; 0: allowed |
+/// | 8 | 8 | decision id |
+/// | 16 | 8 | wall clock, milliseconds since 1970 |
+/// | 24 | 8 | boottime, nanoseconds |
+/// | 32 | 4 | generation of the policy, whose indices follow |
+/// | 36 | 4 | nanoseconds from the turn's beginning to just before the reply left |
+/// | 40 | 8 | place among all decisions of the organization's shard; 0: it came not so far |
+/// | 48 | 2 | plan; 65,535: none |
+/// | 50 | 2 | operation; 65,535: none |
+/// | 52 | 2 | rate limit shown, or that refused; 65,535: none |
+/// | 54 | 2 | quota shown, or that refused; 65,535: none |
+/// | 56 | 8 | its limit: of the rate limit |
+/// | 64 | 8 | used of it, after the decision |
+/// | 72 | 8 | its limit: of the quota |
+/// | 80 | 8 | used and held of it, after the decision |
+/// | 88 | 8 | cost, micro-units of money |
+/// | 96 | 4 | retry after, milliseconds |
+/// | 100 | 1 | `CredentialKind` |
+/// | 101 | 1 | address family: 0, 4, 6 |
+/// | 102 | 1 | bytes of the organization |
+/// | 103 | 1 | bytes of the user |
+/// | 104 | 1 | number of charges |
+/// | 105 | 1 | number of standings |
+/// | 106 | 2 | issuer of an access token; 65,535: none |
+/// | 108 | 4 | spare, 0 |
+/// | 112 | 16 | address, in network order, zeros behind an IPv4 address |
+package struct AuditHead: BitwiseCopyable, Sendable {
+    package static let bytes = 128
+    package static let none = UInt16.max
+
+    package var bytes: UInt32 = 0
+    package var kind: UInt8 = 0
+    package var flags = AuditFlags()
+    package var reason: UInt16 = 0
+    package var id: UInt64 = 0
+    package var wallMilliseconds: Int64 = 0
+    package var bootNanoseconds: UInt64 = 0
+    package var generation: UInt32 = 0
+    package var latencyNanoseconds: UInt32 = 0
+    package var order: UInt64 = 0
+    package var plan = AuditHead.none
+    package var operation = AuditHead.none
+    package var rate = AuditHead.none
+    package var quota = AuditHead.none
+    package var rateLimit: UInt64 = 0
+    package var rateUsed: UInt64 = 0
+    package var quotaLimit: UInt64 = 0
+    package var quotaUsed: UInt64 = 0
+    package var cost: UInt64 = 0
+    package var retryMilliseconds: UInt32 = 0
+    package var credentialKind: UInt8 = 0
+    package var addressFamily: UInt8 = 0
+    package var organizationBytes: UInt8 = 0
+    package var userBytes: UInt8 = 0
+    package var chargeCount: UInt8 = 0
+    package var standingCount: UInt8 = 0
+    package var issuer = AuditHead.none
+    package var spare: UInt32 = 0
+    package var addressHigh: UInt64 = 0
+    package var addressLow: UInt64 = 0
+
+    package init() {}
+}
+
+/// What a decision charged of one meter, or was asked to.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 2 | meter |
+/// | 2 | 6 | spare, 0 |
+/// | 8 | 8 | units as they were named, or the operation's own |
+/// | 16 | 8 | the same, weighted: what was counted |
+package struct AuditCharge: BitwiseCopyable, Sendable, Equatable {
+    package static let bytes = 24
+
+    package var meter: UInt16
+    private var spare: UInt16 = 0
+    private var spare2: UInt32 = 0
+    package var units: UInt64
+    package var weighted: UInt64
+
+    package init(meter: UInt16, units: UInt64, weighted: UInt64) {
+        self.meter = meter
+        self.units = units
+        self.weighted = weighted
+    }
+}
+
+/// Where one limit stood when a decision looked at it. Of decisions that deny, every limit.
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 2 | limit |
+/// | 2 | 1 | `LimitScope` |
+/// | 3 | 1 | bit 0: it refuses; bit 1: only looked at, in shadow |
+/// | 4 | 4 | spare, 0 |
+/// | 8 | 8 | used |
+/// | 16 | 8 | held |
+/// | 24 | 8 | limit |
+package struct AuditStanding: BitwiseCopyable, Sendable, Equatable {
+    package static let bytes = 32
+    package static let refuses: UInt8 = 1
+    package static let shadow: UInt8 = 2
+
+    package var limit: UInt16
+    package var scope: UInt8
+    package var flags: UInt8
+    private var spare: UInt32 = 0
+    package var used: UInt64
+    package var held: UInt64
+    package var most: UInt64
+
+    package init(
+        limit: UInt16, scope: UInt8, flags: UInt8, used: UInt64, held: UInt64, most: UInt64
+    ) {
+        self.limit = limit
+        self.scope = scope
+        self.flags = flags
+        self.used = used
+        self.held = held
+        self.most = most
+    }
+}
+
+/// An entry of a ring, whole. Borrows the ring's memory.
+package struct AuditEntry: BitwiseCopyable {
+    package static let standingsMax = 255
+    /// The largest there is: every charge, every standing, every id, the longest names.
+    package static let bytesMax =
+        AuditHead.bytes + WireLimits.metersMax * AuditCharge.bytes
+        + standingsMax * AuditStanding.bytes + 3 * 16 + 2 * WireLimits.identifierBytesMax + 8
+
+    package let head: AuditHead
+    private let bytes: UnsafeRawBufferPointer
+
+    /// `nil` when the bytes cannot be an entry: their lengths contradict.
+    package init?(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.count >= AuditHead.bytes else { return nil }
+        let head = bytes.loadUnaligned(as: AuditHead.self)
+        guard Int(head.bytes) <= bytes.count, head.bytes % 8 == 0,
+            Self.unpaddedBytes(head) <= Int(head.bytes), AuditKind(rawValue: head.kind) != nil
+        else { return nil }
+        self.head = head
+        self.bytes = UnsafeRawBufferPointer(rebasing: bytes[..<Int(head.bytes)])
+    }
+
+    static func unpaddedBytes(_ head: AuditHead) -> Int {
+        standingsOffset(head) + Int(head.standingCount) * AuditStanding.bytes
+            + idCount(head.flags) * 16 + Int(head.organizationBytes) + Int(head.userBytes)
+    }
+
+    private static func standingsOffset(_ head: AuditHead) -> Int {
+        AuditHead.bytes + Int(head.chargeCount) * AuditCharge.bytes
+    }
+
+    private static func idCount(_ flags: AuditFlags) -> Int {
+        (flags.contains(.hold) ? 1 : 0) + (flags.contains(.idempotencyID) ? 1 : 0)
+            + (flags.contains(.keyID) ? 1 : 0)
+    }
+
+    package var kind: AuditKind { AuditKind(rawValue: head.kind) ?? .check }
+    package var chargeCount: Int { Int(head.chargeCount) }
+    package var standingCount: Int { Int(head.standingCount) }
+
+    /// Traps on an index that is none.
+    package func charge(_ index: Int) -> AuditCharge {
+        precondition(index >= 0 && index < chargeCount)
+        return bytes.loadUnaligned(
+            fromByteOffset: AuditHead.bytes + index * AuditCharge.bytes, as: AuditCharge.self)
+    }
+
+    /// Traps on an index that is none.
+    package func standing(_ index: Int) -> AuditStanding {
+        precondition(index >= 0 && index < standingCount)
+        return bytes.loadUnaligned(
+            fromByteOffset: Self.standingsOffset(head) + index * AuditStanding.bytes,
+            as: AuditStanding.self)
+    }
+
+    /// 16 bytes each; `nil` where the entry has none.
+    package var holdID: UnsafeRawBufferPointer? { id(.hold) }
+    package var idempotencyID: UnsafeRawBufferPointer? { id(.idempotencyID) }
+    package var keyID: UnsafeRawBufferPointer? { id(.keyID) }
+
+    private var idsOffset: Int {
+        Self.standingsOffset(head) + standingCount * AuditStanding.bytes
+    }
+
+    private func id(_ flag: AuditFlags) -> UnsafeRawBufferPointer? {
+        guard head.flags.contains(flag) else { return nil }
+        var offset = idsOffset
+        if flag != .hold, head.flags.contains(.hold) { offset += 16 }
+        if flag == .keyID, head.flags.contains(.idempotencyID) { offset += 16 }
+        return bytes.slice(at: offset, length: 16)
+    }
+
+    package var organization: UnsafeRawBufferPointer {
+        bytes.slice(
+            at: idsOffset + Self.idCount(head.flags) * 16, length: Int(head.organizationBytes))
+    }
+
+    package var user: UnsafeRawBufferPointer {
+        bytes.slice(
+            at: idsOffset + Self.idCount(head.flags) * 16 + Int(head.organizationBytes),
+            length: Int(head.userBytes))
+    }
+}
