@@ -1,9 +1,9 @@
 import Glibc
 import TestSupport
 import Testing
-import TollgateCore
 import TollgateWire
 
+@testable import TollgateCore
 @testable import TollgateStorage
 
 /// A disk that fails: nothing that was allowed is lost, nothing is allowed that cannot be kept, and
@@ -64,6 +64,59 @@ import TollgateWire
                 _ = try world.ledger.snapshot(now: world.now)
                 #expect(world.ledger.status.failures == [])
                 #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
+            }
+        }
+    }
+
+    @Test func whatIsClosedWithoutAJournalIsArchivedOnceInEveryTrouble() throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk) { $0.allowsUnjournaled = true }
+        // By day; in a shard that journals nothing between the troubles.
+        let shards = ["acme", "umbrella"].map { name in
+            DirectoryImage.withBytes(name) {
+                TenantHash($0, isPersonal: false, world.engine.hash).hash >> 58
+            }
+        }
+        try #require(shards[0] != shards[1])
+        var closed: [UInt64] = []
+        for trouble in 1...3 as ClosedRange<UInt64> {
+            #expect(world.charge("umbrella", "eve", tokens: 1) == .none)
+            disk.fault = .from(1, ENOSPC)
+            guard case .refusing = world.ledger.flush(now: world.now) else {
+                Issue.record("no trouble")
+                return
+            }
+            #expect(world.ledger.status.state == .unjournaled)
+            for day in 0..<2 as Range<UInt64> {
+                #expect(world.charge("acme", "ada", tokens: 10 * trouble + day) == .none)
+                closed.append(10 * trouble + day)
+                world.advance(milliseconds: 86_400_000)
+            }
+            #expect(world.charge("acme", "ada", tokens: 0) == .none)
+            for shard in 0..<Engine.shardCount {
+                var cursor = 0
+                while cursor >= 0 {
+                    #expect(
+                        world.engine.closePeriods(
+                            shard: shard, slots: 4_096, cursor: &cursor, now: world.now))
+                }
+            }
+            disk.fault = nil
+            world.advance(milliseconds: 1_100)
+            guard case .synced = world.ledger.flush(now: world.now) else {
+                Issue.record("it does not heal")
+                return
+            }
+            try world.ledger.tend()
+            // A process that is killed here, before or after they go to the archive.
+            for isArchived in [false, true] {
+                if isArchived { _ = try world.ledger.archive() }
+                let again = try LedgerWorld(disk.copy(), at: world.now)
+                _ = try again.ledger.archive()
+                let page = try again.ledger.closedPeriods(after: UsageCursor(), count: .max) {
+                    $0.period.user == "ada" && $0.counter.hasPrefix("q daily")
+                }
+                #expect(page.periods.map(\.period.used) == closed, "trouble \(trouble)")
             }
         }
     }

@@ -51,6 +51,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     var locked: Set<String> = []
     var fault: Fault?
     var calls = 0
+    var bytesRead = 0
     /// Calls that failed as they were told to.
     var failures = 0
     /// Paths that were synced once more after a sync had failed.
@@ -175,6 +176,7 @@ private final class MemoryFile: DiskFile, @unchecked Sendable {
         into.copy(
             UnsafeRawBufferPointer(inode.memory).slice(
                 at: min(offset, inode.size), length: count), to: 0)
+        disk.bytesRead += count
         return count
     }
 

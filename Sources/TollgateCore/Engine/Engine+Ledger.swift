@@ -92,6 +92,22 @@ extension Engine {
         wants.add(shard)
     }
 
+    /// After shards have been without a journal, and before a snapshot of what they did meanwhile:
+    /// periods that were closed so share the number of the slot that comes next. It is left out, so
+    /// that nothing that is closed later is taken for what was archived of them. Whether there were
+    /// any.
+    package func leaveUnjournaledBehind() -> Bool {
+        (0..<Self.shardCount).reduce(false) { isAny, index in
+            withLedger(index) {
+                guard $0.closed.count > 0, $0.closed.newest == $0.journal.nextSequence else {
+                    return isAny
+                }
+                $0.journal.skip()
+                return true
+            }
+        }
+    }
+
     /// What the shard writes to now, and next.
     package func regions(shard: Int) -> (current: JournalRegion?, spare: JournalRegion?) {
         withLedger(shard) { ($0.journal.current, $0.journal.spare) }

@@ -94,6 +94,8 @@ struct ClosedQueue {
     private var capacity = 0
     private(set) var bytes = 0
     private(set) var count = 0
+    /// The highest sequence number that was given to it.
+    private(set) var newest: UInt64 = 0
 
     mutating func append(_ period: UnsafeRawBufferPointer, sequence: UInt64) {
         let needed = bytes + Self.entryBytes + period.count
@@ -105,6 +107,7 @@ struct ClosedQueue {
         all.copy(period, to: bytes + Self.entryBytes)
         bytes = needed
         count += 1
+        newest = max(newest, sequence)
     }
 
     /// A copy of all that waits.

@@ -92,6 +92,13 @@ package struct ShardJournal: BitwiseCopyable {
         end = nil
     }
 
+    /// Leaves one sequence number out, where nothing is written to: what is numbered after it is
+    /// told from what was before.
+    package mutating func skip() {
+        precondition(unsealed == nil && current == nil)
+        nextSequence &+= 1
+    }
+
     /// Notes that everything up to this sequence number is on the disk: the next transaction is
     /// preceded by a mark that says so.
     package mutating func noteSynced(through sequence: UInt64) {

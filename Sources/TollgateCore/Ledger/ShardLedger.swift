@@ -124,11 +124,10 @@ struct ShardLedger {
                 cell.pointee, counter, of: row, isPersonal: isPersonal, into: buffer)
             let period = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             if isReset { cell.pointee.used = 0 } else { cell.pointee.spare |= QuotaCell.closed }
-            // Without a journal, no later one has its number.
-            var sequence = journal.nextSequence - 1
+            // Without a journal it has the number that `Engine.leaveUnjournaledBehind` leaves out.
+            if state == .serving { define(row) }
+            let sequence = journal.nextSequence
             if state == .serving {
-                define(row)
-                sequence = journal.nextSequence
                 journal.append(.closed, period)
                 quota(row, counter, cell.pointee)
                 journal.commit()

@@ -320,7 +320,10 @@ package final class ShardRestorer {
     package func finish(nextSequence: UInt64) throws(LedgerFault) {
         try restoreKept()
         shard.table.pointee.nextNumber = max(shard.table.pointee.nextNumber, numberMost &+ 1)
-        shard.ledger?.pointee.begin(nextSequence: nextSequence, ledger: 0, life: 0)
+        // Behind what was closed without a journal, too.
+        let closed = shard.ledger?.pointee.closed.newest ?? 0
+        shard.ledger?.pointee.begin(
+            nextSequence: max(nextSequence, closed &+ 1), ledger: 0, life: 0)
         handles = [:]
     }
 

@@ -113,6 +113,10 @@ extension Ledger {
             // From here on until it serves nothing changes: the snapshot needs no journal.
             live.engine.setLedgerState(.refusing)
             live.supply.abandon()
+            if options.allowsUnjournaled, live.engine.leaveUnjournaledBehind() {
+                // A snapshot that was begun before would ask for numbers that nobody wrote.
+                epoch.wrappingAdd(1, ordering: .acquiringAndReleasing)
+            }
             let writer = snapshotWriter(now)
             while try writer.step() {}
             live.supply.noteDurable(writer.shards.map(\.end))

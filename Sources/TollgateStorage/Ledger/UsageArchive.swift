@@ -187,26 +187,43 @@ final class UsageArchive: @unchecked Sendable {
 
     // MARK: reading
 
-    /// Calls `body` with each block that counts behind `cursor`, until it gives false.
+    /// Calls `body` with each block that counts behind `cursor`, until it gives false. A file is
+    /// read and checked as a whole where a reader comes to its beginning; who goes on inside it
+    /// reads what comes next.
     private func walk(
         from cursor: UsageCursor,
         _ body: (UsageCursor, [ArchivedPeriod]) throws(LedgerFailure) -> Bool
     ) throws(LedgerFailure) {
         for (index, number) in numbers.enumerated() where number >= cursor.file {
             let path = options.file(LedgerFiles.name(.usage, number))
-            let file = try UsageFile(path, number: number, ledger: ledger, disk)
             let next =
                 index &+ 1 < numbers.count ? try header(numbers[index &+ 1]).through : through
+            var cursor = cursor
+            if number == cursor.file,
+                var tail = try UsageTail(path, behind: cursor.offset, disk)
+            {
+                while let (part, entries) = try tail.next() {
+                    cursor.offset = part.offset
+                    guard Self.counts(part, next) else { continue }
+                    guard try body(cursor, entries) else { return }
+                }
+                if tail.isAtEnd { continue }
+                // Torn, or damaged: the whole of it tells.
+            }
+            let file = try UsageFile(path, number: number, ledger: ledger, disk)
             if !isPatched { try file.check(before: next) }
             for part in file.parts {
                 if number == cursor.file, part.offset <= cursor.offset { continue }
-                if part.shard != UsageFormat.keptShard, part.through > next[Int(part.shard)] {
-                    continue
-                }
+                guard Self.counts(part, next) else { continue }
                 let place = UsageCursor(file: number, offset: part.offset)
                 guard try body(place, try file.entries(part)) else { return }
             }
         }
+    }
+
+    /// Whether a block is no beginning of what stands once more in the next file.
+    private static func counts(_ part: UsageFile.Part, _ next: [UInt64]) -> Bool {
+        part.shard == UsageFormat.keptShard || part.through <= next[Int(part.shard)]
     }
 
     private func header(_ number: UInt64) throws(LedgerFailure) -> UsageHeader {

@@ -228,7 +228,13 @@ struct UsageFile {
 
     /// What a block holds; its checksum was right, so what cannot be read is a defect that is told.
     func entries(_ part: Part) throws(LedgerFailure) -> [ArchivedPeriod] {
-        var reader = ByteReader(block.read.slice(at: part.offset, length: part.bytes), at: 0)
+        try Self.entries(block.read.slice(at: part.offset, length: part.bytes), part, path)
+    }
+
+    static func entries(
+        _ content: UnsafeRawBufferPointer, _ part: Part, _ path: String
+    ) throws(LedgerFailure) -> [ArchivedPeriod] {
+        var reader = ByteReader(content, at: 0)
         var found: [ArchivedPeriod] = []
         while reader.remaining > 0 {
             guard let nameBytes = reader.read(UInt16.self),
