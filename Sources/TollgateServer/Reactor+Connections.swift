@@ -46,11 +46,12 @@ extension Reactor {
         return slotsUsed - 1
     }
 
-    /// `isEnding`: it is the daemon that goes, and not the peer: what the peer holds waits for it.
-    func closeConnection(_ slot: Int, isEnding: Bool = false) {
+    /// Ends what is held by it, whoever goes: what an orderly end cuts is journaled, and stands in
+    /// the last snapshot.
+    func closeConnection(_ slot: Int) {
         let connection = connections + slot
         guard connection.pointee.descriptor >= 0 else { return }
-        if !isEnding { worker.release(connection: registration(slot)) }
+        worker.release(connection: registration(slot))
         close(connection.pointee.descriptor)
         bufferedBytes &-= connection.pointee.bufferedBytes
         connection.pointee.releaseBuffers()

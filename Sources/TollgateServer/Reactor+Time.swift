@@ -53,11 +53,11 @@ extension Reactor {
             if isEmpty, !connection.isWriting, !connection.isQueued, connection.awaited == 0,
                 connection.syncBytes == 0
             {
-                closeConnection(slot, isEnding: true)
+                closeConnection(slot)
             }
         }
         if now >= shared.drainEnd.load(ordering: .relaxed) {
-            for slot in 0..<slotsUsed { closeConnection(slot, isEnding: true) }
+            for slot in 0..<slotsUsed { closeConnection(slot) }
         }
         return openCount == 0
     }

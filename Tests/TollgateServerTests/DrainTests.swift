@@ -52,6 +52,23 @@ import TollgateWire
         withExtendedLifetime(silent) {}
     }
 
+    @Test func whatPeersHoldEndsWithAnOrderlyEnd() throws {
+        let harness = try ServerHarness()
+        let peer = try harness.peer()
+        for id in 1...3 as ClosedRange<UInt64> {
+            var frame = ServerHarness.check(ServerHarness.token(), id: id)
+            frame[4] = Opcode.reserve.rawValue
+            peer.send(frame)
+            #expect(try #require(peer.reply()).status == 0)
+        }
+        let engine = harness.server.shared.engine
+        #expect(engine.gauges.openReservations == 3)
+        harness.stop()
+        // Ended, and remembered as such, before what is kept is written for the last time.
+        #expect(engine.gauges.openReservations == 0 && engine.gauges.reservations == 3)
+        withExtendedLifetime(peer) {}
+    }
+
     @Test func aLongerGraceDoesNotUndoAShorterOne() throws {
         let harness = try ServerHarness(change: {
             $0.drainNanoseconds = 3_600_000_000_000
