@@ -29,7 +29,12 @@ package struct DirectorySettings: Sendable, Equatable {
     package var signingKeysPath: String
     /// By generation, the newest last; never empty.
     package var peppers: [Pepper]
+    /// How long changes stay in the log, and refresh tokens once they were spent.
+    package var logRetentionMilliseconds: UInt64 = 365 * 86_400_000
+    package var spentRetentionMilliseconds: UInt64 = 30 * 86_400_000
+    package var sessionsPerUserMax = 100
 
+    private static let retentionRange: ClosedRange<UInt64> = 86_400_000...315_360_000_000
     /// With the longest name of ours behind it, it is a path that SQLite opens: 512 bytes at most.
     private static let pathBytesMax = 400
     private static let peppersMax = 64
@@ -40,6 +45,14 @@ package struct DirectorySettings: Sendable, Equatable {
         let path = reader.required(values, "path", node).flatMap { Self.path($0, reader) }
         let signing = values["signing_keys"].map { Self.folder($0, reader) } ?? "signing"
         let peppers = reader.required(values, "peppers", node).map { Self.peppers($0, reader) }
+        func retention(_ key: String) -> UInt64? {
+            reader.milliseconds(values[key], key, Self.retentionRange, "1d to 3650d")
+        }
+        logRetentionMilliseconds = retention("log_retention") ?? logRetentionMilliseconds
+        spentRetentionMilliseconds = retention("spent_retention") ?? spentRetentionMilliseconds
+        sessionsPerUserMax =
+            reader.integer(values["sessions_per_user_max"], "sessions_per_user_max", 1...1_000)
+            .map { Int($0) } ?? sessionsPerUserMax
         guard let path, let signing, let peppers else { return nil }
         self.path = path
         signingKeysPath = signing.hasPrefix("/") ? signing : path + "/" + signing

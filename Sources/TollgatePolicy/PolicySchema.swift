@@ -14,7 +14,10 @@ enum PolicySchema {
     static let socketKeys = ["path", "mode", "group"]
     static let roleKeys = ["check", "issue", "admin"]
     static let memberKeys = ["users", "groups"]
-    static let directoryKeys = ["path", "signing_keys", "peppers"]
+    static let directoryKeys = [
+        "path", "signing_keys", "peppers", "log_retention", "spent_retention",
+        "sessions_per_user_max",
+    ]
     static let pepperKeys = ["generation", "file", "credential"]
     static let operationKeys = ["permission", "routes", "class", "charges"]
     static let chargeKeys = ["units", "weight"]

@@ -70,6 +70,9 @@ extension Server {
         add(
             "tollgate_refresh_reuse_total",
             directory.counters.refreshReuses.load(ordering: .relaxed))
+        add(
+            "tollgate_sessions_displaced_total",
+            directory.counters.sessionsDisplaced.load(ordering: .relaxed))
         return entries
     }
 

@@ -20,6 +20,9 @@ extension Daemon {
         var plan = DirectoryPlan(
             path: settings.path, signingKeysPath: settings.signingKeysPath, peppers: peppers,
             zone: { zones.rules($0) })
+        plan.logRetentionMilliseconds = Int64(clamping: settings.logRetentionMilliseconds)
+        plan.spentRetentionMilliseconds = Int64(clamping: settings.spentRetentionMilliseconds)
+        plan.sessionsPerUserMax = settings.sessionsPerUserMax
         plan.fault = FaultPoint.asked(environment)
         return try DirectoryService(plan, definition: loaded.definition, engine: engine, log: log)
     }

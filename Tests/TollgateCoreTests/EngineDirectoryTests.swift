@@ -358,4 +358,24 @@ extension EngineHarness {
         }
         return found
     }
+
+    @Test(arguments: [UnknownOrganizations.refuse, .claims])
+    func whatNobodyServesIsNotRecorded(unknown: UnknownOrganizations) throws {
+        let harness = try DirectoryHarness(.withDirectory(.directoryFirst, unknown: unknown))
+        func consume(_ organization: String) -> Answer {
+            harness.engine.consume(
+                organization: organization, user: "eve", plan: "pro_tier", operation: "chat",
+                meters: [("tokens", 1)])
+        }
+        let rows = harness.engine.engine.gauges
+        let made = consume("made up")
+        if unknown == .refuse {
+            #expect(made.reason == .subscriptionInactive && !made.isAllowed)
+            #expect(harness.engine.engine.gauges.organizations == rows.organizations)
+            #expect(harness.engine.engine.gauges.users == rows.users)
+        } else {
+            #expect(made.isAllowed)
+        }
+        #expect(consume("acme").isAllowed)
+    }
 }

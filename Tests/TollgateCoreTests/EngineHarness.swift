@@ -145,7 +145,6 @@ final class EngineHarness {
         return Answer(outcome, UnsafeRawBufferPointer(reply))
     }
 
-    /// Used units by limit name.
     /// Flags of the entries of USAGE, in their order.
     func usageFlags(organization: String, user: String) -> [UInt8] {
         let count = usage(organization: organization, user: user).count
@@ -157,6 +156,7 @@ final class EngineHarness {
         }
     }
 
+    /// Used units by limit name.
     func usage(organization: String, user: String, plan: String = "") -> [String: UInt64] {
         let body: [UInt8] =
             [UInt8(organization.utf8.count), UInt8(user.utf8.count), UInt8(plan.utf8.count)]

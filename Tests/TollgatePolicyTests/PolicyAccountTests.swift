@@ -252,4 +252,35 @@ import Testing
         let found = try PolicyDirectory().faults(smallPolicy("daemon: {roles: \(text)}"))
         #expect(found == faults.map { "p.yaml:" + $0 })
     }
+
+    @Test func whatIsKeptHowLongIsRead() throws {
+        let directory = try PolicyDirectory()
+        func settings(_ more: String) throws -> DirectorySettings {
+            let text =
+                "directory: {path: /d, peppers: [{generation: 1, file: k}]\(more)}"
+            return try #require(directory.load(Array(smallPolicy(text).utf8)).directory)
+        }
+        let usual = try settings("")
+        #expect(usual.logRetentionMilliseconds == 365 * 86_400_000)
+        #expect(usual.spentRetentionMilliseconds == 30 * 86_400_000)
+        #expect(usual.sessionsPerUserMax == 100)
+        let other = try settings(
+            ", log_retention: 7d, spent_retention: 24h, sessions_per_user_max: 2")
+        #expect(other.logRetentionMilliseconds == 7 * 86_400_000)
+        #expect(other.spentRetentionMilliseconds == 86_400_000)
+        #expect(other.sessionsPerUserMax == 2 && other != usual)
+    }
+
+    @Test(arguments: [
+        ("log_retention: 23h", "log_retention is 1d to 3650d"),
+        ("spent_retention: 3651d", "spent_retention is 1d to 3650d"),
+        ("sessions_per_user_max: 0", "sessions_per_user_max is between 1 and 1000"),
+    ])
+    func whatIsKeptHowLongHasItsBounds(setting: String, fault: String) throws {
+        let directory = try PolicyDirectory()
+        let faults = directory.faults(
+            smallPolicy(
+                "directory: {path: /d, peppers: [{generation: 1, file: k}], \(setting)}"))
+        #expect(faults.count == 1 && faults.first?.contains(fault) == true, "\(faults)")
+    }
 }

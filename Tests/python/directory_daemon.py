@@ -61,6 +61,7 @@ class Place:
         parts = {
             "directory": {
                 "path": str(self.directory),
+                "sessions_per_user_max": 1_000,
                 "peppers": [{"generation": 1, "file": str(self.path / "pepper.key")}]},
             "tokens": {**TOKENS, **tokens}}
         return POLICY + "".join(f"{key}: {json.dumps(part)}\n" for key, part in parts.items())

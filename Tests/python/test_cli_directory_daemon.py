@@ -114,7 +114,11 @@ def test_a_key_lives(tollgate, tmp_path):
     tollgate.error("key", "show", "other", key["id"], code=NOT_DONE)
     assert secret not in tollgate("key", "show", *which).stdout
     # Rotated without an overlap, the old one ends at once; the id stays.
-    rotated = tollgate.json("key", "rotate", *which, "--overlap", "0s")
+    # That is asked about first, and nobody is there to be asked.
+    said = tollgate.error("key", "rotate", *which, "--overlap", "0s", code=USAGE)
+    assert "at once" in said and "--yes" in said
+    assert tollgate.check(secret)["verdict"] == "allow"
+    rotated = tollgate.json("key", "rotate", *which, "--overlap", "0s", "--yes")
     assert rotated["key"]["id"] == key["id"]
     assert tollgate.denied(secret) == "credentialInvalid"
     secret = rotated["secret"]

@@ -169,8 +169,12 @@ def test_a_key_is_narrowed_to_permissions_addresses_and_a_rate_of_its_own(direct
     refused(InvalidValue, lambda: admin.keys.edit("acme", key.key.id, addresses=["192.0.2.0/33"]))
     after_a_kill(directory)
     assert directory.decide(key.secret, "batch") == "enterprise_tier"
-    assert admin.keys.edit("acme", key.key.id, expires_at=1).state == "expired"
-    assert directory.decide(key.secret) == "tokenExpired"
+    refused(InvalidValue, lambda: admin.keys.edit("acme", key.key.id, expires_at=1))
+    refused(InvalidValue, lambda: admin.keys.edit("acme", key.key.id, permissions=["can_fly"]))
+    assert directory.decide(key.secret, "batch") == "enterprise_tier"
+    admin.keys.edit("acme", key.key.id, expires_at=now() + 500)
+    eventually(lambda: directory.decide(key.secret) == "tokenExpired")
+    assert admin.keys.show("acme", key.key.id).state == "expired"
 
 
 def test_a_key_and_an_override_end_when_they_expire(directory):

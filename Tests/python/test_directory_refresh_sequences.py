@@ -18,6 +18,8 @@ from hardening import connect, read_reply
 REVOKED = (2, 22)
 LOG_IN_AGAIN = (23, "log in again")
 PEERS = 64
+# A user has 1,000 sessions at most, and one more would end the first.
+USERS = ["ada", *(f"u{number}" for number in range(39))]
 # The daemon lets 1,024 calls wait.
 WAITING = 15 * PEERS
 
@@ -54,7 +56,8 @@ def start_peers(start_directory):  # noqa: F811, the fixture
     def start(**tokens):
         daemon = start_directory(tokens=tokens)
         daemon.admins.organizations.create("acme", plan="enterprise_tier")
-        daemon.admins.users.create("acme", "ada")
+        for user in USERS:
+            daemon.admins.users.create("acme", user)
         made.append(Peers(daemon.admin))
         return daemon, made[-1]
 
@@ -103,8 +106,9 @@ class Family:
 
 def walk(daemon, peers, sequences):
     """Each through a family of its own."""
-    issue = {"call": "token.issue", "organization": "acme", "user": "ada"}
-    families = [Family(one) for one in peers.calls([issue] * len(sequences))]
+    issues = [{"call": "token.issue", "organization": "acme", "user": USERS[place % len(USERS)]}
+              for place in range(len(sequences))]
+    families = [Family(one) for one in peers.calls(issues)]
     with connect(daemon.data) as asking:
         for place in range(max(map(len, sequences))):
             asked = [(family, sequence[place], family.request(sequence[place]))
@@ -156,7 +160,7 @@ def test_random_long_sequences_keep_the_rules_of_a_family(start_peers):
 
 def test_behind_the_grace_a_retry_ends_the_family(start_peers):
     daemon, peers = start_peers(refresh_grace="1s")
-    issue = {"call": "token.issue", "organization": "acme", "user": "ada"}
+    issue = {"call": "token.issue", "organization": "acme", "user": USERS[0]}
     families = [Family(one) for one in peers.calls([issue] * 8)]
     for family, reply in zip(families, peers.calls([one.request("use") for one in families])):
         family.hold("use", reply)

@@ -186,7 +186,11 @@ extension DecisionWorker {
 
     /// Adds the numbers and the calendar that hold for a subject that was named, not proved. Valid
     /// until the worker's next request.
+    ///
+    /// Inactive is whom nobody serves: the directory does not know the organization, and there is
+    /// no issuer whose claims would do.
     func complete(_ principal: inout Principal, _ policy: PolicyImage) {
+        principal.isInactive = !policy.servesUnknownOrganizations
         guard !engine.directory.isEmpty else { return }
         var resolved = Resolved(principal)
         let shard = engine.directory.tenantShard(principal.organizationHash)
@@ -204,6 +208,7 @@ extension DecisionWorker {
         if shared != .none {
             let record = shard.table.pointee.row(shared).payload(OrganizationRow.self).pointee
             lists.shared = record.overrides
+            principal.isInactive = false
             if record.hasSubscription { principal.calendar = record.calendar }
             principal.members = record.members(isStranger: !isMember)
         }

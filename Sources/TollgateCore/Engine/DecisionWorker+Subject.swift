@@ -54,6 +54,11 @@ extension DecisionWorker {
         decision.plan = plan
         decision.operation = operation
         if principal.isPersonal { decision.flags |= DecisionFlags.personalOrganization }
+        guard !principal.isInactive else {
+            // A name that was made up costs no row.
+            decision.reason = .subscriptionInactive
+            return decision
+        }
         let dryRun = request.flags & RequestFlags.dryRun != 0
         if dryRun { decision.flags |= DecisionFlags.dryRun }
         if !idempotencyID.isNone { keepAnswer(.consume, dryRun: dryRun) }

@@ -20,6 +20,11 @@ package struct LimitFact: Sendable, Equatable {
 extension PolicyImage {
     package func hasPlan(_ name: String) -> Bool { planIndex(name) != nil }
 
+    /// Whether any plan or operation names it.
+    package func hasPermission(_ name: String) -> Bool {
+        DirectoryImage.withBytes(name) { permissions.find($0) } != nil
+    }
+
     func planIndex(_ name: String) -> Int? {
         DirectoryImage.withBytes(name) { plans.find($0) }
     }

@@ -175,6 +175,8 @@ package final class PolicyImage: Sendable {
     let planSources: [PlanSource]
     let unknownOrganizations: [UnknownOrganizations]
     let issuerNames: [String]
+    /// Some issuer's tokens are good for organizations that the directory does not know.
+    let servesUnknownOrganizations: Bool
     /// By issuer, milliseconds: how far ahead of our clock its `iat` may lie. 0 for tokens of our
     /// own, whose `iat` is by our clock.
     let clockSkews: [Int64]
@@ -223,6 +225,9 @@ package final class PolicyImage: Sendable {
         planSources = definition.issuers.map(\.planSource)
         issuerNames = definition.issuers.map(\.name)
         unknownOrganizations = definition.issuers.map(\.unknownOrganizations)
+        servesUnknownOrganizations =
+            definition.issuers.isEmpty
+            || definition.issuers.contains { $0.unknownOrganizations == .claims }
         clockSkews = definition.issuers.map { issuer in
             let isOwn = definition.tokens != nil && issuer.name == TokenTerms.issuerName
             return isOwn ? 0 : issuer.leewaySeconds * 1_000

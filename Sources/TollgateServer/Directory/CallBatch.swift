@@ -59,6 +59,7 @@ struct CallBatch {
         var publications: [Publication] = []
         var warnings: [String] = []
         var reuses = 0
+        var displaced = 0
     }
 
     var calls: [DecodedCall]

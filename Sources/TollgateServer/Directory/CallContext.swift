@@ -20,6 +20,8 @@ struct CallContext {
     var warnings: [String] = []
     /// Refresh tokens that were used twice.
     var reuses = 0
+    /// Sessions that gave place to another of their user.
+    var displaced = 0
 
     var change: Change { Change(uid: peer.uid, pid: peer.pid, at: now) }
 

@@ -13,7 +13,7 @@ extension CallHandlers {
         let user = try arguments.user
         let environment = arguments.optionalText("environment") ?? "live"
         var scope = KeyScope(name: "key")
-        try amend(&scope, arguments)
+        try amend(&scope, arguments, context)
         let made = try makeSecret(environment, nil, &context)
         let record = try tenant.createKey(
             made.id, user: user, environment: environment, digest: made.digest, scope: scope,
@@ -62,7 +62,7 @@ extension CallHandlers {
         var scope = KeyScope(
             name: before.name, permissions: before.permissions, addresses: before.addresses,
             rate: before.rate, expires: before.expires)
-        try amend(&scope, arguments)
+        try amend(&scope, arguments, context)
         let edited = try tenant.setKeyScope(before.id, scope, by: context.change)
         try context.publishKey(edited)
         return .object(["key": shown(edited, context)])
@@ -88,10 +88,18 @@ extension CallHandlers {
 
     /// Puts in what the call names: absent is as before, `null` is taken away.
     private static func amend(
-        _ scope: inout KeyScope, _ arguments: CallArguments
+        _ scope: inout KeyScope, _ arguments: CallArguments, _ context: CallContext
     ) throws(DirectoryError) {
         if let name = arguments.optionalText("name") { scope.name = name }
-        if arguments.has("permissions") { scope.permissions = arguments.names("permissions") }
+        if arguments.has("permissions") {
+            scope.permissions = arguments.names("permissions")
+            for (place, name) in (scope.permissions ?? []).enumerated()
+            where !context.policy.hasPermission(name) {
+                throw .invalid(
+                    field: "permissions[\(place)]",
+                    why: "the policy has no permission of that name (tollgate policy show)")
+            }
+        }
         if arguments.has("addresses") {
             scope.addresses = arguments.names("addresses")
             for (place, block) in (scope.addresses ?? []).enumerated()
@@ -108,7 +116,13 @@ extension CallHandlers {
                 }
             } catch { throw .invalid(field: error.member, why: error.what) }
         }
-        if arguments.has("expires_at") { scope.expires = arguments.time("expires_at") }
+        if arguments.has("expires_at") {
+            scope.expires = arguments.time("expires_at")
+            guard scope.expires.map({ $0 > context.now }) ?? true else {
+                throw .invalid(
+                    field: "expires_at", why: "lies ahead; to end a key now, revoke it")
+            }
+        }
     }
 
     /// A new secret, as its holder gets it and as it is kept.

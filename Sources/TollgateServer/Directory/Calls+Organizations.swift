@@ -10,6 +10,7 @@ extension CallHandlers {
         let id: OrganizationID = try arguments.id("id")
         let name = arguments.optionalText("name") ?? id.text
         let tenant = context.acting(for: id)
+        try context.forgetLeftover(of: id, isPersonal: arguments.flag("personal"))
         let made = try context.store.createOrganization(
             id, name: name, personal: arguments.flag("personal"), by: context.change)
         try subscribe(tenant, arguments, &context)
@@ -140,9 +141,12 @@ extension CallContext {
     }
 
     /// When the last access token that is out now, of any issuer, has expired.
-    var tokensExpire: WallTime {
-        let (end, overflow) = now.milliseconds.addingReportingOverflow(
-            issuer.longestLifeOfAnyMilliseconds)
-        return WallTime(milliseconds: overflow ? .max : end)
+    var tokensExpire: WallTime { issuer.tokensExpire(from: now) }
+
+    /// An id may be given again when nothing is left of who had it.
+    func forgetLeftover(of id: OrganizationID, isPersonal: Bool) throws(DirectoryError) {
+        let leftover = Leftover(organization: id, isPersonal: isPersonal)
+        guard try store.hasLeftover(leftover), engine.forgetForGood(leftover) else { return }
+        try store.remove(leftover)
     }
 }

@@ -14,6 +14,7 @@ extension CallHandlers {
         let tenant = context.acting(for: try arguments.organization)
         let user = try arguments.user
         let (organization, plan) = try tenant.served(user, at: context.now)
+        try makeRoom(for: user, in: tenant, &context)
         guard let name = Randomness.identifier() else { throw context.noRandomness() }
         let refresh: (text: SecretBytes, hash: RefreshTokenHash)
         do throws(APIKeyError) { refresh = try RefreshToken.make { Randomness.fill($0) } } catch {
@@ -26,6 +27,21 @@ extension CallHandlers {
             idleMilliseconds: terms.refreshIdleSeconds * 1_000,
             permissions: arguments.names("permissions"), by: context.change)
         return try granted(organization, session, plan, refresh.text, nil, &context)
+    }
+
+    /// Of a user who has as many sessions as there may be, those begun first end; so nobody who may
+    /// log in is kept out by sessions that were forgotten somewhere.
+    private static func makeRoom(
+        for user: UserID, in tenant: TenantDirectory, _ context: inout CallContext
+    ) throws(DirectoryError) {
+        let most = context.plan.sessionsPerUserMax
+        for session in try tenant.sessions(of: user, beyond: most - 1, at: context.now) {
+            let (_, revocation) = try tenant.revokeSession(
+                session.session, tokensExpire: context.tokensExpire, by: context.change)
+            context.publish(revocation)
+            context.displaced += 1
+        }
+        try tenant.forgetEnded(sessionsOf: user, beyond: most)
     }
 
     static func refreshTokens(

@@ -37,6 +37,9 @@ extension CallHandlers {
         _ document: ExportedRecord, _ context: inout CallContext
     ) throws(DirectoryError) -> Bool {
         let record = try context.portable(document)
+        if case .organization(let made, _) = record {
+            try context.forgetLeftover(of: made.id, isPersonal: made.isPersonal)
+        }
         switch try context.store.importRecord(record, by: context.change) {
         case .unchanged: return false
         case .differs: throw .exists

@@ -8,6 +8,9 @@ extension DirectoryKeeper {
     /// Throws when the directory cannot be used, with the exit code and the next step.
     func load() throws(StartError) {
         let begun = tg_boottime()
+        do throws(DirectoryError) { try recallTokenLives() } catch {
+            throw Self.startError(error)
+        }
         applyDuePlans()
         let image = engine.directory
         image.setPeppers(plan.peppers)

@@ -5,18 +5,19 @@ import TollgateStorage
 /// What the directory's thread does by the clock, and at its end.
 extension DirectoryKeeper {
     private static let minuteNanoseconds: UInt64 = 60_000_000_000
-    private static let dayMilliseconds: Int64 = 86_400_000
 
     /// About once a second.
     func tick(now: BootTime) {
         guard !hasFailed else { return }
         applyDuePlans()
         keepDigests()
+        keepTokenLife()
+        forgetLeftovers()
         if issuer.lacksKey { makeMissingKey() }
         if let before = issuer.takeReplaced() { lookAtPolicy(replacing: before) }
         guard now.nanoseconds &- lastMinute >= Self.minuteNanoseconds else { return }
         lastMinute = now.nanoseconds
-        forgetExpired()
+        forgetExpired(now: Self.moment)
         noteUses()
     }
 
@@ -51,21 +52,6 @@ extension DirectoryKeeper {
         do throws(DirectoryError) {
             warn(plans: try store.planCounts(), known: names)
         } catch { _ = note(error) }
-    }
-
-    private func forgetExpired() {
-        let expired = Self.forgettable(engine, at: Self.moment)
-        do throws(DirectoryError) {
-            _ = try store.forgetExpired(at: expired)
-            _ = engine.directory.forgetRevocations(expiredAt: expired)
-        } catch { _ = note(error) }
-    }
-
-    /// What expired before this is forgotten for good. A revocation that a glitch of the clock took
-    /// out would let its token in again once the clock is right: so a far jump is not believed, and
-    /// as one of up to 21 h is, and may be taken back, what expired is kept for a day.
-    static func forgettable(_ engine: Engine, at now: Moment) -> WallTime {
-        WallTime(milliseconds: engine.billingTime(now).milliseconds - dayMilliseconds)
     }
 
     private static var moment: Moment {
@@ -138,8 +124,6 @@ extension DirectoryKeeper {
         engine.directory.put(
             OrganizationEntry(
                 record, due.subscription, try tenant.overrides(of: nil), zone: plan.zone))
-        if due.mode == .reset {
-            engine.resetQuotas(record.id.text, isPersonal: record.isPersonal)
-        }
+        if due.mode == .reset { reset(record) }
     }
 }

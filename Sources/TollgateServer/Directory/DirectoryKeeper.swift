@@ -18,6 +18,15 @@ final class DirectoryKeeper {
     private(set) var hasFailed = false
     var lastMinute: UInt64 = 0
     private var forbidden = ForbiddenLines()
+    /// By leftover: the boottime at which it was forgotten.
+    var forgotten: [Leftover: UInt64] = [:]
+    /// Organizations whose quotas begin anew as soon as the journal takes that.
+    var resetsToDo: [Leftover] = []
+    /// As the directory has it: how long tokens may live.
+    var keptLife: Int64 = 0
+    /// Since the first look at what has expired, and as the directory has it.
+    var purge: PurgeClock?
+    var purgeMark = Int64.min
 
     init(
         _ plan: DirectoryPlan, issuer: OwnIssuer, engine: Engine, log: Log, steps: StepCounter,
@@ -70,7 +79,11 @@ final class DirectoryKeeper {
         run(&batch, policy: links.policy())
         let publications = batch.publications
         for publication in publications {
-            engine.directory.publish(publication, engine: engine)
+            if case .quotasReset(let organization) = publication {
+                reset(organization)
+            } else {
+                engine.directory.publish(publication, engine: engine)
+            }
         }
         if publications.contains(where: { $0.signingKeys != nil }) { republish(&batch, links) }
         if batch.isChanging { steps.reach(.published) }
@@ -140,6 +153,7 @@ final class DirectoryKeeper {
             batch.outcomes[index].publications = context.publications
             batch.outcomes[index].warnings = context.warnings
             batch.outcomes[index].reuses = context.reuses
+            batch.outcomes[index].displaced = context.displaced
         } catch {
             batch.outcomes[index].reply = try refusal(
                 error, context.refusal, isOperator: decoded.request.peer.isAdminSocket)
@@ -215,6 +229,8 @@ final class DirectoryKeeper {
         for (call, outcome) in zip(batch.calls, batch.outcomes) {
             counters.calls.add(outcome.reply.status)
             counters.refreshReuses.wrappingAdd(UInt64(outcome.reuses), ordering: .relaxed)
+            counters.sessionsDisplaced.wrappingAdd(
+                UInt64(outcome.displaced), ordering: .relaxed)
             if outcome.reply.status == .forbidden { tellForbidden(call.request) }
             let late = outcome.reply.late(for: call.request)
             byReactor[call.request.reactor, default: []].append(late)

@@ -15,6 +15,12 @@ package struct DirectoryPlan: Sendable {
     package var peppers: [APIKeyPepper]
     /// The zone of that IANA name; `nil` when there is none. One that was found is kept.
     package var zone: @Sendable (String) -> ZoneRules?
+    /// How long the log of changes is kept, and refresh tokens once they were spent: used again,
+    /// they end their session until then.
+    package var logRetentionMilliseconds: Int64 = 365 * 86_400_000
+    package var spentRetentionMilliseconds: Int64 = 30 * 86_400_000
+    /// Who logs in more often ends the session begun first.
+    package var sessionsPerUserMax = 100
     /// For tests alone.
     package var fault: FaultPoint?
     /// For tests within the process: called at every step, on the directory's thread.
@@ -147,5 +153,7 @@ package final class DirectoryService: Sendable {
 final class DirectoryCounters: Sendable {
     let batches = Atomic<UInt64>(0)
     let refreshReuses = Atomic<UInt64>(0)
+    /// Sessions that were ended because their user had too many.
+    let sessionsDisplaced = Atomic<UInt64>(0)
     let calls = CallCounters()
 }

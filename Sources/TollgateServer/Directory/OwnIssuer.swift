@@ -28,6 +28,7 @@ final class OwnIssuer: Sendable {
     private nonisolated(unsafe) var longestAccessMilliseconds: Int64 = 0
     private nonisolated(unsafe) var longestOfAnyMilliseconds = OwnIssuer.leastLifeMilliseconds
     private nonisolated(unsafe) var replaced: PolicyDefinition?
+    private nonisolated(unsafe) var tokensLiveUntil = WallTime(milliseconds: .min)
 
     init(_ definition: PolicyDefinition, files: SigningKeyFiles) {
         loaded = definition
@@ -51,10 +52,21 @@ final class OwnIssuer: Sendable {
 
     /// How long a token of any issuer may live, under any policy since the start: a policy that
     /// takes shorter ones only may be taken back, and what was revoked under it must not be let in
-    /// again then. Of the policies before the start nothing is known, so it is a day at least.
+    /// again then. A day at least. Tokens of policies before the start: `tokensExpire`.
     var longestLifeOfAnyMilliseconds: Int64 {
         locked { max(longestOfAnyMilliseconds, longestAccessMilliseconds) }
     }
+
+    /// When the last access token that is out at `now`, of any issuer, has expired.
+    func tokensExpire(from now: WallTime) -> WallTime {
+        let (end, overflow) = now.milliseconds.addingReportingOverflow(
+            longestLifeOfAnyMilliseconds)
+        return max(
+            WallTime(milliseconds: overflow ? .max : end), locked { tokensLiveUntil })
+    }
+
+    /// Tokens of policies before the start live until then.
+    func setTokensLiveUntil(_ time: WallTime) { locked { tokensLiveUntil = time } }
 
     /// The policy as it was loaded last, with the daemon's own issuer.
     var definition: PolicyDefinition { locked { Self.complete(loaded, keys) } }

@@ -38,10 +38,8 @@ extension DirectoryImage {
             revokeKeys(organization: organization, isPersonal: isPersonal, user: user)
         case .organizationGone(let gone):
             removeOrganization(gone.id.text, isPersonal: gone.isPersonal)
-            engine.journaled {
-                engine.forget(
-                    organization: gone.id.text, isPersonal: gone.isPersonal, at: .present)
-            }
+            // What is left, the directory's thread forgets later: it has the leftover on the disk.
+            _ = engine.forgetForGood(Leftover(gone))
         case .userGone(let id, let organization):
             removeUser(
                 id.text, organization: organization.id.text, isPersonal: organization.isPersonal)
@@ -53,7 +51,7 @@ extension DirectoryImage {
 }
 
 extension Engine {
-    /// How long a change of counters waits for room in the journal.
+    /// How long a change of counters waits for room in the journal, while that is written.
     private static let journalWaitNanoseconds: UInt64 = 2_000_000_000
 
     /// Does what may have to wait for the journal again until it is done; gives up after a while,
@@ -62,14 +60,15 @@ extension Engine {
     func journaled(_ change: () -> Bool) -> Bool {
         let end = tg_boottime() &+ Self.journalWaitNanoseconds
         while !change() {
-            guard tg_boottime() < end else { return false }
+            guard currentLedgerState == .serving, tg_boottime() < end else { return false }
             usleep(500)
         }
         return true
     }
 
-    /// Begins the quotas of an organization anew.
-    func resetQuotas(_ organization: String, isPersonal: Bool) {
+    /// Begins the quotas of an organization anew; whether it is done.
+    @discardableResult
+    func resetQuotas(_ organization: String, isPersonal: Bool) -> Bool {
         journaled { resetQuotas(of: organization, isPersonal: isPersonal, at: .present) }
     }
 }

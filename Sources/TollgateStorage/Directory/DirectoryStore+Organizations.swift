@@ -15,8 +15,13 @@ extension DirectoryStore {
         }
     }
 
-    /// Within a change.
+    /// Within a change. An id whose former organization is not forgotten yet is not given again.
     func insert(_ made: OrganizationRecord) throws(DirectoryError) {
+        guard try !hasLeftover(Leftover(made)) else {
+            throw .conflict(
+                "what a deleted organization of that id used is not forgotten yet: the ledger"
+                    + " cannot be written (tollgate health says why); ask again when it can")
+        }
         try run(
             """
             INSERT INTO organizations(id, name, personal, status, created)

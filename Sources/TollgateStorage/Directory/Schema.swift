@@ -7,7 +7,7 @@ enum Schema {
     /// "TGdr", so that other programs' files, and these in other programs, are told.
     static let applicationID: Int64 = 0x5447_6472
 
-    static let steps = [first]
+    static let steps = [first, upkeep]
 
     private static let first = tenants + credentials + refresh + records
 
@@ -55,6 +55,25 @@ enum Schema {
           PRIMARY KEY(organization, user, limit_name)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX overrides_prorated ON overrides(expires) WHERE prorated = 1;
+
+        """
+
+    /// What is to be done later, what a start has to know of lives before it, and by what rows are
+    /// found that are too old to be kept.
+    private static let upkeep = """
+        -- Organizations that are gone, and whose counters the ledger may have still.
+        CREATE TABLE leftovers(
+          organization TEXT NOT NULL,
+          personal INTEGER NOT NULL CHECK(personal IN(0,1)),
+          at INTEGER NOT NULL,
+          PRIMARY KEY(organization, personal)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE marks(
+          name TEXT NOT NULL PRIMARY KEY,
+          value INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX admin_log_at ON admin_log(at);
+        CREATE INDEX refresh_tokens_spent ON refresh_tokens(spent) WHERE spent IS NOT NULL;
 
         """
 

@@ -85,6 +85,7 @@ package struct TenantDirectory {
             let before = try record()
             try store.run("DELETE FROM overrides WHERE organization = ?", [tenant])
             try store.run("DELETE FROM organizations WHERE id = ?", [tenant])
+            try store.add(Leftover(before), at: change.at)
             let revoked = try insertRevocation(
                 .organization, organization.text, at: change.at, expires: tokensExpire,
                 personal: before.isPersonal)

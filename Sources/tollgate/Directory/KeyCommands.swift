@@ -142,7 +142,8 @@ struct KeyRotate: ParsableCommand {
         commandName: "rotate", abstract: "Give an API key a new secret, and show it once.",
         discussion: """
             Its id, limits and counters stay. The old secret is good for the overlap, so that \
-            whoever uses it has time to change; then it is refused.
+            whoever uses it has time to change; then it is refused. With --overlap 0s that is at \
+            once: it asks first, unless --yes is given.
             """)
     @OptionGroup var options: AdminOptions
     @OptionGroup var secret: SecretOptions
@@ -151,9 +152,14 @@ struct KeyRotate: ParsableCommand {
         help: "How long the old secret stays good: 0s to 30d; default: 1d.",
         transform: Lengths.seconds)
     var overlap: Int64?
+    @OptionGroup var confirmation: Confirmation
 
     func run() throws {
         let id = try which.id()
+        if overlap == 0 {
+            try confirmation.confirm(
+                "refuse the present secret of API key \(id.shown) of \(which.organization) at once")
+        }
         let words = { (reply: JSONObject) in
             View.key.text(try reply.required("key", JSONObject.object), options.output)
         }
