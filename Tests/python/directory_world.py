@@ -179,7 +179,7 @@ class World:
             ("user.delete", ada),
             ("key.create", ada),
             ("key.rotate", {**key, "overlap_seconds": 0}),
-            ("key.edit", {**key, "permissions": ["other"], "name": "edited"}),
+            ("key.edit", {**key, "permissions": [], "name": "edited"}),
             ("key.revoke", key),
             ("token.issue", ada),
             ("token.refresh", refresh),
