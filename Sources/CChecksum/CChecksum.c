@@ -67,6 +67,18 @@ TARGET static uint32_t by_instruction(uint32_t seed, const uint8_t *at, size_t c
     for (; count > 0; at++, count--) sum = ADD1(sum, *at);
     return ~(uint32_t)sum;
 }
+
+TARGET static uint32_t slot_by_instruction(uint32_t seed, const uint8_t *slot) {
+    uint32_t first;
+    uint64_t words[3];
+    memcpy(&first, slot + 4, sizeof first);
+    memcpy(words, slot + 8, sizeof words);
+    uint64_t sum = ADD4((uint32_t)~seed, first);
+    sum = ADD8(sum, words[0]);
+    sum = ADD8(sum, words[1]);
+    sum = ADD8(sum, words[2]);
+    return ~(uint32_t)sum;
+}
 #endif
 
 int tg_crc32c_is_by_instruction(void) {
@@ -90,4 +102,11 @@ uint32_t tg_crc32c(uint32_t seed, const void *bytes, size_t count) {
     if (tg_crc32c_is_by_instruction()) return by_instruction(seed, bytes, count);
 #endif
     return tg_crc32c_by_table(seed, bytes, count);
+}
+
+uint32_t tg_crc32c_slot(uint32_t seed, const void *slot) {
+#if defined(TARGET)
+    if (tg_crc32c_is_by_instruction()) return slot_by_instruction(seed, slot);
+#endif
+    return tg_crc32c_by_table(seed, (const uint8_t *)slot + 4, 28);
 }

@@ -55,7 +55,7 @@ extension Reactor {
         let start = outputBytes
         var offset = 0
         var frames = 0
-        worker.hasJournaled = false
+        worker.forgetJournaled()
         while !connection.pointee.isClosing, bytes.count &- offset >= WireLimits.headerBytes {
             guard frames < framesEach, outputBytes &- start < Self.outSoftMax else {
                 break

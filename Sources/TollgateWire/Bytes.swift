@@ -20,8 +20,10 @@ extension UnsafeRawBufferPointer {
 }
 
 extension UnsafeMutableRawBufferPointer {
-    /// Stores an integer at `offset`, unaligned, little-endian. Traps when it does not fit.
+    /// Stores an integer at `offset`, unaligned, little-endian. Traps when it does not fit. (As a
+    /// function of its own it took a fourth of the instructions that a decision is written in.)
     @inlinable
+    @inline(__always)
     public func storeLittle<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {
         precondition(offset >= 0 && count - offset >= MemoryLayout<T>.size)
         storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)

@@ -25,6 +25,15 @@ import Testing
         }
     }
 
+    @Test func aSlotsSumIsThatOfItsBytes() {
+        var random = SeededRandom.printed("CRC-32C")
+        for _ in 0..<1_000 {
+            let slot = (0..<32).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let seed = UInt32.random(in: 0...UInt32.max, using: &random)
+            #expect(tg_crc32c_slot(seed, slot) == tg_crc32c_by_table(seed, Array(slot[4...]), 28))
+        }
+    }
+
     @Test func theInstructionAndTheTableAgreeWhereverBytesBeginAndInWhatPieces() {
         var random = SeededRandom.printed("CRC-32C")
         #expect(

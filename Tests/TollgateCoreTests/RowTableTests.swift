@@ -68,13 +68,53 @@ import Testing
     @Test func idsThatCollideWithoutTheKeyAreFoundAsSoonAsRandomOnes() {
         var random = SeededRandom.printed("colliding ids")
         let count = 50_000 * testScale
-        let colliding = (1...UInt64(count)).map { $0 << 40 }
+        let colliding = Array(1...UInt64(count))
         let keyed: (UnsafeRawBufferPointer) -> UInt64 = { Self.hash.hash($0, tweak: 1) }
         let ordinary = passed((0..<count).map { _ in random.next() }, keyed)
         #expect(passed(colliding, keyed) <= 3 * ordinary)
-        // What the key is for: their low bits alone put them in one slot.
+        // What the key is for: their own bits 32 to 57, all 0, put them in one slot.
         let few = Array(colliding.prefix(500))
         #expect(passed(few) { $0.load(as: UInt64.self) } > 100 * passed(few, keyed))
+    }
+
+    /// Beyond the chunks that come one by one.
+    @Test func rowsOfALargeTableAreZeroedAndTheirOwn() {
+        var table = RowTable()
+        let count = 9_000 as UInt64
+        var handles: [RowHandle] = []
+        var (isZeroed, isOwn) = (true, true)
+        for id in 0..<count {
+            let handle = withKey(id) { table.insert($0, layout: 0, layoutBytes: 1_000) }
+            let counters = table.row(handle).counters
+            for offset in stride(from: 0, to: 1_000, by: 8) {
+                isZeroed = isZeroed && counters.load(fromByteOffset: offset, as: UInt64.self) == 0
+                counters.storeBytes(of: ~id, toByteOffset: offset, as: UInt64.self)
+            }
+            handles.append(handle)
+        }
+        #expect(table.bytesTaken > 8 << 20)
+        for (id, handle) in handles.enumerated() {
+            let counters = table.row(handle).counters
+            for offset in stride(from: 0, to: 1_000, by: 8) {
+                let found = counters.load(fromByteOffset: offset, as: UInt64.self)
+                isOwn = isOwn && found == ~UInt64(id)
+            }
+        }
+        #expect(isZeroed && isOwn)
+        var seen = 0
+        var index = 0
+        while let chunk = table.chunk(index) {
+            var at = 0
+            while at < chunk.bytes {
+                let units = Row(base: chunk.base + at).units
+                // The rest of a chunk that the next row did not fit in.
+                guard units > 0 else { break }
+                at += units * RowArena.unitBytes
+                seen += 1
+            }
+            index += 1
+        }
+        #expect(seen == Int(count))
     }
 
     @Test func memoryOfRowsThatWentIsUsedAgain() {

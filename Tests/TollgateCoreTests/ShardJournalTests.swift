@@ -49,6 +49,28 @@ import Testing
         #expect(try RegionText(bench.regions[0]).transactions.count == 2)
     }
 
+    /// An item in two parts is the same bytes as in one, whatever its length.
+    @Test(arguments: [4, 5, 25, 26, 27, 48, 350, 2_000])
+    func anItemWithAHeadIsTheItem(count: Int) throws {
+        let rest = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ 1) }
+        let (first, second): (UInt64, UInt64) = (0x0102_0304_0506_0708, 0x1112_1314_1516_1718)
+        let whole = TestItem(
+            kind: .reservation, bytes: TestItem.little(first) + TestItem.little(second) + rest)
+        let (one, two) = (JournalBench(), JournalBench())
+        one.supply()
+        two.supply()
+        for _ in 0..<3 {
+            #expect(one.write([whole]))
+            #expect(two.makeRoom(whole.slots))
+            rest.withUnsafeBytes { two.journal.append(.reservation, head: (first, second), $0) }
+            two.journal.commit()
+        }
+        #expect(Array(one.regions[0]) == Array(two.regions[0]))
+        #expect(one.journal.nextSequence == two.journal.nextSequence)
+        let read = try RegionText(two.regions[0]).transactions
+        #expect(read.map(\.items) == [[whole], [whole], [whole]])
+    }
+
     @Test func anEmptyTransactionLeavesNothing() throws {
         let bench = JournalBench()
         bench.supply()

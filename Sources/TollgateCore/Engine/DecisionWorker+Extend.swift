@@ -72,7 +72,7 @@ extension DecisionWorker {
         var scene = scene(of: reservation, policy)
         scene.add(facts)
         var decision = heldDecision(scene)
-        guard var evaluation = evaluation(of: scene, in: shard, binding), let ledger = shard.ledger
+        guard var evaluation = evaluation(of: &scene, in: shard, binding), let ledger = shard.ledger
         else {
             refuseForRoom(&decision)
             return write(decision, to: reply, policy)
@@ -158,7 +158,6 @@ extension DecisionWorker {
         reservation.head.pointee.timeToLiveMilliseconds = life
         reservation.head.pointee.endsAt = clock.period.milliseconds &+ Int64(life)
         shard.ledger?.pointee.kept.open.move(
-            reservation.kept, end: now.boot.nanoseconds &+ UInt64(life) &* 1_000_000,
-            in: shard.table.pointee)
+            reservation.kept, end: now.boot.nanoseconds &+ UInt64(life) &* 1_000_000)
     }
 }

@@ -46,12 +46,12 @@ extension DecisionWorker {
 
     /// The stage in which a reservation's counters stand; `nil` when there is no room for rows.
     func evaluation(
-        of scene: HoldScene, in shard: Shard, _ binding: PolicyBinding
+        of scene: inout HoldScene, in shard: Shard, _ binding: PolicyBinding
     ) -> Evaluation? {
         var (user, shared) = (RowView.none, RowView.none)
         if scene.plan >= 0 {
             guard
-                let rows = withUnsafePointer(to: scene.principal, {
+                let rows = withUnsafePointer(to: &scene.principal, {
                     tenantRows($0, nil, in: &shard.table.pointee, create: true, binding)
                 })
             else { return nil }
@@ -73,7 +73,7 @@ extension DecisionWorker {
         if let money = reservation.money { holdMeters[Int(operation.chargeCount)] = money }
         for charge in 0..<Int(operation.chargeCount) {
             let meter = Int(policy.charges[Int(operation.chargeStart) &+ charge].meter)
-            let tag = policy.meters.withName(meter) { meterTag($0) }
+            let tag = policy.meterTags[meter]
             for index in 0..<reservation.meterCount where reservation.meters[index].tag == tag {
                 holdMeters[charge] = index
             }
@@ -88,12 +88,11 @@ extension DecisionWorker {
     ) -> UnsafeMutablePointer<ReservationLine>? {
         guard let offsets = evaluation.view(step).offsets else { return nil }
         let counter = offsets[Int(step.slot)].counter
-        let count = reservation.lineCount
+        let (count, lines) = (reservation.lineCount, reservation.lines)
+        let isUser = step.scope == .user
         for offset in 0..<count {
             let index = start &+ offset < count ? start &+ offset : start &+ offset &- count
-            if reservation.lines[index].counts(counter, isUser: step.scope == .user) {
-                return reservation.lines + index
-            }
+            if lines[index].counts(counter, isUser: isUser) { return lines + index }
         }
         return nil
     }
@@ -113,33 +112,33 @@ extension DecisionWorker {
         matchMeters(reservation, scene, policy)
         let wasOpen = reservation.state == .open
         var touched: UInt64 = 0
+        // Where they stand is found out once: nothing here changes how many there are.
+        let (lines, meters) = (reservation.lines, reservation.meters)
         for index in Int(scene.program.start)..<Int(scene.program.end) {
             let step = evaluation.step(index)
             let meter = holdMeters[Int(step.charge)]
             let line = line(
                 of: step, &evaluation, reservation, from: index - Int(scene.program.start))
-            if let line { touched |= 1 << UInt64(line - reservation.lines) }
+            if let line { touched |= 1 &<< UInt64(line - lines) }
             guard meter >= 0 else { continue }
             // What an open one had reported was not charged.
             evaluation.end(
                 step, line, charged: holdUnits[meter],
-                before: wasOpen ? 0 : reservation.meters[meter].used, settles: settles)
+                before: wasOpen ? 0 : meters[meter].used, settles: settles)
         }
         if wasOpen {
             for index in Int(scene.concurrency.start)..<Int(scene.concurrency.end) {
                 let step = evaluation.step(index)
                 let line = line(of: step, &evaluation, reservation, from: 0)
                 guard let line else { continue }
-                touched |= 1 << UInt64(line - reservation.lines)
+                touched |= 1 &<< UInt64(line - lines)
                 evaluation.end(step, line)
             }
         }
-        for index in 0..<reservation.lineCount where touched & 1 << UInt64(index) == 0 {
+        for index in 0..<reservation.lineCount where touched & 1 &<< UInt64(index) == 0 {
             end(lineWithoutStep: index, reservation, wasOpen: wasOpen, &evaluation, in: shard)
         }
-        for meter in 0..<reservation.meterCount {
-            reservation.meters[meter].used = holdUnits[meter]
-        }
+        for meter in 0..<reservation.meterCount { meters[meter].used = holdUnits[meter] }
         return .done
     }
 
@@ -183,7 +182,7 @@ extension DecisionWorker {
         guard let ledger = shard.ledger else { return }
         if reservation.state == .open {
             untie(reservation)
-            ledger.pointee.kept.open.remove(reservation.kept, in: shard.table.pointee)
+            ledger.pointee.kept.open.remove(reservation.kept)
             engine.openReservations.wrappingSubtract(1, ordering: .relaxed)
         } else {
             ledger.pointee.kept.ended.remove(reservation.kept, in: shard.table.pointee)
@@ -210,8 +209,8 @@ extension DecisionWorker {
             case .nothing: holdUnits[index] = 0
             }
         }
-        let scene = scene(of: reservation, binding.policy)
-        guard var evaluation = evaluation(of: scene, in: shard, binding),
+        var scene = scene(of: reservation, binding.policy)
+        guard var evaluation = evaluation(of: &scene, in: shard, binding),
             case .done = end(
                 reservation, scene, &evaluation, settles: false, in: shard, binding.policy)
         else { return false }
@@ -255,7 +254,7 @@ extension DecisionWorker {
         }
         let engine = engine
         let number = number
-        heldNotes.removeStale { place, id in
+        heldNotes.pointee.removeStale { place, id in
             engine.withReservation(id) { reservation, _ in
                 reservation.state == .open && reservation.head.pointee.worker == number
                     && reservation.head.pointee.note == place
@@ -266,8 +265,8 @@ extension DecisionWorker {
     /// The peer of a connection of this worker is gone: what is tied to it ends as the plan says.
     package func release(connection: UInt64) {
         guard let binding else { return }
-        while case let place = heldNotes.first(of: connection), place != 0 {
-            let id = heldNotes.id(place)
+        while case let place = heldNotes.pointee.first(of: connection), place != 0 {
+            let id = heldNotes.pointee.id(place)
             _ = engine.withReservation(id) { reservation, shard in
                 let head = reservation.head
                 guard reservation.state == .open, head.pointee.worker == number,
@@ -276,11 +275,11 @@ extension DecisionWorker {
                 if !mayWriteCut || !cut(reservation, in: shard, binding) {
                     // As soon as there is room in the journal and the audit log.
                     shard.ledger?.pointee.kept.open.move(
-                        reservation.kept, end: 0, in: shard.table.pointee)
+                        reservation.kept, end: 0)
                     head.pointee.worker = 0
                 }
             }
-            heldNotes.remove(place, of: id)
+            heldNotes.pointee.remove(place, of: id)
         }
     }
 }

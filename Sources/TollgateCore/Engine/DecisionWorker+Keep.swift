@@ -21,6 +21,8 @@ struct KeepRequest {
 struct KeptRows {
     var reservation: Reservation?
     var record: IdempotencyRecord?
+    /// Slots that the journal needs for them.
+    var slots = 0
 }
 
 extension DecisionWorker {
@@ -142,13 +144,11 @@ extension DecisionWorker {
             + policy.operations.withName(operation) { $0.count }
     }
 
-    /// Room for the answer to the request at hand.
-    func answerRoom(
-        _ principal: UnsafePointer<Principal>, _ plan: Int, _ operation: Int, _ policy: PolicyImage
-    ) -> Int {
-        BodyBytes.decisionReply + nameBytes(principal, plan, operation, policy)
-            + 2 * policy.limitNameBytesMax + 3 * BodyBytes.extensionHeader + BodyBytes.cost
-            + BodyBytes.reservation + BodyBytes.decisionID
+    /// Room for the answer to a request with so many bytes of names.
+    private func answerRoom(_ names: Int, _ policy: PolicyImage) -> Int {
+        BodyBytes.decisionReply + names + 2 * policy.limitNameBytesMax
+            + 3 * BodyBytes.extensionHeader + BodyBytes.cost + BodyBytes.reservation
+            + BodyBytes.decisionID
     }
 
     /// Makes the rows of what the request leaves; `nil`, and nothing is made, at a ceiling or
@@ -157,14 +157,17 @@ extension DecisionWorker {
         _ principal: UnsafePointer<Principal>, _ decision: Decision, lines: Int, in shard: Shard,
         _ policy: PolicyImage
     ) -> KeptRows? {
-        let room = answerRoom(principal, decision.plan, decision.operation, policy)
+        let names = nameBytes(principal, decision.plan, decision.operation, policy)
+        let room = answerRoom(names, policy)
         var rows = KeptRows()
         if keep.isReservation {
             guard
                 let made = makeReservation(
-                    principal, decision, lines: lines, answerRoom: room, in: shard, policy)
+                    principal, decision, lines: lines, names: names, answerRoom: room,
+                    in: shard, policy)
             else { return nil }
             rows.reservation = made
+            rows.slots += ShardLedger.slots(contentBytes: made.row.content.count)
         }
         if !keep.id.isNone {
             guard let made = makeRecord(principal, answerRoom: room, in: shard, policy) else {
@@ -172,6 +175,7 @@ extension DecisionWorker {
                 return nil
             }
             rows.record = made
+            rows.slots += ShardLedger.slots(contentBytes: IdempotencyRecord.headBytes + room)
         }
         return rows
     }
@@ -216,18 +220,6 @@ extension DecisionWorker {
             shard.table.pointee.remove(record.kept.head.pointee.handle)
             engine.idempotencyRecords.wrappingSubtract(1, ordering: .relaxed)
         }
-    }
-
-    /// Slots that the journal needs for them.
-    func slots(_ rows: KeptRows, room: Int) -> Int {
-        var slots = 0
-        if let reservation = rows.reservation {
-            slots += ShardLedger.slots(contentBytes: reservation.row.content.count)
-        }
-        if rows.record != nil {
-            slots += ShardLedger.slots(contentBytes: IdempotencyRecord.headBytes + room)
-        }
-        return slots
     }
 
     /// Writes the decision as the answer that is kept, without explain.
@@ -321,7 +313,7 @@ extension Engine {
     /// shard's lock.
     func detach(_ row: Row, in shard: Shard) {
         let isOpen = row.kind == RowKind.reservation.rawValue
-            && KeptRow(row).head.pointee.heapPlace > 0
+            && KeptRow(row).head.pointee.ticket > 0
         shard.ledger?.pointee.kept.detach(row, in: shard.table.pointee)
         if row.kind == RowKind.idempotency.rawValue {
             idempotencyRecords.wrappingSubtract(1, ordering: .relaxed)

@@ -10,7 +10,14 @@ extension DecisionWorker {
         _ body: UnsafeRawBufferPointer, connection: UInt64,
         into reply: UnsafeMutableRawBufferPointer
     ) -> Outcome {
-        guard let binding else { preconditionFailure("reserve before beginTurn") }
+        withBinding { reserve(body, connection: connection, into: reply, $0) }
+    }
+
+    @inline(__always)
+    private func reserve(
+        _ body: UnsafeRawBufferPointer, connection: UInt64,
+        into reply: UnsafeMutableRawBufferPointer, _ binding: PolicyBinding
+    ) -> Outcome {
         explanationBytes = 0
         answerBytes = 0
         guard beginAudit(.reserve) else { return refuseUnaudited(reply, binding.policy) }
@@ -42,8 +49,8 @@ extension DecisionWorker {
         endDue(in: shard, binding)
         if !dryRun, answerAgain(principal, in: shard) { return }
         guard
-            let (user, shared) = tenantRows(
-                principal, cache.near, in: &shard.table.pointee, create: !dryRun, binding)
+            let (user, shared) = nearRows(
+                principal, in: &shard.table.pointee, create: !dryRun, binding)
         else { return refuseForRoom(&decision) }
         var own: KeyLook?
         if principal.pointee.keyWindow >= 0 {
@@ -134,8 +141,7 @@ extension DecisionWorker {
             refuseForRoom(&decision)
             return nil
         }
-        let room = answerRoom(principal, decision.plan, decision.operation, policy)
-        guard evaluation.prepare(keeping: 2 * charges + slots(rows, room: room)) else {
+        guard evaluation.prepare(keeping: 2 * charges + rows.slots) else {
             drop(rows, in: shard)
             decision.reason = .ledgerUnavailable
             return nil
@@ -157,7 +163,7 @@ extension DecisionWorker {
         let end =
             now.boot.nanoseconds
             &+ UInt64(reservation.head.pointee.timeToLiveMilliseconds) &* 1_000_000
-        ledger.pointee.kept.open.insert(reservation.kept, end: end, in: shard.table.pointee)
+        ledger.pointee.kept.open.insert(reservation.kept, end: end)
         engine.openReservations.wrappingAdd(1, ordering: .relaxed)
         if !keep.isDetached { tie(reservation) }
         return rows
@@ -165,8 +171,8 @@ extension DecisionWorker {
 
     /// The row of a reservation, with its meters; its lines and names are to come.
     func makeReservation(
-        _ principal: UnsafePointer<Principal>, _ decision: Decision, lines: Int, answerRoom: Int,
-        in shard: Shard, _ policy: PolicyImage
+        _ principal: UnsafePointer<Principal>, _ decision: Decision, lines: Int, names: Int,
+        answerRoom: Int, in shard: Shard, _ policy: PolicyImage
     ) -> Reservation? {
         guard let ledger = shard.ledger else { return nil }
         forgetKept(in: shard, atMost: 2)
@@ -179,7 +185,6 @@ extension DecisionWorker {
         let start = Int(policy.compiledPlans[decision.plan].priceStart)
         let charges = Int(operation.chargeCount)
         let meters = charges + (start < 0 ? 0 : 1)
-        let names = nameBytes(principal, decision.plan, decision.operation, policy)
         let bytes = Reservation.bytes(
             meters: meters, lines: lines, nameBytes: names, answerRoom: answerRoom)
         let index = Int(truncatingIfNeeded: principal.pointee.organizationHash &>> 58)
@@ -236,7 +241,7 @@ extension DecisionWorker {
     ) -> ReservationMeter {
         let charge = policy.charges[Int(operation.chargeStart) &+ index]
         return ReservationMeter(
-            tag: policy.meters.withName(Int(charge.meter)) { meterTag($0) },
+            tag: policy.meterTags[Int(charge.meter)],
             weight: charge.weight,
             price: prices < 0 ? 0 : policy.prices[prices &+ Int(charge.meter)],
             plain: plainUnits[index], held: units[index])
@@ -248,7 +253,8 @@ extension DecisionWorker {
     private func tie(_ reservation: Reservation) {
         guard keep.connection != 0 else { return }
         reservation.head.pointee.worker = number
-        reservation.head.pointee.note = heldNotes.add(reservation.id, connection: keep.connection)
+        reservation.head.pointee.note = heldNotes.pointee.add(
+            reservation.id, connection: keep.connection)
     }
 
     /// A RESERVE that was repeated: the hold ends with the connection that it came by last.
@@ -267,7 +273,7 @@ extension DecisionWorker {
     /// Drops the note of a hold, if it is this worker's; another's stays until it finds out.
     func untie(_ reservation: Reservation) {
         if reservation.head.pointee.worker == number {
-            heldNotes.remove(reservation.head.pointee.note, of: reservation.id)
+            heldNotes.pointee.remove(reservation.head.pointee.note, of: reservation.id)
         }
         reservation.head.pointee.worker = 0
     }

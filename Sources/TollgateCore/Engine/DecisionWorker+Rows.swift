@@ -18,6 +18,20 @@ extension DecisionWorker {
         var ownerName = UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
+    /// `tenantRows` of the request's principal, looked for where they stood last.
+    @inline(__always)
+    func nearRows(
+        _ principal: UnsafePointer<Principal>, in table: inout RowTable, create: Bool,
+        _ binding: PolicyBinding
+    ) -> (user: RowView, shared: RowView)? {
+        let rows = tenantRows(principal, cache.near, in: &table, create: create, binding)
+        if let near = cache.near, let rows {
+            if let row = rows.user.row { near.pointee.user = RowHint(row) }
+            if let row = rows.shared.row { near.pointee.organization = RowHint(row) }
+        }
+        return rows
+    }
+
     /// The rows of a principal; `nil` at a ceiling, or when memory is short. Without `create`,
     /// what does not stand is `none`, nothing is made, and no row is changed.
     @inline(__always)

@@ -7,7 +7,14 @@ extension DecisionWorker {
     package func settle(
         _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
     ) -> Outcome {
-        guard let binding else { preconditionFailure("settle before beginTurn") }
+        withBinding { settle(body, into: reply, $0) }
+    }
+
+    @inline(__always)
+    private func settle(
+        _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer,
+        _ binding: PolicyBinding
+    ) -> Outcome {
         explanationBytes = 0
         guard beginAudit(.settle) else { return refuseUnaudited(reply, binding.policy) }
         do {
@@ -47,6 +54,7 @@ extension DecisionWorker {
 
     /// Finds a reservation, ends it first if its time is over, and lends it under its shard's
     /// lock, with the numbers that hold for whom it is of.
+    @inline(__always)
     func withHold(
         _ id: ReservationID, _ flags: UInt16, _ binding: PolicyBinding,
         _ reply: UnsafeMutableRawBufferPointer,
@@ -131,7 +139,7 @@ extension DecisionWorker {
     func meter(
         _ named: Int, of reservation: Reservation, _ policy: PolicyImage
     ) throws(Refusal) -> Int {
-        let tag = policy.meters.withName(meters[named].meter) { meterTag($0) }
+        let tag = policy.meterTags[meters[named].meter]
         for index in 0..<reservation.meterCount where reservation.meters[index].tag == tag {
             return index
         }
@@ -200,7 +208,7 @@ extension DecisionWorker {
         var scene = scene(of: reservation, policy)
         scene.add(facts)
         var decision = heldDecision(scene)
-        guard var evaluation = evaluation(of: scene, in: shard, binding) else {
+        guard var evaluation = evaluation(of: &scene, in: shard, binding) else {
             refuseForRoom(&decision)
             return write(decision, to: reply, policy)
         }

@@ -54,18 +54,13 @@ extension DecisionWorker {
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
         endDue(in: shard, binding)
-        let near = cache.near
         guard
-            let (user, shared) = tenantRows(
-                principal, near, in: &shard.table.pointee, create: !dryRun, binding)
+            let (user, shared) = nearRows(
+                principal, in: &shard.table.pointee, create: !dryRun, binding)
         else {
             if decision.reason == .none { decision.reason = .capacityExhausted }
             engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
             return
-        }
-        if let near {
-            if let row = user.row { near.pointee.user = RowHint(row) }
-            if let row = shared.row { near.pointee.organization = RowHint(row) }
         }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,

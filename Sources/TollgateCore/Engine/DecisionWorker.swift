@@ -42,7 +42,8 @@ package final class DecisionWorker {
     var answerBytes = 0
     /// Tells the workers of an engine apart; not 0.
     let number: UInt32
-    var heldNotes = HeldNotes()
+    /// By pointer: an access to a property of a class is looked after as it runs.
+    let heldNotes: UnsafeMutablePointer<HeldNotes>
     /// By meter of the reservation at hand: what is charged or held of it.
     let holdUnits: UnsafeMutablePointer<UInt64>
     /// EXTEND: what is reported as used of it.
@@ -61,9 +62,9 @@ package final class DecisionWorker {
     var clock = BillingClock.Reading(
         period: WallTime(milliseconds: 0), expiry: WallTime(milliseconds: 0), heldForward: false)
     var turn: UInt64 = 0
-    /// A call since this was last set to false has appended to a journal: its reply says what a
+    /// A call since `forgetJournaled` has appended to a journal: its reply says what a
     /// loss of power may undo until the journal is synced.
-    package var hasJournaled = false
+    package internal(set) var hasJournaled = false
     var sweepShard = 0
     /// Of the audit log; `nil` when there is none.
     var audit: UnsafeMutablePointer<AuditDesk>?
@@ -87,6 +88,8 @@ package final class DecisionWorker {
         holdCharges.initialize(repeating: 0, count: Reservation.metersMax)
         holdMeters = .allocate(capacity: Reservation.metersMax)
         holdMeters.initialize(repeating: -1, count: Reservation.metersMax)
+        heldNotes = .allocate(capacity: 1)
+        heldNotes.initialize(to: HeldNotes())
         cache = PrincipalCache(engine.digestHash)
         units = .allocate(capacity: WireLimits.metersMax + 1)
         units.initialize(repeating: 0, count: WireLimits.metersMax + 1)
@@ -127,6 +130,8 @@ package final class DecisionWorker {
         holdUsed.deallocate()
         holdCharges.deallocate()
         holdMeters.deallocate()
+        heldNotes.deinitialize(count: 1)
+        heldNotes.deallocate()
         decision.deallocate()
         closeAudit()
     }
@@ -149,9 +154,18 @@ package final class DecisionWorker {
     package func check(
         _ body: UnsafeRawBufferPointer, into reply: UnsafeMutableRawBufferPointer
     ) -> Outcome {
-        guard let bound else { preconditionFailure("check before beginTurn") }
+        withBinding { check(body, into: reply, $0) }
+    }
+
+    /// What is journaled from now on is told of by `hasJournaled`.
+    package func forgetJournaled() { hasJournaled = false }
+
+    /// Lends what the turn's requests are decided by.
+    @inline(__always)
+    func withBinding(_ body: (PolicyBinding) -> Outcome) -> Outcome {
+        guard let bound else { preconditionFailure("a request before beginTurn") }
         // `binding` keeps it alive, and nothing here replaces that: no reference is counted.
-        return bound._withUnsafeGuaranteedRef { check(body, into: reply, $0) }
+        return bound._withUnsafeGuaranteedRef(body)
     }
 
     @inline(__always)

@@ -127,7 +127,7 @@ package final class Engine: Sendable {
         policy.layouts.allSatisfy { layouts.number(of: $0) != nil }
     }
 
-    /// The upper bits: the table inside uses the lower ones.
+    /// The highest bits: the table inside uses those below them.
     @inline(__always)
     func tenantShard(_ hash: UInt64) -> Shard { shard(Int(truncatingIfNeeded: hash &>> 58)) }
 

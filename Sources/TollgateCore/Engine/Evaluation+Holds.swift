@@ -116,10 +116,9 @@ extension Evaluation {
         _ line: inout ReservationLine
     ) {
         guard wanted > 0 else { return }
-        let shape = turnShapes[Int(step.form)].shape
         let (head, ring) = (row.head(Int(place.head)), row.counters + Int(place.ring))
-        Window.charge(head, ring, shape, units: wanted)
-        let at = head.pointee.newest &* shape.bucketNanoseconds
+        charge(wanted, head, ring, turnShapes + Int(step.form))
+        let at = head.pointee.newest &* turnShapes[Int(step.form)].shape.bucketNanoseconds
         line.small = UInt32(
             clamping: line.at == at ? Self.sum(UInt64(line.small), wanted) : wanted)
         line.at = at
@@ -178,16 +177,18 @@ extension Evaluation {
         _ line: UnsafeMutablePointer<ReservationLine>?, _ charged: UInt64
     ) {
         let taken = line?.pointee.units ?? 0
-        let turnShape = PolicyBinding.at(turn, now.boot, turnShapes + Int(step.form))
-        let (head, ring) = (row.head(Int(place.head)), row.counters + Int(place.ring))
-        Window.advance(head, ring, turnShape.shape, index: turnShape.index)
-        if charged >= taken {
-            Window.charge(head, ring, turnShape.shape, units: charged &- taken)
-        } else if let line {
-            Window.refund(
-                head, ring, turnShape.shape,
-                units: min(taken &- charged, UInt64(line.pointee.small)),
-                chargedAt: BootTime(nanoseconds: line.pointee.at))
+        if charged != taken {
+            let turnShape = PolicyBinding.at(turn, now.boot, turnShapes + Int(step.form))
+            let (head, ring) = (row.head(Int(place.head)), row.counters + Int(place.ring))
+            Window.advance(head, ring, turnShape.shape, index: turnShape.index)
+            if charged > taken {
+                charge(charged &- taken, head, ring, turnShapes + Int(step.form))
+            } else if let line {
+                Window.refund(
+                    head, ring, turnShape.shape,
+                    units: min(taken &- charged, UInt64(line.pointee.small)),
+                    chargedAt: BootTime(nanoseconds: line.pointee.at))
+            }
         }
         line?.pointee.units = charged
         line?.pointee.small = 0

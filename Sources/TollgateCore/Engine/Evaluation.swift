@@ -63,7 +63,7 @@ struct Evaluation {
         steps = binding.policy.steps
         turnShapes = binding.turnShapes
         terms = binding.policy.quotaTerms
-        intervals = binding.periods.intervals(of: Int(calendar), at: period)
+        intervals = binding.periods.pointee.intervals(of: Int(calendar), at: period)
         self.units = units
         self.now = now
         self.turn = turn
@@ -321,15 +321,24 @@ struct Evaluation {
                 }
                 continue
             }
-            let shape = turnShapes[Int(step.form)]
-            let head = row.head(Int(place.head))
-            let ring = row.counters + Int(place.ring)
-            if head.pointee.newest == shape.index {
-                Window.charge(head, ring, shape.shape, cell: shape.cell, units: wanted)
-            } else {
-                // Another worker's turn began later and has moved the window on.
-                Window.charge(head, ring, shape.shape, units: wanted)
-            }
+            charge(
+                wanted, row.head(Int(place.head)), row.counters + Int(place.ring),
+                turnShapes + Int(step.form))
+        }
+    }
+
+    /// Charges a window that was looked at.
+    @inline(__always)
+    mutating func charge(
+        _ wanted: UInt64, _ head: Window.Head, _ ring: Window.Ring,
+        _ shape: UnsafeMutablePointer<PolicyBinding.TurnShape>
+    ) {
+        if head.pointee.newest == shape.pointee.index {
+            Window.charge(
+                head, ring, shape.pointee.shape, cell: shape.pointee.cell, units: wanted)
+        } else {
+            // Another worker's turn began later and has moved the window on.
+            Window.charge(head, ring, shape.pointee.shape, units: wanted)
         }
     }
 

@@ -18,7 +18,8 @@ final class PolicyBinding {
     private let ownOffsets: UnsafeMutablePointer<UnsafeMutablePointer<SlotOffsets>>
     let layoutBytes: UnsafeMutablePointer<Int>
     let turnShapes: UnsafeMutablePointer<TurnShape>
-    var periods: SubjectPeriods
+    /// By pointer, as what below is: an access to a class' property is looked after as it runs.
+    let periods: UnsafeMutablePointer<SubjectPeriods>
     /// Offsets in rows of other layouts that hold all counters of one of the policy's:
     /// by (row's layout number, policy's layout index).
     private var foreign: [UInt64: UnsafeMutablePointer<SlotOffsets>] = [:]
@@ -47,7 +48,8 @@ final class PolicyBinding {
         for (index, shape) in policy.shapes.enumerated() {
             (turnShapes + index).initialize(to: TurnShape(shape: shape))
         }
-        periods = SubjectPeriods(policy, calendars)
+        periods = .allocate(capacity: 1)
+        periods.initialize(to: SubjectPeriods(policy, calendars))
     }
 
     deinit {
@@ -57,6 +59,8 @@ final class PolicyBinding {
         ownOffsets.deallocate()
         layoutBytes.deallocate()
         turnShapes.deallocate()
+        periods.pointee.deallocate()
+        periods.deinitialize(count: 1)
         periods.deallocate()
     }
 

@@ -3,12 +3,20 @@ import Glibc
 /// Memory for rows, in chunks that are taken from the system as they are needed and never given
 /// back, with a free list per row size. Zeroed rows come out, whatever was in them before.
 ///
+/// An arena that has grown takes its chunks eight at a time, as one large page where the system has
+/// those: of small ones, the first touch of each took more than all else of a RESERVE.
+///
 /// Owned by one `RowTable`, guarded by its lock. Invariant: `chunkCount ≤ chunksMax`.
 struct RowArena: ~Copyable {
     /// Rows are multiples of this, so that a handle of 32 bits reaches 64 GiB.
     static let unitBytes = 16
     static let chunkBytes = 256 * 1024
     static let unitsPerChunk = chunkBytes / unitBytes
+    /// Chunks that come one by one.
+    private static let smallChunks = 16
+    /// Chunks of a block, and its bytes: a large page.
+    private static let blockChunks = 8
+    private static let blockBytes = blockChunks * chunkBytes
     /// The largest row: header, id and all limits of a plan in one scope.
     static let rowUnitsMax = 4096
 
@@ -32,7 +40,13 @@ struct RowArena: ~Copyable {
     }
 
     deinit {
-        for index in 0..<chunkCount { free(chunks[index]) }
+        for index in 0..<chunkCount {
+            if index < Self.smallChunks {
+                free(chunks[index])
+            } else if Self.beginsBlock(index), let block = chunks[index] {
+                munmap(block, Self.blockBytes)
+            }
+        }
         chunks.deallocate()
         freeLists?.deallocate()
     }
@@ -97,12 +111,43 @@ struct RowArena: ~Copyable {
             chunks = larger
             chunkCapacity *= 2
         }
-        // Zeroed by the system, and only taken from it when touched.
-        guard let memory = calloc(1, Self.chunkBytes) else { return false }
+        guard let memory = nextChunk() else { return false }
         chunks[chunkCount] = memory
         chunkCount += 1
         unitsTaken = 0
-        bytesTaken += Self.chunkBytes
         return true
+    }
+
+    private static func beginsBlock(_ index: Int) -> Bool {
+        (index - smallChunks) % blockChunks == 0
+    }
+
+    /// Zeroed by the system, and only taken from it when touched.
+    private mutating func nextChunk() -> UnsafeMutableRawPointer? {
+        guard chunkCount >= Self.smallChunks else {
+            guard let memory = calloc(1, Self.chunkBytes) else { return nil }
+            bytesTaken += Self.chunkBytes
+            return memory
+        }
+        if !Self.beginsBlock(chunkCount), let last = chunks[chunkCount - 1] {
+            return last + Self.chunkBytes
+        }
+        guard let block = Self.makeBlock() else { return nil }
+        bytesTaken += Self.blockBytes
+        return block
+    }
+
+    /// A block that begins at a multiple of its size, as a large page must.
+    private static func makeBlock() -> UnsafeMutableRawPointer? {
+        let made = mmap(
+            nil, 2 * blockBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let made, made != MAP_FAILED else { return nil }
+        let past = Int(bitPattern: made) % blockBytes
+        let before = past == 0 ? 0 : blockBytes - past
+        if before > 0 { munmap(made, before) }
+        let block = made + before
+        munmap(block + blockBytes, blockBytes - before)
+        _ = madvise(block, blockBytes, MADV_HUGEPAGE)
+        return block
     }
 }

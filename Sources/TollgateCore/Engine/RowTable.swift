@@ -1,8 +1,10 @@
 /// Rows by key: open addressing with linear probing over a power of two of slots, at most three
 /// quarters full, doubled when it would be fuller.
 ///
-/// A slot is 64 bits: the upper half of the hash, and the row's handle; 0 is free. Deletion moves
-/// later entries back, so there are no tombstones. Guarded by the shard's lock.
+/// A slot is 64 bits: the upper half of the hash, and the row's handle; 0 is free. The same half
+/// says where a row's slot is looked for, so that growing and removing look at slots alone; the
+/// shard is chosen by its highest 6 bits, which leaves 26 to tell slots apart. Deletion moves later
+/// entries back, so there are no tombstones. Guarded by the shard's lock.
 /// Invariant: `count ≤ capacity * 3 / 4`.
 struct RowTable: ~Copyable {
     private var slots: UnsafeMutablePointer<UInt64>
@@ -31,10 +33,14 @@ struct RowTable: ~Copyable {
     @inline(__always)
     private static func tag(_ hash: UInt64) -> UInt64 { hash & 0xffff_ffff_0000_0000 }
 
+    /// Where the look for a hash, or the entry that has its upper half, begins.
+    @inline(__always)
+    private func home(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: hash &>> 32) & mask }
+
     /// The row of a key, or `none`.
     @inline(__always)
     func find(_ key: RowKey) -> RowHandle {
-        var slot = Int(truncatingIfNeeded: key.hash) & mask
+        var slot = home(key.hash)
         while true {
             let entry = slots[slot]
             if entry == 0 { return .none }
@@ -100,7 +106,7 @@ struct RowTable: ~Copyable {
         count -= 1
         var slot = (hole &+ 1) & mask
         while slots[slot] != 0 {
-            let home = homeSlot(slots[slot])
+            let home = home(slots[slot])
             // The entry may move back when its home is not between the hole and itself.
             if (slot &- home) & mask >= (slot &- hole) & mask {
                 slots[hole] = slots[slot]
@@ -180,7 +186,7 @@ struct RowTable: ~Copyable {
             seen += 1
             let row = self.row(RowHandle(raw: UInt32(truncatingIfNeeded: slots[slot])))
             precondition(Self.tag(row.hash) == Self.tag(slots[slot]))
-            var probe = Int(truncatingIfNeeded: row.hash) & mask
+            var probe = home(row.hash)
             while probe != slot {
                 precondition(slots[probe] != 0, "a hole before an entry")
                 probe = (probe + 1) & mask
@@ -204,18 +210,17 @@ struct RowTable: ~Copyable {
     }
 
     private func place(_ hash: UInt64, _ handle: RowHandle) {
-        var slot = Int(truncatingIfNeeded: hash) & mask
-        while slots[slot] != 0 { slot = (slot &+ 1) & mask }
-        slots[slot] = Self.tag(hash) | UInt64(handle.raw)
+        place(Self.tag(hash) | UInt64(handle.raw))
     }
 
-    private func homeSlot(_ entry: UInt64) -> Int {
-        Int(truncatingIfNeeded: row(RowHandle(raw: UInt32(truncatingIfNeeded: entry))).hash) & mask
+    private func place(_ entry: UInt64) {
+        var slot = home(entry)
+        while slots[slot] != 0 { slot = (slot &+ 1) & mask }
+        slots[slot] = entry
     }
 
     private func slotOf(_ handle: RowHandle) -> Int {
-        let hash = row(handle).hash
-        var slot = Int(truncatingIfNeeded: hash) & mask
+        var slot = home(row(handle).hash)
         while UInt32(truncatingIfNeeded: slots[slot]) != handle.raw {
             precondition(slots[slot] != 0, "a row that its table does not hold")
             slot = (slot &+ 1) & mask
@@ -229,10 +234,7 @@ struct RowTable: ~Copyable {
         mask = (oldMask + 1) * 2 - 1
         slots = .allocate(capacity: mask + 1)
         slots.initialize(repeating: 0, count: mask + 1)
-        for slot in 0...oldMask where old[slot] != 0 {
-            let handle = RowHandle(raw: UInt32(truncatingIfNeeded: old[slot]))
-            place(row(handle).hash, handle)
-        }
+        for slot in 0...oldMask where old[slot] != 0 { place(old[slot]) }
         old.deallocate()
     }
 }

@@ -47,6 +47,12 @@ package enum JournalFormat {
     ) -> UInt32 {
         tg_crc32c(seed, bytes, count)
     }
+
+    /// Of a slot; `seed` is the checksum before it.
+    @inline(__always)
+    static func checksum(_ seed: UInt32, ofSlot slot: UnsafeRawPointer) -> UInt32 {
+        tg_crc32c_slot(seed, slot)
+    }
 }
 
 /// What a slot says. The number is the format's: it never changes its meaning.

@@ -245,9 +245,7 @@ private struct JournalSlot {
 
     func computedChecksum(after seed: UInt32) -> UInt32 {
         guard let base = bytes.baseAddress else { return 0 }
-        return JournalFormat.checksum(
-            seed, base + JournalFormat.checksumBytes,
-            JournalFormat.slotBytes &- JournalFormat.checksumBytes)
+        return JournalFormat.checksum(seed, ofSlot: base)
     }
 
     func isWhole(after seed: UInt32) -> Bool { computedChecksum(after: seed) == checksum }

@@ -8,7 +8,7 @@ import TollgateWire
 /// | 8 | 4 | in memory: the row's handle |
 /// | 12 | 4 | in memory: the next row of the list it stands in; 0 is none |
 /// | 16 | 4 | in memory: the row before |
-/// | 20 | 4 | in memory: of an open reservation, one more than its place in `HoldQueue`; else 0 |
+/// | 20 | 4 | in memory: of an open reservation, its ticket of the `HoldQueue`; else 0 |
 ///
 /// What stands in memory alone means nothing in a journal or a snapshot: `reset` clears it.
 struct KeptHead: BitwiseCopyable {
@@ -18,7 +18,7 @@ struct KeptHead: BitwiseCopyable {
     var handle: RowHandle
     var next: RowHandle
     var previous: RowHandle
-    var heapPlace: UInt32
+    var ticket: UInt32
 }
 
 /// A view of a row without counters; valid under its table's lock.
@@ -36,7 +36,7 @@ struct KeptRow: BitwiseCopyable {
         head.pointee.handle = handle
         head.pointee.next = .none
         head.pointee.previous = .none
-        head.pointee.heapPlace = 0
+        head.pointee.ticket = 0
     }
 }
 
@@ -85,93 +85,123 @@ struct KeptList {
 /// Open reservations of one shard by the end of their time to live: a binary heap, whose first
 /// ends first. Guarded by the shard's lock; grows as it must, never shrinks.
 ///
-/// Invariants: a parent's end is not after its children's; each row's `heapPlace` is one more than
-/// its place.
+/// Each has a ticket, which its row keeps for as long as it is open, and by which its place is
+/// looked up here: whoever moves in the heap, no row is touched.
+///
+/// Invariants: a parent's end is not after its children's; each entry's ticket has its place, and
+/// the row has the ticket; tickets that are taken are as many as entries.
 struct HoldQueue {
     private struct Entry: BitwiseCopyable {
         var end: UInt64
+        var ticket: UInt32
+    }
+
+    private struct Ticket: BitwiseCopyable {
         var handle: RowHandle
+        /// In the heap; of a ticket that is free, the next one that is, 0: none.
+        var place: UInt32
     }
 
     private var entries: UnsafeMutablePointer<Entry>?
+    /// By number; 0 is never used.
+    private var tickets: UnsafeMutablePointer<Ticket>?
     private var capacity = 0
     private(set) var count = 0
+    private var ticketsMade: UInt32 = 0
+    private var firstFree: UInt32 = 0
     /// The first end, boottime in nanoseconds; `UInt64.max` when nothing is open.
     private(set) var firstEnd = UInt64.max
 
     var first: RowHandle? {
-        guard let entries, count > 0 else { return nil }
-        return entries[0].handle
+        guard let entries, let tickets, count > 0 else { return nil }
+        return tickets[Int(entries[0].ticket)].handle
+    }
+
+    private func place(_ kept: KeptRow) -> Int? {
+        let ticket = kept.head.pointee.ticket
+        guard let tickets, ticket > 0 else { return nil }
+        return Int(tickets[Int(ticket)].place)
     }
 
     func end(of kept: KeptRow) -> UInt64 {
-        guard let entries, kept.head.pointee.heapPlace > 0 else { return 0 }
-        return entries[Int(kept.head.pointee.heapPlace) - 1].end
+        guard let entries, let place = place(kept) else { return 0 }
+        return entries[place].end
     }
 
-    mutating func insert(_ kept: KeptRow, end: UInt64, in table: borrowing RowTable) {
+    mutating func insert(_ kept: KeptRow, end: UInt64) {
         if count == capacity { grow() }
-        guard let entries else { return }
-        entries[count] = Entry(end: end, handle: kept.head.pointee.handle)
-        kept.head.pointee.heapPlace = UInt32(count + 1)
+        guard let entries, let tickets else { return }
+        var ticket = firstFree
+        if ticket != 0 {
+            firstFree = tickets[Int(ticket)].place
+        } else {
+            ticketsMade += 1
+            ticket = ticketsMade
+        }
+        tickets[Int(ticket)] = Ticket(
+            handle: kept.head.pointee.handle, place: UInt32(count))
+        kept.head.pointee.ticket = ticket
+        entries[count] = Entry(end: end, ticket: ticket)
         count += 1
-        rise(count - 1, entries, table)
+        rise(count - 1, entries, tickets)
         firstEnd = entries[0].end
     }
 
-    mutating func remove(_ kept: KeptRow, in table: borrowing RowTable) {
-        guard let entries, kept.head.pointee.heapPlace > 0 else { return }
-        let place = Int(kept.head.pointee.heapPlace) - 1
-        kept.head.pointee.heapPlace = 0
+    mutating func remove(_ kept: KeptRow) {
+        guard let entries, let tickets, let place = place(kept) else { return }
+        let ticket = kept.head.pointee.ticket
+        kept.head.pointee.ticket = 0
+        tickets[Int(ticket)] = Ticket(handle: .none, place: firstFree)
+        firstFree = ticket
         count -= 1
         if place < count {
-            put(entries[count], at: place, entries, table)
-            rise(place, entries, table)
-            sink(place, entries, table)
+            put(entries[count], at: place, entries, tickets)
+            rise(place, entries, tickets)
+            sink(place, entries, tickets)
         }
         firstEnd = count > 0 ? entries[0].end : .max
     }
 
     /// Gives an open reservation another end.
-    mutating func move(_ kept: KeptRow, end: UInt64, in table: borrowing RowTable) {
-        guard let entries, kept.head.pointee.heapPlace > 0 else { return }
-        let place = Int(kept.head.pointee.heapPlace) - 1
+    mutating func move(_ kept: KeptRow, end: UInt64) {
+        guard let entries, let tickets, let place = place(kept) else { return }
         entries[place].end = end
-        rise(place, entries, table)
-        sink(place, entries, table)
+        rise(place, entries, tickets)
+        sink(place, entries, tickets)
         firstEnd = entries[0].end
     }
 
     mutating func free() {
         entries?.deallocate()
-        entries = nil
-        capacity = 0
-        count = 0
-        firstEnd = .max
+        tickets?.deallocate()
+        self = HoldQueue()
     }
 
+    @inline(__always)
     private func put(
         _ entry: Entry, at place: Int, _ entries: UnsafeMutablePointer<Entry>,
-        _ table: borrowing RowTable
+        _ tickets: UnsafeMutablePointer<Ticket>
     ) {
         entries[place] = entry
-        KeptRow(table.row(entry.handle)).head.pointee.heapPlace = UInt32(place + 1)
+        tickets[Int(entry.ticket)].place = UInt32(truncatingIfNeeded: place)
     }
 
     private func rise(
-        _ start: Int, _ entries: UnsafeMutablePointer<Entry>, _ table: borrowing RowTable
+        _ start: Int, _ entries: UnsafeMutablePointer<Entry>,
+        _ tickets: UnsafeMutablePointer<Ticket>
     ) {
         var place = start
         let entry = entries[place]
         while place > 0, entries[(place - 1) / 2].end > entry.end {
-            put(entries[(place - 1) / 2], at: place, entries, table)
+            put(entries[(place - 1) / 2], at: place, entries, tickets)
             place = (place - 1) / 2
         }
-        if place != start { put(entry, at: place, entries, table) }
+        if place != start { put(entry, at: place, entries, tickets) }
     }
 
     private func sink(
-        _ start: Int, _ entries: UnsafeMutablePointer<Entry>, _ table: borrowing RowTable
+        _ start: Int, _ entries: UnsafeMutablePointer<Entry>,
+        _ tickets: UnsafeMutablePointer<Ticket>
     ) {
         var place = start
         let entry = entries[place]
@@ -180,32 +210,48 @@ struct HoldQueue {
             guard child < count else { break }
             if child + 1 < count, entries[child + 1].end < entries[child].end { child += 1 }
             guard entries[child].end < entry.end else { break }
-            put(entries[child], at: place, entries, table)
+            put(entries[child], at: place, entries, tickets)
             place = child
         }
-        if place != start { put(entry, at: place, entries, table) }
+        if place != start { put(entry, at: place, entries, tickets) }
     }
 
     private mutating func grow() {
         let larger = max(64, capacity * 2)
         let made = UnsafeMutablePointer<Entry>.allocate(capacity: larger)
-        if let entries {
+        let madeTickets = UnsafeMutablePointer<Ticket>.allocate(capacity: larger + 1)
+        if let entries, let tickets {
             made.update(from: entries, count: count)
+            // All are taken when it is full.
+            madeTickets.update(from: tickets, count: count + 1)
             entries.deallocate()
+            tickets.deallocate()
+        } else {
+            madeTickets.initialize(to: Ticket(handle: .none, place: 0))
         }
         entries = made
+        tickets = madeTickets
         capacity = larger
     }
 
     /// Traps when the structure contradicts itself; for tests.
     func checkInvariants(_ table: borrowing RowTable) {
-        guard let entries else { return }
+        guard let entries, let tickets else { return }
         for place in 0..<count {
-            let kept = KeptRow(table.row(entries[place].handle))
-            precondition(kept.head.pointee.heapPlace == UInt32(place + 1))
+            let ticket = tickets[Int(entries[place].ticket)]
+            precondition(ticket.place == UInt32(place))
+            let kept = KeptRow(table.row(ticket.handle))
+            precondition(kept.head.pointee.ticket == entries[place].ticket)
             precondition(place == 0 || entries[(place - 1) / 2].end <= entries[place].end)
         }
         precondition(firstEnd == (count > 0 ? entries[0].end : .max))
+        var free = 0
+        var next = firstFree
+        while next != 0 {
+            free += 1
+            next = tickets[Int(next)].place
+        }
+        precondition(count + free == Int(ticketsMade) && Int(ticketsMade) <= capacity)
     }
 }
 
@@ -227,8 +273,8 @@ struct KeptState {
         let kept = KeptRow(row)
         if row.kind == RowKind.idempotency.rawValue {
             records.remove(kept, in: table)
-        } else if kept.head.pointee.heapPlace > 0 {
-            open.remove(kept, in: table)
+        } else if kept.head.pointee.ticket > 0 {
+            open.remove(kept)
         } else {
             ended.remove(kept, in: table)
         }

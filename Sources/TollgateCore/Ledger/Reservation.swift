@@ -227,13 +227,16 @@ struct Reservation: BitwiseCopyable {
         head.pointee.userBytes = UInt8(user.count)
         head.pointee.planBytes = UInt8(plan.count)
         head.pointee.operationBytes = UInt8(operation.count)
+        let content = UnsafeMutableRawBufferPointer(start: base, count: row.content.count)
         var at = namesOffset
-        for name in [organization, user, plan, operation] {
-            if let from = name.baseAddress {
-                (base + at).copyMemory(from: from, byteCount: name.count)
-            }
-            at += name.count
+        @inline(__always) func append(_ name: UnsafeRawBufferPointer) {
+            copyName(name, to: content, at: at)
+            at &+= name.count
         }
+        append(organization)
+        append(user)
+        append(plan)
+        append(operation)
     }
 
     /// Keeps the answer to a SETTLE or CANCEL, for which there is room. Nothing more is recorded

@@ -87,8 +87,7 @@ extension ShardRestorer {
         let life = UInt64(head.pointee.timeToLiveMilliseconds)
         let wait = reservation.isDetached ? min(UInt64(max(0, left)), life) : 0
         let end = reservation.isDetached ? now.boot.nanoseconds &+ wait &* 1_000_000 : 0
-        shard.ledger?.pointee.kept.open.insert(
-            reservation.kept, end: end, in: shard.table.pointee)
+        shard.ledger?.pointee.kept.open.insert(reservation.kept, end: end)
         engine.openReservations.wrappingAdd(1, ordering: .relaxed)
     }
 

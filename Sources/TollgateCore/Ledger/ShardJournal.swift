@@ -44,8 +44,6 @@ package struct ShardJournal: BitwiseCopyable {
     private var end: UnsafeMutableRawPointer?
     /// The slot that has no checksum yet; `nil` between transactions.
     private var unsealed: UnsafeMutableRawPointer?
-    /// Where the unsealed slot takes more bytes of its item.
-    private var fill = 0
     /// The checksum of the slot, or the header, before the unsealed one.
     private var chain: UInt32 = 0
     /// Of the slot that is written next.
@@ -183,39 +181,82 @@ package struct ShardJournal: BitwiseCopyable {
 
     /// An item that may take several slots, at most `JournalFormat.itemBytesMax` bytes.
     package mutating func append(_ kind: JournalKind, _ bytes: UnsafeRawBufferPointer) {
-        beginItem(kind, bytes: bytes.count)
-        appendPiece(bytes)
-    }
-
-    /// Begins an item of so many bytes, which `appendPiece` then gives, in pieces.
-    package mutating func beginItem(_ kind: JournalKind, bytes: Int) {
-        precondition(kind.isLong && bytes <= JournalFormat.itemBytesMax)
+        precondition(kind.isLong && bytes.count <= JournalFormat.itemBytesMax)
         guard let slot = openSlot(kind) else { return }
         slot.storeBytes(
-            of: UInt16(truncatingIfNeeded: bytes).littleEndian,
+            of: UInt16(truncatingIfNeeded: bytes.count).littleEndian,
             toByteOffset: JournalFormat.payloadOffset, as: UInt16.self)
-        fill = JournalFormat.payloadOffset + 2
+        let first = min(bytes.count, JournalFormat.firstPieceBytes)
+        if let from = bytes.baseAddress {
+            (slot + JournalFormat.payloadOffset + 2).copyMemory(from: from, byteCount: first)
+        }
+        appendRest(kind, bytes, from: first)
     }
 
-    package mutating func appendPiece(_ bytes: UnsafeRawBufferPointer) {
-        guard var from = bytes.baseAddress else { return }
-        var left = bytes.count
-        while left > 0 {
-            guard var slot = unsealed else { return }
-            if fill == JournalFormat.slotBytes {
-                let kind = slot.load(fromByteOffset: 8, as: UInt8.self)
-                guard let further = openSlot(kind, flags: JournalFormat.continuedFlag) else {
-                    return
-                }
-                slot = further
-                fill = JournalFormat.payloadOffset
+    /// An item that begins with these 16 bytes, each a little-endian number; at least 4 follow.
+    @inline(__always)
+    package mutating func append(
+        _ kind: JournalKind, head: (UInt64, UInt64), _ bytes: UnsafeRawBufferPointer
+    ) {
+        let count = Self.headBytes &+ bytes.count
+        let first = JournalFormat.firstPieceBytes &- Self.headBytes
+        precondition(
+            kind.isLong && count <= JournalFormat.itemBytesMax && bytes.count >= first)
+        guard let slot = openSlot(kind), let from = bytes.baseAddress else { return }
+        let place = slot + JournalFormat.payloadOffset
+        place.storeBytes(of: UInt16(truncatingIfNeeded: count).littleEndian, as: UInt16.self)
+        place.storeBytes(of: head.0.littleEndian, toByteOffset: 2, as: UInt64.self)
+        place.storeBytes(of: head.1.littleEndian, toByteOffset: 10, as: UInt64.self)
+        place.storeBytes(of: from.loadUnaligned(as: UInt32.self), toByteOffset: 18, as: UInt32.self)
+        appendRest(kind, bytes, from: first)
+    }
+
+    private static let headBytes = 16
+
+    /// The slots that go on with an item, from its byte `start` on.
+    private mutating func appendRest(
+        _ kind: JournalKind, _ bytes: UnsafeRawBufferPointer, from start: Int
+    ) {
+        let left = bytes.count &- start
+        guard left > 0, var from = bytes.baseAddress, var slot = unsealed, let end else { return }
+        let whole = left / JournalFormat.payloadBytes
+        let rest = left % JournalFormat.payloadBytes
+        let slots = rest > 0 ? whole &+ 1 : whole
+        precondition(
+            end - slot >= (slots &+ 1) &* JournalFormat.slotBytes,
+            "slots that makeRoom was not asked for")
+        from += start
+        // In place of fields: the slots are written one after the other all the same.
+        var (chain, sequence) = (chain, nextSequence)
+        let kindAndFlags = UInt16(kind.rawValue) | UInt16(JournalFormat.continuedFlag) &<< 8
+        for index in 0..<slots {
+            chain = JournalFormat.checksum(chain, ofSlot: slot)
+            slot.storeBytes(of: chain.littleEndian, as: UInt32.self)
+            slot += JournalFormat.slotBytes
+            slot.storeBytes(
+                of: UInt32(truncatingIfNeeded: sequence).littleEndian, toByteOffset: 4,
+                as: UInt32.self)
+            slot.storeBytes(of: kindAndFlags.littleEndian, toByteOffset: 8, as: UInt16.self)
+            sequence &+= 1
+            let place = slot + JournalFormat.payloadOffset
+            if index < whole {
+                // 22 bytes as two and a half words.
+                place.storeBytes(of: from.loadUnaligned(as: UInt64.self), as: UInt64.self)
+                place.storeBytes(
+                    of: from.loadUnaligned(fromByteOffset: 8, as: UInt64.self), toByteOffset: 8,
+                    as: UInt64.self)
+                place.storeBytes(
+                    of: from.loadUnaligned(fromByteOffset: 14, as: UInt64.self), toByteOffset: 14,
+                    as: UInt64.self)
+                from += JournalFormat.payloadBytes
+            } else {
+                place.copyMemory(from: from, byteCount: rest)
             }
-            let taken = min(left, JournalFormat.slotBytes &- fill)
-            (slot + fill).copyMemory(from: from, byteCount: taken)
-            fill &+= taken
-            from += taken
-            left &-= taken
         }
+        self.chain = chain
+        nextSequence = sequence
+        next = slot + JournalFormat.slotBytes
+        unsealed = slot
     }
 
     /// Ends the transaction: before this none of it counts, and then all of it. One without any
@@ -231,25 +272,17 @@ package struct ShardJournal: BitwiseCopyable {
         if let next { tg_prefetch(next + JournalFormat.slotBytes) }
     }
 
-    @inline(__always)
-    private mutating func openSlot(
-        _ kind: JournalKind
-    ) -> UnsafeMutableRawPointer? {
-        openSlot(kind.rawValue, flags: 0)
-    }
-
     /// The next slot, with its number and kind. `makeRoom` said how many there may be, so there is
     /// one: beyond its region nothing is ever written.
     @inline(__always)
-    private mutating func openSlot(_ kind: UInt8, flags: UInt8) -> UnsafeMutableRawPointer? {
+    private mutating func openSlot(_ kind: JournalKind) -> UnsafeMutableRawPointer? {
         if let unsealed { seal(unsealed) }
         guard let slot = next, let end, slot < end else {
             preconditionFailure("a slot that makeRoom was not asked for")
         }
         let sequence = UInt32(truncatingIfNeeded: nextSequence)
         slot.storeBytes(of: sequence.littleEndian, toByteOffset: 4, as: UInt32.self)
-        slot.storeBytes(of: kind, toByteOffset: 8, as: UInt8.self)
-        slot.storeBytes(of: flags, toByteOffset: 9, as: UInt8.self)
+        slot.storeBytes(of: UInt16(kind.rawValue).littleEndian, toByteOffset: 8, as: UInt16.self)
         nextSequence &+= 1
         next = slot + JournalFormat.slotBytes
         unsealed = slot
@@ -258,9 +291,7 @@ package struct ShardJournal: BitwiseCopyable {
 
     @inline(__always)
     private mutating func seal(_ slot: UnsafeMutableRawPointer) {
-        chain = JournalFormat.checksum(
-            chain, slot + JournalFormat.checksumBytes,
-            JournalFormat.slotBytes &- JournalFormat.checksumBytes)
+        chain = JournalFormat.checksum(chain, ofSlot: slot)
         slot.storeBytes(of: chain.littleEndian, as: UInt32.self)
     }
 }

@@ -29,9 +29,14 @@ package final class ShardRestorer {
     private let layouts: [UInt32]
     /// What journals call counters, by number; it changes as names are replayed.
     var meaning: [UInt16: String] = [:]
-    var handles: [UInt32: RowHandle] = [:]
-    /// Offsets of quotas, by layout and counter.
+    private var handles = NumberTable()
+    /// Offsets of quotas, by layout and counter; and the last one that was looked for.
     private var offsets: [UInt64: Int] = [:]
+    private var lastPlace = UInt64.max
+    private var lastOffset = 0
+    /// Where the counters stand that a row of a layout begins anew, by the layout's number: made
+    /// when the first of its rows comes.
+    private var restorations: [UInt32: [Restoration]] = [:]
     private var numberMost: UInt32 = 0
     /// Closed periods up to this sequence number stand in the archive already.
     private let archivedThrough: UInt64
@@ -106,19 +111,43 @@ package final class ShardRestorer {
         rows += 1
     }
 
-    /// Windows as they are by now; nothing is held before the holds are looked at.
-    private func restoreCounters(of row: Row) {
-        for slot in engine.layouts.layout(row.layout).slots {
+    /// What becomes of one counter of a row.
+    private enum Restoration: BitwiseCopyable {
+        case window(WindowShape, head: Int, ring: Int)
+        case quota(Int)
+        case concurrency(Int)
+        case pool(Int)
+
+        init?(_ slot: CounterSlot) {
             switch slot.kind {
             case .window:
-                guard let shape = slot.shape else { continue }
+                guard let shape = slot.shape else { return nil }
+                self = .window(shape, head: slot.headOffset, ring: slot.ringOffset)
+            case .quota: self = .quota(slot.headOffset)
+            case .concurrency: self = .concurrency(slot.headOffset)
+            case .pool: self = .pool(slot.headOffset)
+            }
+        }
+    }
+
+    private func restorations(_ layout: UInt32) -> [Restoration] {
+        if let known = restorations[layout] { return known }
+        let made = engine.layouts.layout(layout).slots.compactMap { Restoration($0) }
+        restorations[layout] = made
+        return made
+    }
+
+    /// Windows as they are by now; nothing is held before the holds are looked at.
+    private func restoreCounters(of row: Row) {
+        for restoration in restorations(row.layout) {
+            switch restoration {
+            case .window(let shape, let head, let ring):
                 Window.restore(
-                    row.head(slot.headOffset), row.counters + slot.ringOffset, shape, saved: saved,
-                    now: now)
-            case .quota: row.quota(slot.headOffset).pointee.held = 0
-            case .concurrency: row.concurrency(slot.headOffset).pointee.open = 0
+                    row.head(head), row.counters + ring, shape, saved: saved, now: now)
+            case .quota(let offset): row.quota(offset).pointee.held = 0
+            case .concurrency(let offset): row.concurrency(offset).pointee.open = 0
             // Counted anew when it is asked for.
-            case .pool: row.pool(slot.headOffset).pointee.endSeconds = 0
+            case .pool(let offset): row.pool(offset).pointee.endSeconds = 0
             }
         }
     }
@@ -139,6 +168,7 @@ package final class ShardRestorer {
             let name = item.slice(at: 2, length: item.count - 2)
             meaning[item.loadLittle(at: 0, as: UInt16.self)] = String(decoding: name, as: UTF8.self)
             offsets.removeAll(keepingCapacity: true)
+            lastPlace = .max
         case .mark:
             guard item.count >= 16 else { throw .badItem(kind) }
             let time = Int64(bitPattern: item.loadLittle(at: 8, as: UInt64.self))
@@ -179,11 +209,16 @@ package final class ShardRestorer {
     ) throws(LedgerFault) -> UnsafeMutablePointer<QuotaCell> {
         let counter = item.loadLittle(at: 0, as: UInt16.self)
         let number = item.loadLittle(at: 2, as: UInt32.self)
-        guard let handle = handles[number] else { throw .unknownRow(number) }
+        let handle = handles.find(number)
+        guard handle != .none else { throw .unknownRow(number) }
         let row = shard.table.pointee.row(handle)
         guard row.hasCounters else { throw .unknownRow(number) }
         let place = UInt64(row.layout) << 16 | UInt64(counter)
-        if let offset = offsets[place] { return row.quota(offset) }
+        if place == lastPlace { return row.quota(lastOffset) }
+        if let offset = offsets[place] {
+            (lastPlace, lastOffset) = (place, offset)
+            return row.quota(offset)
+        }
         guard let name = meaning[counter] else { throw .unknownCounter(counter) }
         if let slot = engine.layouts.layout(row.layout).slot(name) {
             guard slot.kind == .quota else { throw .unknownCounter(counter) }
@@ -225,7 +260,7 @@ package final class ShardRestorer {
         }
         guard moved != .none else { throw .outOfMemory }
         let row = shard.table.pointee.row(moved)
-        handles[row.number] = moved
+        handles.set(row.number, moved)
         return (row, slot.headOffset)
     }
 
@@ -235,7 +270,7 @@ package final class ShardRestorer {
         var handle = shard.table.pointee.find(key)
         if handle != .none {
             let row = shard.table.pointee.row(handle)
-            handles[row.number] = nil
+            handles.remove(row.number)
             row.number = head.number
             for slot in engine.layouts.layout(row.layout).slots where slot.kind == .quota {
                 row.quota(slot.headOffset).pointee = QuotaCell(
@@ -281,7 +316,8 @@ package final class ShardRestorer {
         let id = item.slice(at: 1, length: item.count - 1)
         let tenant = TenantHash(id, isPersonal: item[0] == 1, engine.hash)
         engine.removeRows(of: tenant, id, in: shard)
-        handles = handles.filter { shard.table.pointee.row($0.value).number == $0.key }
+        let table = shard.table
+        handles.keep { number, handle in table.pointee.row(handle).number == number }
     }
 
     /// A reservation or an idempotency record: what was known of it gives place.
@@ -324,17 +360,17 @@ package final class ShardRestorer {
         let closed = shard.ledger?.pointee.closed.newest ?? 0
         shard.ledger?.pointee.begin(
             nextSequence: max(nextSequence, closed &+ 1), ledger: 0, life: 0)
-        handles = [:]
+        handles.clear()
     }
 
     private func note(_ number: UInt32, _ handle: RowHandle) {
-        handles[number] = handle
+        handles.set(number, handle)
         numberMost = max(numberMost, number)
     }
 
     private func remove(_ handle: RowHandle) {
         let row = shard.table.pointee.row(handle)
-        if handles[row.number] == handle { handles[row.number] = nil }
+        if handles.find(row.number) == handle { handles.remove(row.number) }
         count(row, -1)
         shard.table.pointee.remove(handle)
     }

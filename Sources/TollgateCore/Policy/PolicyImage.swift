@@ -154,6 +154,8 @@ package final class PolicyImage: Sendable {
     nonisolated(unsafe) let quotaTerms: UnsafeMutableBufferPointer<QuotaTerms>
     /// Micro-units of money for one unit, of those plans that have prices, by meter.
     nonisolated(unsafe) let prices: UnsafeMutableBufferPointer<UInt64>
+    /// By meter: what reservations name it by, whatever policy (`meterTag`).
+    nonisolated(unsafe) let meterTags: UnsafeMutableBufferPointer<UInt64>
     /// Identities of the counters that carry units over.
     let rollovers: Set<String>
     let idempotency: IdempotencyTerms
@@ -208,6 +210,9 @@ package final class PolicyImage: Sendable {
         shapes = Self.copied(compiler.shapes)
         quotaTerms = Self.copied(compiler.quotaTerms)
         prices = Self.copied(compiler.prices)
+        let meters = parts.meters
+        meterTags = Self.copied(
+            (0..<meters.count).map { meters.withName($0) { meterTag($0) } })
         rollovers = Set(
             definition.plans.flatMap(\.quotas).filter { $0.rolloverMax != nil }.map {
                 CounterSlot($0).identity
@@ -247,6 +252,7 @@ package final class PolicyImage: Sendable {
         shapes.deallocate()
         quotaTerms.deallocate()
         prices.deallocate()
+        meterTags.deallocate()
     }
 
     /// What the operation charges under the plan.

@@ -8,7 +8,8 @@ extension LedgerService {
     // MARK: supply
 
     func supplyRegions() {
-        var wait = Self.idleMilliseconds
+        // Recovery made no more than it needed.
+        var wait: Int32 = 0
         while !hasToEnd {
             bells.supply.wait(milliseconds: wait)
             do throws(LedgerFailure) {

@@ -175,7 +175,8 @@ package final class Ledger: Sendable {
         let writer = snapshotWriter(now)
         while try writer.step() {}
         supply.noteDurable(writer.shards.map(\.end))
-        try onDisk { () throws(DiskError) in try supply.tend() }
+        // Files ahead are the supplier's to make, while the engine serves.
+        try onDisk { () throws(DiskError) in try supply.giveAll() }
         engine.setLedgerState(.serving)
     }
 

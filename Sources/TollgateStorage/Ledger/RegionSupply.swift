@@ -59,6 +59,12 @@ final class RegionSupply: @unchecked Sendable {
     /// Gives every shard that wants one a region, then makes files ahead. Throws when a file could
     /// not be made; shards have what there was.
     func tend() throws(DiskError) {
+        try giveAll()
+        try makeAhead()
+    }
+
+    /// Gives every shard that wants one a region, and makes what files that takes.
+    func giveAll() throws(DiskError) {
         making.lock()
         defer { making.unlock() }
         var wants = engine.wantsRegions
@@ -67,7 +73,6 @@ final class RegionSupply: @unchecked Sendable {
             wants &= wants &- 1
             while !give(shard) { try prepare() }
         }
-        while held({ prepared.count }) < Self.preparedFiles { try prepare() }
     }
 
     /// Gives what stands ready, as far as it goes.
