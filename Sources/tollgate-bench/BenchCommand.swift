@@ -41,19 +41,41 @@ struct BenchCommand: ParsableCommand {
             snapshots and during them (with --daemon and --admin), and nothing else.
             """)
     var snapshotUsers: Int?
+    @Option(
+        help: """
+            What a target's rate is to be of another's, at least: daemon/off=0.9. May come often.
+            """)
+    var wanted: [WantedRatio] = []
+    @Option(
+        help: """
+            A daemon's command: how long it takes from its start to its first answer, with a \
+            million users and 256 MB of journal (with --daemon, --admin, --ledger), --rounds \
+            times, and nothing else.
+            """)
+    var restart: String?
+    @Option(help: "The directory of that daemon's ledger.") var ledger: String?
     @Flag(help: "Print JSON.") var json = false
     @Flag(help: "Memory per counter with a million users, in this process.") var memory = false
+    @Flag(help: "CHECK, RESERVE and SETTLE in this process, without sockets.") var engine = false
 
     func run() throws {
         if memory { return try MemoryBench.run(json: json) }
+        if engine { return try EngineBench.run(rounds: rounds, json: json) }
         if let snapshotUsers { return try measureSnapshots(users: snapshotUsers) }
+        if let restart { return try measureRestart(restart) }
         let targets = try targets()
         guard !targets.isEmpty else {
             throw ValidationError("name at least one of --daemon, --floor, --redis")
         }
         var rows: [Row] = []
         for load in try parsedLoads() { rows.append(try measure(load, targets)) }
-        print(json ? Report.json(rows) : Report.text(rows))
+        let verdicts = rows.flatMap { row in wanted.compactMap { $0.verdict(row) } }
+        guard !wanted.isEmpty else { return print(json ? Report.json(rows) : Report.text(rows)) }
+        print(
+            json
+                ? "{\"rows\":\(Report.json(rows)),\"verdicts\":["
+                    + verdicts.map(\.json).joined(separator: ",") + "]}"
+                : Report.text(rows) + "\n" + verdicts.map(\.text).joined(separator: "\n"))
     }
 
     struct Target {
@@ -96,8 +118,8 @@ struct BenchCommand: ParsableCommand {
             denied += round.denied
         }
 
-        /// The daemon's rate divided by this one, the median of the rounds: what a round suffers
-        /// from its surroundings both suffer.
+        /// The daemon's rate, or another's, divided by this one, the median of the rounds: what a
+        /// round suffers from its surroundings both suffer.
         func ratio(ofDaemon daemon: Figure) -> Double {
             Figure.median(zip(daemon.rates, rates).map { $0 / $1 })
         }

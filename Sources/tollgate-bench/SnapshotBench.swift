@@ -31,9 +31,12 @@ extension BenchCommand {
         }
         let ratio =
             Double(during.valueAtPercentile(99.9)) / Double(max(1, between.valueAtPercentile(99.9)))
+        let verdict = Verdict(
+            name: "p99.9 during snapshots of that between, \(users) users", figure: ratio,
+            wanted: 2, isLeast: false)
         guard !json else {
             return print(
-                "{\"users\":\(users),\"snapshots\":\(snapshots),"
+                "{\"users\":\(users),\"snapshots\":\(snapshots),\"verdicts\":[\(verdict.json)],"
                     + "\"between_us\":[\(name(between).joined(separator: ","))],"
                     + "\"during_us\":[\(name(during).joined(separator: ","))],"
                     + "\"p99_9_ratio\":\(Report.fixed(ratio, 3))}")
@@ -41,7 +44,7 @@ extension BenchCommand {
         print(
             "p50, p99, p99.9 µs between snapshots: \(name(between).joined(separator: ", "));"
                 + " during \(snapshots) snapshots of \(users) users:"
-                + " \(name(during).joined(separator: ", ")); p99.9 ×\(Report.fixed(ratio, 2))")
+                + " \(name(during).joined(separator: ", "))\n" + verdict.text)
     }
 
     /// Gives each user counters.
