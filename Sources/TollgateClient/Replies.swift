@@ -146,6 +146,8 @@ public struct UsageReport: Sendable, Equatable {
     /// Empty when the caller is not known and no plan was named.
     public var plan: String
     public var limits: [LimitEntry]
+    /// Grants of units beyond its quotas, in the order in which they burn.
+    public var credits: [CreditEntry] = []
 
     init(_ body: [UInt8]) throws(ClientError) {
         var reader = ReplyReader(body)
@@ -155,7 +157,43 @@ public struct UsageReport: Sendable, Equatable {
         plan = try reader.text(planBytes)
         limits = []
         for _ in 0..<count { limits.append(try LimitEntry(&reader)) }
-        _ = try reader.extensions()
+        let fields = try reader.extensions(known: [ExtensionTag.credits])
+        guard let value = fields[ExtensionTag.credits] else { return }
+        var grants = ReplyReader(value)
+        for _ in 0..<(try grants.integer(UInt16.self)) { credits.append(try CreditEntry(&grants)) }
+        guard grants.isAtEnd else { throw .malformedReply("bytes behind the credits") }
+    }
+}
+
+/// A grant of units beyond a quota that can be used, now or later.
+public struct CreditEntry: Sendable, Equatable {
+    public var quota: String
+    public var id: String
+    /// The lower burns first.
+    public var priority: UInt8
+    /// Now; else from `effectiveAt` on.
+    public var isUsable: Bool
+    public var units: UInt64
+    /// Of the units.
+    public var burnt: UInt64
+    public var effectiveAt: Timestamp
+    /// It can be used strictly before; `nil`: it never ends.
+    public var expiresAt: Timestamp?
+
+    init(_ reader: inout ReplyReader) throws(ClientError) {
+        let (quotaBytes, idBytes) = (
+            Int(try reader.integer(UInt8.self)), Int(try reader.integer(UInt8.self))
+        )
+        priority = try reader.integer(UInt8.self)
+        isUsable = try reader.integer(UInt8.self) != 0
+        _ = try reader.bytes(4)
+        units = try reader.integer(UInt64.self)
+        burnt = try reader.integer(UInt64.self)
+        effectiveAt = Timestamp(milliseconds: Int64(clamping: try reader.integer(UInt64.self)))
+        let expires = try reader.integer(UInt64.self)
+        expiresAt = expires == .max ? nil : Timestamp(milliseconds: Int64(clamping: expires))
+        quota = try reader.text(quotaBytes)
+        id = try reader.text(idBytes)
     }
 }
 

@@ -31,6 +31,7 @@ extension PolicyReader {
         quota.rolloverMax = units("rollover_max", from: 1)
         quota.memberMin = units("member_min", from: 1) ?? 0
         quota.memberMax = units("member_max")
+        quota.hasCredits = reader.boolean(values["credits"], "credits") ?? false
         return quota
     }
 

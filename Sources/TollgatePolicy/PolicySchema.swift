@@ -35,7 +35,7 @@ enum PolicySchema {
     static let rateLimitKeys = ["scope", "override_max"] + addressLimitKeys
     static let quotaKeys = [
         "scope", "meter", "limit", "period", "time_zone", "soft", "overage_max", "rollover_max",
-        "member_min", "member_max",
+        "member_min", "member_max", "credits",
     ]
     static let invalidCredentialKeys = ["limit", "window"]
     static let issuerKeys = [

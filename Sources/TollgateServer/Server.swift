@@ -42,6 +42,8 @@ package final class Server: Sendable {
         self.events = events
         self.directory = directory
         self.ledger = ledger
+        // What was burnt of them the ledger has said.
+        try directory?.publishGrants()
         (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)
         shared.ledger = ledger?.bells ?? bells

@@ -61,6 +61,8 @@ public enum BodyBytes {
     public static let reservation = 24
     /// Value of the extension field `decisionID`.
     public static let decisionID = 8
+    /// A grant in the extension field `credits`, before its names.
+    public static let creditEntry = 40
     public static let statsEntry = 10
 }
 
@@ -115,6 +117,8 @@ public enum ExtensionTag {
     public static let reservation: UInt8 = 4
     /// In a decision: u64, by which the audit log knows it.
     public static let decisionID: UInt8 = 5
+    /// In the reply to USAGE: u16 count, then that many grants of credits.
+    public static let credits: UInt8 = 6
 }
 
 /// Bits of the flags byte of an extension field.

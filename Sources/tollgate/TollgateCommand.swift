@@ -25,7 +25,7 @@ struct TollgateCommand: ParsableCommand {
             CheckCommand.self, ReserveCommand.self, ExtendCommand.self, SettleCommand.self,
             CancelCommand.self, UsageCommand.self, OrganizationCommand.self, UserCommand.self,
             KeyCommand.self, PlanCommand.self, TokenCommand.self, SessionCommand.self,
-            RevokeCommand.self, OverrideCommand.self, SigningKeyCommand.self,
+            RevokeCommand.self, OverrideCommand.self, CreditCommand.self, SigningKeyCommand.self,
             PolicyCommand.self, LogCommand.self, BackupCommand.self, ImportCommand.self,
             ExportCommand.self, DirectoryCommand.self, SnapshotCommand.self,
             StatsCommand.self, TopCommand.self,

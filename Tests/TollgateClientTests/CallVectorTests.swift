@@ -107,6 +107,11 @@ import TollgateWire
         case .removeOverride:
             return try reply.member("override", .removeOverride(organization: "", limit: ""))
         case .listOverrides: return try reply.whole(.overrides(organization: ""))
+        case .grantCredits:
+            return try reply.member("credit", .grantCredits(organization: "", quota: "", units: 1))
+        case .voidCredits:
+            return try reply.member("credit", .voidCredits(organization: "", id: ""))
+        case .listCredits: return try reply.whole(.credits(organization: ""))
         case .addSigningKey: return try reply.member("signing_key", .addSigningKey())
         case .promoteSigningKey: return try reply.member("signing_key", .promoteSigningKey(""))
         case .retireSigningKey: return try reply.member("signing_key", .retireSigningKey(""))

@@ -188,6 +188,15 @@ import TollgateWire
             #""override.remove","organization":"o","limit":"l"}"#
         ),
         (sent(.overrides(organization: "o")), #""override.list","organization":"o"}"#),
+        (
+            sent(.grantCredits(organization: "o", quota: "q", units: 3, priority: 7, id: "i")),
+            #""credit.grant","organization":"o","quota":"q","units":3,"priority":7,"id":"i"}"#
+        ),
+        (
+            sent(.voidCredits(organization: "o", id: "i")),
+            #""credit.void","organization":"o","id":"i"}"#
+        ),
+        (sent(.credits(organization: "o")), #""credit.list","organization":"o"}"#),
         (sent(.addSigningKey()), #""signing_key.add"}"#),
         (sent(.addSigningKey(id: "k")), #""signing_key.add","id":"k"}"#),
         (sent(.promoteSigningKey("k")), #""signing_key.promote","id":"k"}"#),

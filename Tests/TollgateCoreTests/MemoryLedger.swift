@@ -22,8 +22,8 @@ final class MemoryLedger {
 
     deinit { for region in regions { region.deallocate() } }
 
-    func begin(_ engine: Engine) {
-        engine.beginJournal(ledgerID: 7, life: 1)
+    func begin(_ engine: Engine, life: UInt64 = 1) {
+        engine.beginJournal(ledgerID: 7, life: life)
         tend(engine)
     }
 

@@ -169,6 +169,15 @@ import TollgateCore
                     { $0.status = $0.status == .active ? .suspended : .active },
                 ]
             ).map { .user($0) }
+        case .grant(let made):
+            return each(
+                made,
+                [
+                    { $0.units += 1 }, { $0.meter += "x" }, { $0.priority = 7 },
+                    { $0.note += "x" }, { $0.created = later }, { $0.effective = later },
+                    { $0.voided = later }, { $0.burnt = 1 },
+                ]
+            ).map { .grant($0) }
         case .override(let made):
             return each(
                 made, [{ $0.units = 1 }, { $0.expires = later }, { $0.isProrated.toggle() }]
@@ -215,7 +224,7 @@ import TollgateCore
         for record in records {
             switch record {
             case .organization, .revocation: continue
-            case .user, .override, .key:
+            case .user, .override, .grant, .key:
                 let error = refusal { _ = try store.importRecord(record, by: Sample.change()) }
                 #expect(error == .notFound)
             }
@@ -256,6 +265,15 @@ import TollgateCore
             case .user(var user):
                 user.name = ""
                 bad.append(.user(user))
+            case .grant(var grant):
+                grant.units = 0
+                bad.append(.grant(grant))
+                (grant.units, grant.burnt) = (5, 6)
+                bad.append(.grant(grant))
+                (grant.burnt, grant.id) = (nil, "a b")
+                bad.append(.grant(grant))
+                (grant.id, grant.expires) = ("g", grant.effective)
+                bad.append(.grant(grant))
             case .override(var override):
                 override.units = 1 << 63
                 bad.append(.override(override))

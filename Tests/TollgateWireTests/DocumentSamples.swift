@@ -32,6 +32,10 @@ enum DocumentSamples {
     static let override = LimitOverride(
         organization: "acme", user: "ada", limit: "per_minute", units: 1 << 53,
         expiresAt: instant(16))
+    static let grant = CreditGrant(
+        organization: "acme", id: "invoice-17", quota: "monthly", meter: "tokens", units: 40,
+        burnt: 31, remaining: 9, priority: 7, state: .pending, effectiveAt: instant(32),
+        expiresAt: instant(33), note: "a top-up", createdAt: instant(34), voidedAt: instant(35))
     static let revocation = Revocation(
         organization: "acme", isPersonal: true, kind: .session, subject: "session-1",
         at: instant(17), expiresAt: instant(18))
@@ -91,18 +95,19 @@ enum DocumentSamples {
     static let usage = PeriodUsage(
         organization: "acme", isPersonal: false, user: "ada", limit: "daily", meter: "calls",
         period: .billingMonth, beginsOn: "2026-10-15", endsAt: instant(30), used: 4, isOpen: true,
-        isShare: true)
+        isShare: true, credits: 3)
     static let exportedKey = ExportedKey(
         key: key, digest: SecretText("aa"), previousDigest: SecretText("bb"), previousPepper: 2)
     static let records: [ExportedRecord] = [
-        .organization(organization), .user(user), .override(override), .key(exportedKey),
-        .revocation(revocation),
+        .organization(organization), .user(user), .override(override), .grant(grant),
+        .key(exportedKey), .revocation(revocation),
     ]
 
     static let all: [any DirectoryDocument] =
         [
-            subscription, organization, user, key, issuedKey, session, tokens, override, revocation,
-            outcome, ended, signingKey, plan, preview, change, logEntry, status, exportedKey,
+            subscription, organization, user, key, issuedKey, session, tokens, override, grant,
+            revocation, outcome, ended, signingKey, plan, preview, change, logEntry, status,
+            exportedKey,
             DirectoryBackup(path: "/backup/a", bytes: 27), ImportOutcome(created: 1, unchanged: 2),
             DirectoryPage(items: [user], next: "cursor"), snapshot, ledger, usage,
             PruneOutcome(pruned: 9),

@@ -50,6 +50,11 @@ OVERRIDE = {
     "organization": "acme", "user": "ada", "limit": "burst", "units": 2**53,
     "expires_at": LATER,
 }
+CREDIT = {
+    "organization": "acme", "id": "one", "quota": "tokens", "meter": "tokens", "units": 9,
+    "burnt": 4, "remaining": 5, "priority": 100, "state": "active", "effective_at": NOW,
+    "expires_at": LATER, "note": "", "created_at": NOW, "voided_at": None,
+}
 REVOCATION = {
     "organization": "acme", "personal": False, "kind": "user", "subject": "ada", "at": NOW,
     "expires_at": LATER,
@@ -252,6 +257,13 @@ def _the_rest():
         _about("override.remove", "override", OVERRIDE, lambda c: c.overrides.remove(
             "acme", "burst", user="ada"), **acme, user="ada", limit="burst"),
         _listed("override.list", lambda c: c.overrides.list("acme"), acme, OVERRIDE),
+        _about("credit.grant", "credit", CREDIT, lambda c: c.credits.grant(
+            "acme", "tokens", 9, priority=100, effective_at=NOW, expires_at=LATER, id="one",
+            note="n"), **acme, quota="tokens", units=9, priority=100, effective_at=NOW,
+            expires_at=LATER, id="one", note="n"),
+        _about("credit.void", "credit", CREDIT, lambda c: c.credits.void("acme", "one"),
+               **acme, id="one"),
+        _listed("credit.list", lambda c: c.credits.list("acme"), acme, CREDIT),
         _about("signing_key.add", "signing_key", SIGNING_KEY, lambda c: c.signing_keys.add()),
         _about("signing_key.add", "signing_key", {
             **SIGNING_KEY, "promoted_at": None, "demoted_at": None, "retired_at": None,
@@ -280,13 +292,14 @@ def _of_the_ledger():
     month = {"period": "2026-10"}
     usage = {"organization": "acme", "personal": False, "user": None, "limit": "tokens",
              "meter": "tokens", "period": "total", "begins_on": "1970-01-01", "ends_at": None,
-             "used": 2**53, "open": True, "share": False}
+             "used": 2**53, "open": True, "share": False, "credits": 0}
     return [
         _about("ledger.status", "ledger", LEDGER, lambda c: c.ledger.status()),
         _about("snapshot.create", "snapshot", SNAPSHOT, lambda c: c.snapshots.create()),
         _listed("snapshot.list", lambda c: c.snapshots.list(), {}, SNAPSHOT),
         _listed("usage.closed", lambda c: c.closed_usage.list("2026-10"), month,
-                {**usage, "user": "ada", "ends_at": LATER, "open": False, "share": True}),
+                {**usage, "user": "ada", "ends_at": LATER, "open": False, "share": True,
+                 "credits": 5}),
         _listed("usage.closed", lambda c: c.closed_usage.list(
             "2026-10-31", organization="acme", including_open=True),
                 {"period": "2026-10-31", "organization": "acme", "open": True}, usage),

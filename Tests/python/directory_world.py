@@ -16,10 +16,14 @@ PRO = "limit: 1000, period: month}\n  open_tier:"
 FREE = """limit: 1000, period: month}
   free_tier:
     rate_limits: {burst: {scope: user, limit: 600, window: 1s}}
-    quotas: {monthly_tokens: {scope: organization, meter: tokens, limit: 1000, period: month}}
+    quotas:
+      monthly_tokens:
+        {scope: organization, meter: tokens, limit: 1000, period: month, credits: true}
   open_tier:"""
+TAKES = "limit: 1000, period: month, credits: true}\n"
 # Checks come as fast as they like.
-POLICY = conftest.POLICY.replace("limit: 5,", "limit: 500,").replace(PRO, FREE)
+POLICY = conftest.POLICY.replace("limit: 5,", "limit: 500,").replace(
+    PRO, FREE.replace("limit: 1000, period: month}\n", TAKES, 1))
 GRACE = "60s"
 
 
@@ -148,6 +152,7 @@ class World:
         done("user.suspend", organization="acme", user="dora")
         done("org.suspend", organization="idle")
         done("override.set", organization="acme", user="ada", limit="burst", units=7)
+        done("credit.grant", organization="acme", quota="monthly_tokens", units=7, id="old")
         done("org.change_plan", organization="beta", plan="free_tier", when="period_end")
         done("revoke.token", organization="acme", jti="some-token")
 
@@ -192,6 +197,8 @@ class World:
             ("override.set", {**acme, "user": "bob", "limit": "burst", "units": 3}),
             ("override.set", {**acme, "limit": "monthly_tokens", "units": 5}),
             ("override.remove", {**ada, "limit": "burst"}),
+            ("credit.grant", {**acme, "quota": "monthly_tokens", "units": 3, "id": "new"}),
+            ("credit.void", {**acme, "id": "old"}),
             ("signing_key.add", {"id": "third"}),
             ("signing_key.add", {}),
             ("signing_key.promote", {"id": "spare"}),
@@ -206,7 +213,8 @@ class World:
             ("org.list", {}), ("org.show", acme), ("user.list", acme), ("user.show", ada),
             ("key.list", acme), ("key.show", {**acme, "key": self.ada_key}),
             ("session.list", ada), ("session.show", {**acme, "session": self.session}),
-            ("revoke.list", acme), ("override.list", acme), ("signing_key.list", {}),
+            ("revoke.list", acme), ("override.list", acme), ("credit.list", acme),
+            ("signing_key.list", {}),
             ("plan.list", {}), ("plan.show", {"plan": "pro_tier"}), ("log.list", {}),
             ("directory.status", {}), ("directory.export", {}),
         ]

@@ -68,6 +68,13 @@ GOOD = [
         **ACME, "limit": "monthly_tokens", "units": 0}),
     ("override-remove", "", "override.remove", {**ADA, "limit": "per_minute"}),
     ("override-list", "", "override.list", ACME),
+    ("credit-grant", "all that can be said", "credit.grant", {
+        **ACME, "quota": "monthly_tokens", "units": 2**40, "priority": 255, "effective_at": 1,
+        "expires_at": LATER, "id": "i" * 40, "note": "n" * 256}),
+    ("credit-grant-least", "", "credit.grant", {
+        **ACME, "quota": "monthly_tokens", "units": 1}),
+    ("credit-void", "", "credit.void", {**ACME, "id": "invoice-17"}),
+    ("credit-list", "", "credit.list", {**ACME, **PART}),
     ("signing-key-add", "", "signing_key.add", {"id": "2026-01"}),
     ("signing-key-promote", "", "signing_key.promote", {"id": "2026-01"}),
     ("signing-key-retire", "", "signing_key.retire", {"id": "2026-01"}),

@@ -31,6 +31,8 @@ CALLS = {
     "revoke.list": "organization personal? kind? @",
     "override.set": "organization user? limit units expires_at?",
     "override.remove": "organization user? limit", "override.list": "organization @",
+    "credit.grant": "organization quota units priority? effective_at? expires_at? id? note?",
+    "credit.void": "organization id", "credit.list": "organization @",
     "signing_key.add": "id?", "signing_key.promote": "id", "signing_key.retire": "id",
     "signing_key.list": "@", "plan.list": "@", "plan.show": "plan", "log.list": "organization? @",
     "backup.create": "path", "directory.status": "", "directory.export": "@",
@@ -56,6 +58,9 @@ RECORDS = {
     "revocation": ("organization subject", {"personal": bool, "kind": WORDS["kind"], "at": int,
                                             "expires_at": int}),
     "override": ("organization limit", {"units": int, "user": None, "expires_at": None}),
+    "grant": ("organization id quota meter note", {
+        "units": int, "burnt": None, "remaining": None, "priority": int, "state": None,
+        "effective_at": int, "expires_at": None, "created_at": int, "voided_at": None}),
 }
 
 
@@ -154,6 +159,12 @@ def fits(call, name, value):
         return count(value) and 1 <= value <= 1_000
     if name == "overlap_seconds":
         return count(value) and value <= 2_592_000
+    if name == "units" and call.startswith("credit."):
+        return count(value) and 1 <= value <= 2**40
+    if name == "priority":
+        return count(value) and value <= 255
+    if call.startswith("credit.") and name in ("id", "note"):
+        return text(value, 40 if name == "id" else 256)
     if name == "units" or name.endswith("_at"):
         return count(value)
     if name in ("permissions", "addresses"):

@@ -36,6 +36,14 @@ TOKENS = {
 }
 OVERRIDE = {"organization": "acme", "user": "ada", "limit": "per_minute", "units": 2**53,
             "expires_at": LATER}
+CREDIT = {
+    "organization": "acme", "id": "invoice-17", "quota": "monthly_tokens", "meter": "tokens",
+    "units": 2**40, "burnt": 7, "remaining": 2**40 - 7, "priority": 100, "state": "active",
+    "effective_at": NOW, "expires_at": LATER, "note": "a top-up", "created_at": NOW,
+    "voided_at": None,
+}
+VOID_CREDIT = {**CREDIT, "remaining": 0, "state": "voided", "expires_at": None,
+               "voided_at": LATER}
 REVOCATION = {"organization": "acme", "personal": False, "kind": "session",
               "subject": "uV3mR8yKQ2a1bC4dE5fG6h", "at": NOW, "expires_at": LATER}
 SIGNING_KEY = {
@@ -78,6 +86,7 @@ STATUS = {
 RECORDS = [
     {"type": "organization", **ORGANIZATION}, {"type": "user", **USER},
     {"type": "override", **OVERRIDE},
+    {"type": "grant", **CREDIT, "burnt": None, "remaining": None, "state": None},
     {"type": "key", **KEY, "digest": "ab" * 32, "previous_digest": "cd" * 32,
      "previous_pepper": 1},
     {"type": "key", **BARE_KEY, "digest": "ef" * 32, "previous_digest": None,
@@ -99,7 +108,7 @@ NO_LEDGER = {name: None if value is None or isinstance(value, (str, dict)) else 
 USED = {
     "organization": "acme", "personal": False, "user": None, "limit": "monthly_tokens",
     "meter": "tokens", "period": "billing_month", "begins_on": "2026-01-15", "ends_at": LATER,
-    "used": 2**53, "open": False, "share": False,
+    "used": 2**53, "open": False, "share": False, "credits": 7,
 }
 
 
@@ -136,6 +145,9 @@ REPLIES = [
     ("override-removed", "override.remove",
      {"override": {**OVERRIDE, "user": None, "units": 0, "expires_at": None}}),
     ("overrides", "override.list", page(OVERRIDE)),
+    ("credit", "credit.grant", {"credit": CREDIT}),
+    ("credit-voided", "credit.void", {"credit": VOID_CREDIT}),
+    ("credits", "credit.list", page(CREDIT, VOID_CREDIT)),
     ("signing-key", "signing_key.promote", {"signing_key": SIGNING_KEY}),
     ("signing-keys", "signing_key.list", page(SIGNING_KEY, {
         **SIGNING_KEY, "state": "verifying", "promoted_at": None, "demoted_at": None,
@@ -152,6 +164,6 @@ REPLIES = [
     ("snapshots", "snapshot.list", page(SNAPSHOT, {**SNAPSHOT, "generation": 11})),
     ("usage-of-periods", "usage.closed", page(USED, {
         **USED, "personal": True, "organization": "zoe", "user": "zoe", "period": "total",
-        "ends_at": None, "open": True, "used": 0, "share": True}, next="Yw")),
+        "ends_at": None, "open": True, "used": 0, "share": True, "credits": 0}, next="Yw")),
     ("usage-pruned", "usage.prune", {"pruned": 7}),
 ]

@@ -61,15 +61,21 @@ LEDGER = {
          "idempotency_records"), int)}
 USAGE = {"organization": str, "personal": bool, "user?": str, "limit": str, "meter": str,
          "period": {"day", "week", "month", "billing_month", "total"}, "begins_on": str,
-         "ends_at?": int, "used": int, "open": bool, "share": bool}
+         "ends_at?": int, "used": int, "open": bool, "share": bool, "credits": int}
+CREDIT = {"organization": str, "id": str, "quota": str, "meter": str, "units": int,
+          "burnt?": int, "remaining?": int, "priority": int,
+          "state?": {"active", "pending", "exhausted", "expired", "voided"}, "effective_at": int,
+          "expires_at?": int, "note": str, "created_at": int, "voided_at?": int}
 ONE = {
     "ledger": LEDGER, "snapshot": SNAPSHOT,
     "organization": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION,
-    "override": OVERRIDE, "revocation": REVOCATION, "signing_key": SIGNING_KEY, "plan": PLAN,
+    "override": OVERRIDE, "credit": CREDIT, "revocation": REVOCATION,
+    "signing_key": SIGNING_KEY, "plan": PLAN,
 }
 LISTED = {
     "org": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION, "override": OVERRIDE,
-    "revoke": REVOCATION, "signing_key": SIGNING_KEY, "plan": PLAN, "log": LOG_ENTRY,
+    "credit": CREDIT, "revoke": REVOCATION,
+    "signing_key": SIGNING_KEY, "plan": PLAN, "log": LOG_ENTRY,
     "directory": ANY, "snapshot": SNAPSHOT, "usage": USAGE,
 }
 WHOLE = {

@@ -35,7 +35,7 @@ FIXED_PARTS = {
     "HELLO": ["helloRequest", "helloReply"],
     "CHECK": ["checkRequest", "decisionReply", "limitEntry"],
     "CONSUME": ["consumeRequest"],
-    "USAGE": ["usageRequest", "usageReply"],
+    "USAGE": ["usageRequest", "usageReply", "creditEntry"],
     "RESERVE": ["reserveRequest"],
     "EXTEND": ["extendRequest"],
     "SETTLE": ["settleRequest"],

@@ -65,6 +65,16 @@ extension DecisionWorker {
             ledger: shard.ledger, ledgerState: engine.state)
     }
 
+    /// Other numbers than the plan's, until the next are asked for. Takes the lock of the
+    /// directory's shard, where nobody waits for a tenant's.
+    private func overrides(
+        of scene: HoldScene, _ policy: PolicyImage
+    ) -> UnsafePointer<OverrideSet>? {
+        var principal = scene.principal
+        complete(&principal, policy)
+        return principal.overrides
+    }
+
     /// Finds out which charge of the operation is which meter of the reservation.
     func matchMeters(_ reservation: Reservation, _ scene: HoldScene, _ policy: PolicyImage) {
         for index in 0..<Reservation.metersMax { holdMeters[index] = -1 }
@@ -108,6 +118,7 @@ extension DecisionWorker {
         let slots =
             2 * Int(scene.program.end &- scene.program.start) + 2 * reservation.lineCount
             + ShardLedger.slots(contentBytes: reservation.row.content.count)
+            + evaluation.creditSlots(scene.program)
         guard evaluation.prepare(keeping: slots) else { return .noJournal }
         matchMeters(reservation, scene, policy)
         let wasOpen = reservation.state == .open
@@ -210,6 +221,10 @@ extension DecisionWorker {
             }
         }
         var scene = scene(of: reservation, binding.policy)
+        // A request is at hand, whose own numbers stand where these come.
+        let ofRequest = overrideScratch.pointee
+        defer { overrideScratch.pointee = ofRequest }
+        if scene.plan >= 0 { scene.principal.overrides = overrides(of: scene, binding.policy) }
         guard var evaluation = evaluation(of: &scene, in: shard, binding),
             case .done = end(
                 reservation, scene, &evaluation, settles: false, in: shard, binding.policy)

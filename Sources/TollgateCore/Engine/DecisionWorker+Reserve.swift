@@ -141,7 +141,8 @@ extension DecisionWorker {
             refuseForRoom(&decision)
             return nil
         }
-        guard evaluation.prepare(keeping: 2 * charges + rows.slots) else {
+        let credits = evaluation.creditSlots(program)
+        guard evaluation.prepare(keeping: 2 * charges + rows.slots + credits) else {
             drop(rows, in: shard)
             decision.reason = .ledgerUnavailable
             return nil

@@ -105,12 +105,13 @@ extension DecisionWorker {
         }
     }
 
-    /// What members' shares are counted by, where the principal's plan has them.
+    /// What members' shares and credits are counted by, where the principal's plan has them.
     @inline(__always)
     func poolContext(
         _ principal: borrowing Principal, _ shard: Shard, _ binding: PolicyBinding
     ) -> PoolContext? {
-        guard binding.policy.compiledPlans[principal.plan].hasPools else { return nil }
+        let plan = binding.policy.compiledPlans[principal.plan]
+        guard plan.hasPools || plan.hasCredits else { return nil }
         return PoolContext(
             table: shard.table, binding: Unmanaged.passUnretained(binding), hash: engine.hash,
             tenant: principal.tenant, plan: principal.plan, members: principal.members)
@@ -186,6 +187,7 @@ extension DecisionWorker {
             case .organization, .personalOrganization:
                 engine.organizations.wrappingSubtract(1, ordering: .relaxed)
             case .reservation, .idempotency: break  // Never idle: `forgetKept` has them.
+            case .credits: engine.creditAccounts.wrappingSubtract(1, ordering: .relaxed)
             default: engine.addresses.wrappingSubtract(1, ordering: .relaxed)
             }
         }

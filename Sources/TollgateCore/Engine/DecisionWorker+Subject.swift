@@ -212,6 +212,7 @@ extension DecisionWorker {
             addConcurrency(
                 StepRange(start: Int32(index), end: Int32(index + 1)), &evaluation, isLook: true)
         }
+        addCredits(all, &evaluation)
         return principal.plan
     }
 

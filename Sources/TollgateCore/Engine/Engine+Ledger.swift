@@ -164,7 +164,9 @@ extension Engine {
             guard cell.pointee.used > 0, !cell.pointee.isClosed, cell.pointee.isOver(now.wall)
             else { continue }
             let counter = layouts.counters(row.layout)[index]
-            guard ledger.pointee.close(row, counter, cell, isReset: false, state, now: now)
+            let credits = credits(of: slot, row, in: shard)
+            guard ledger.pointee.close(
+                row, counter, cell, isReset: false, state, now: now, credits)
             else { return false }
         }
         return true

@@ -20,7 +20,11 @@ extension Engine {
                 let cell = row.quota(slot.headOffset).pointee
                 guard cell.used > 0, !cell.isClosed, !cell.isOver(billing),
                     days.contains(cell.startDay),
-                    let period = ledger.pointee.period(row, counters[index], cell)
+                    let period = ledger.pointee.period(
+                        row, counters[index], cell,
+                        burnt: credits(of: slot, row, in: shard).map {
+                            $0.0.burnt($0.1, end: cell.endSeconds)
+                        } ?? 0)
                 else { continue }
                 found.append(period)
             }

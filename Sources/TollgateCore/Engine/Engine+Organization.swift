@@ -39,7 +39,8 @@ extension Engine {
             guard cell.pointee.used > 0, !cell.pointee.isClosed else { continue }
             guard
                 ledger.pointee.close(
-                    row, counters[index], cell, isReset: true, state, now: now)
+                    row, counters[index], cell, isReset: true, state, now: now,
+                    credits(of: slot, row, in: shard))
             else { return false }
         }
         return true
@@ -76,6 +77,8 @@ extension Engine {
                 users.wrappingSubtract(1, ordering: .relaxed)
             case .credential where tenant.owns(row, hash):
                 credentials.wrappingSubtract(1, ordering: .relaxed)
+            case .credits where tenant.owns(row, hash):
+                creditAccounts.wrappingSubtract(1, ordering: .relaxed)
             case .organization, .personalOrganization:
                 guard row.matches(tenant.organizationKey(id)) else { return false }
                 organizations.wrappingSubtract(1, ordering: .relaxed)

@@ -77,6 +77,8 @@ package final class Engine: Sendable {
     private let workers = Atomic<UInt32>(0)
     /// Keys with a limit of their own whose calls are counted.
     let credentials = Atomic<Int>(0)
+    /// Rows of what is granted beyond quotas.
+    let creditAccounts = Atomic<Int>(0)
     let capacityRefusals = Atomic<UInt64>(0)
     let addressOverflows = Atomic<UInt64>(0)
     let heldForward = Atomic<Bool>(false)

@@ -13,7 +13,7 @@ extension Evaluation {
     /// Rolls every quota whose period is over, which needs transactions of its own.
     mutating func roll(_ range: StepRange) {
         for index in Int(range.start)..<Int(range.end) where steps[index].isQuota {
-            _ = used(steps[index])
+            _ = used(step(index))
         }
     }
 
@@ -145,8 +145,10 @@ extension Evaluation {
         let occupied = cell.pointee.occupied
         Self.end(cell, line, charged: charged, before: before)
         noteShare(step, cell, before: occupied)
-        if isJournaled, charged != before, let ledger {
-            ledger.pointee.quota(row, place.counter, cell)
+        guard charged != before else { return }
+        if isJournaled, let ledger { ledger.pointee.quota(row, place.counter, cell) }
+        if step.flags.contains(.credits) {
+            burn(step, cell, givingBack: before &- min(before, charged))
         }
     }
 

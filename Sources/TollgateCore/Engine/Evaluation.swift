@@ -49,6 +49,9 @@ struct Evaluation {
     private(set) var retryMilliseconds: UInt32 = 0
     private(set) var rateRetry: UInt32 = 0
     private var quotaRetry: UInt32 = 0
+    /// By index into the policy's limits, whose credits were looked for last; -1: none.
+    var creditLimit: Int32 = -1
+    var creditRow: Row?
 
     init(
         _ binding: PolicyBinding, units: UnsafeMutablePointer<UInt64>, now: Moment, turn: UInt64,
@@ -91,8 +94,13 @@ struct Evaluation {
                 if standing.step.flags.contains(.rollover) {
                     standing.step.raise(cell.pointee.carried)
                 }
+                if standing.step.flags.contains(.credits) {
+                    addCredits(to: &standing, cell.pointee)
+                }
                 if standing.step.flags.contains(.pool) { share(of: &standing) }
             }
+        } else if standing.step.flags.contains(.credits) {
+            addCredits(to: &standing, nil)
         }
         return standing
     }
@@ -141,9 +149,11 @@ struct Evaluation {
     ) -> UInt64 {
         // A copy, which has no number, is only looked at.
         if row.number != 0, cell.pointee.used > 0, !cell.pointee.isClosed, let ledger {
+            let credits = step.flags.contains(.credits) ? account(of: step) : nil
             guard
                 ledger.pointee.close(
-                    row, counter, cell, isReset: false, ledgerState, now: billing)
+                    row, counter, cell, isReset: false, ledgerState, now: billing,
+                    credits.map { ($0, terms[Int(step.limitIndex)].creditTag) })
             else { return 0 }
         }
         let interval = interval(of: step)
@@ -155,16 +165,17 @@ struct Evaluation {
     }
 
     /// What the period before `interval` leaves to it: units of its own that were not used, those
-    /// carried into it having been used first. Of a period in which nothing was used at all, every
-    /// one. Whoever was not counted before has nothing.
-    private func carried(
+    /// carried into it having been used first, and credits last. Of a period in which nothing was
+    /// used at all, every one. Whoever was not counted before has nothing.
+    private mutating func carried(
         _ step: ChargeStep, _ cell: QuotaCell, _ interval: PeriodInterval
     ) -> UInt64 {
         guard cell.endSeconds > 0 else { return 0 }
         var unused = step.limit
         if cell.endSeconds > interval.start &- Self.zoneStepSeconds {
             let (occupied, overflow) = cell.used.addingReportingOverflow(cell.held)
-            let own = (overflow ? .max : occupied) &- min(occupied, cell.carried)
+            let others = cell.carried.addingClamped(burnt(step, cell))
+            let own = (overflow ? .max : occupied) &- min(occupied, others)
             unused = step.limit &- min(step.limit, own)
         }
         return min(unused, terms[Int(step.limitIndex)].rolloverMax)
@@ -185,6 +196,7 @@ struct Evaluation {
             let step = steps[index]
             if step.isQuota, units[Int(step.charge)] > 0, view(step).row != nil {
                 slots &+= step.flags.isEmpty ? 1 : 2
+                if step.flags.contains(.credits) { slots &+= creditSlots(step) }
             }
             index &+= 1
         }
@@ -249,8 +261,11 @@ struct Evaluation {
     private mutating func retryMilliseconds(_ standing: Standing, _ wanted: UInt64) -> UInt32 {
         let step = standing.step
         if step.isQuota {
-            guard wanted <= mostEver(standing) else { return WireLimits.retryNever }
             let left = periodLeft(step)
+            if let wait = creditWait(standing, wanted, before: left) {
+                return UInt32(clamping: min(wait, UInt64(WireLimits.retryNever - 1)))
+            }
+            guard wanted <= mostEver(standing, in: left) else { return WireLimits.retryNever }
             guard left != WireLimits.resetNever else { return WireLimits.retryNever }
             return UInt32(clamping: min(left, UInt64(WireLimits.retryNever - 1)))
         }
@@ -264,9 +279,10 @@ struct Evaluation {
             limit: step.limit)
     }
 
-    /// The most that a quota admits of one request in any period.
-    private mutating func mostEver(_ standing: Standing) -> UInt64 {
-        let step = standing.step
+    /// The most that a quota admits of one request in any period; the next begins in `left`
+    /// milliseconds.
+    private mutating func mostEver(_ standing: Standing, in left: UInt64) -> UInt64 {
+        let step = stepOfNextPeriod(standing, in: left)
         var most = step.ceiling
         if step.flags.contains(.rollover), let cell = cell(step) {
             var other = step
@@ -319,6 +335,7 @@ struct Evaluation {
                 if isJournaled, let ledger {
                     ledger.pointee.quota(row, place.counter, cell)
                 }
+                if step.flags.contains(.credits) { burn(self.step(index &- 1), cell) }
                 continue
             }
             charge(

@@ -164,6 +164,7 @@ final class PolicyBinding {
                 if cell.used > 0, wall.seconds < cell.endSeconds { return false }
                 if cell.held > 0 || (carries && cell.endSeconds > 0) { return false }
             case .pool: continue
+            case .grants: if CreditAccount(row).count > 0 { return false }
             case .concurrency:
                 if row.concurrency(slot.headOffset).pointee.open > 0 { return false }
             }

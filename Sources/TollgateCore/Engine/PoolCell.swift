@@ -32,7 +32,8 @@ struct PoolMembers: BitwiseCopyable {
     var isUnknown = false
 }
 
-/// What an evaluation needs to count a pool's members. Lives as long as the request.
+/// What an evaluation needs to count a pool's members, and to find an organization's credits. Lives
+/// as long as the request.
 struct PoolContext {
     let table: UnsafeMutablePointer<RowTable>
     let binding: Unmanaged<PolicyBinding>

@@ -164,6 +164,8 @@ enum RowKind: UInt8 {
     case reservation = 13
     /// An answer that is given again to who asks with the same id.
     case idempotency = 14
+    /// What was granted to an organization beyond one of its quotas: `CreditAccount`.
+    case credits = 15
 }
 
 /// A row's place in its table's arena; 0 is no row.

@@ -17,6 +17,8 @@ struct CounterSlot: Sendable, Equatable, Hashable {
         case concurrency
         /// A `PoolCell`; its name tells that it is one.
         case pool
+        /// Of a row of credits: all of a `CreditAccount`.
+        case grants
 
         var headBytes: Int {
             switch self {
@@ -24,6 +26,7 @@ struct CounterSlot: Sendable, Equatable, Hashable {
             case .quota: MemoryLayout<QuotaCell>.stride
             case .concurrency: MemoryLayout<ConcurrencyCell>.stride
             case .pool: MemoryLayout<PoolCell>.stride
+            case .grants: CreditAccount.bytes
             }
         }
     }
@@ -126,6 +129,7 @@ extension CounterSlot {
             to.quota(new.headOffset).pointee = from.quota(old.headOffset).pointee
         case (.pool, .pool):
             to.pool(new.headOffset).pointee = from.pool(old.headOffset).pointee
+        case (.grants, .grants): CreditAccount(from).copy(to: CreditAccount(to))
         case (.concurrency, .concurrency):
             to.concurrency(new.headOffset).pointee = from.concurrency(old.headOffset).pointee
         case (.window, .window):

@@ -11,6 +11,9 @@ extension Evaluation {
         var own: UInt64 = 0
         /// What the others can count on in any period.
         var guaranteed: UInt64 = 0
+        /// Of credits: what burnt in the period, and with it what is left of them. `step` has both.
+        var burnt: UInt64 = 0
+        var credits: UInt64 = 0
 
         /// What is left is beyond this.
         @inline(__always)

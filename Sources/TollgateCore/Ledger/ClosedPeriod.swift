@@ -8,7 +8,7 @@ import TollgateWire
 /// |---|---|---|
 /// | 0 | 2 | number of the counter |
 /// | 2 | 1 | 1 a user's, 2 an organization's |
-/// | 3 | 1 | flags: bit 0, a personal organization |
+/// | 3 | 1 | flags: bit 0, a personal organization; bit 1, credits burnt |
 /// | 4 | 1 | bytes of the organization |
 /// | 5 | 1 | bytes of the user |
 /// | 6 | 2 | spare, 0 |
@@ -16,10 +16,12 @@ import TollgateWire
 /// | 16 | 8 | end of the period, seconds since 1970 |
 /// | 24 | 4 | local date of its start: days since 1970 |
 /// | 28 | 4 | tag of the plan last decided with |
-/// | 32 | | organization, user |
+/// | 32 | | organization, user; with bit 1, then 8 bytes: units of those used that credits paid |
 package struct ClosedPeriod: Sendable, Equatable {
     package static let headerBytes = 32
-    package static let bytesMax = headerBytes + 2 * WireLimits.identifierBytesMax
+    package static let bytesMax = headerBytes + 2 * WireLimits.identifierBytesMax + 8
+    private static let personalFlag: UInt8 = 1
+    private static let creditsFlag: UInt8 = 2
 
     package var counter: UInt16
     package var organization: String
@@ -30,23 +32,27 @@ package struct ClosedPeriod: Sendable, Equatable {
     package var endSeconds: Int64
     package var startDay: UInt32
     package var planTag: UInt32
+    /// Units of those used that credits paid.
+    package var credits: UInt64
 
     /// `nil` when the bytes are not those of one.
     package init?(_ bytes: UnsafeRawBufferPointer) {
-        guard bytes.count >= Self.headerBytes, bytes[2] == 1 || bytes[2] == 2, bytes[3] <= 1
+        guard bytes.count >= Self.headerBytes, bytes[2] == 1 || bytes[2] == 2, bytes[3] <= 3
         else { return nil }
         let (organization, user) = (Int(bytes[4]), Int(bytes[5]))
-        let all = Self.headerBytes + organization + user
+        let hasCredits = bytes[3] & Self.creditsFlag != 0
+        let names = Self.headerBytes
+        let all = names + organization + user + (hasCredits ? 8 : 0)
         guard bytes.count == all, organization > 0, (user > 0) == (bytes[2] == 1) else {
             return nil
         }
         counter = bytes.loadLittle(at: 0, as: UInt16.self)
-        isPersonal = bytes[3] == 1
+        isPersonal = bytes[3] & Self.personalFlag != 0
+        credits = hasCredits ? bytes.loadLittle(at: all - 8, as: UInt64.self) : 0
         used = bytes.loadLittle(at: 8, as: UInt64.self)
         endSeconds = Int64(bitPattern: bytes.loadLittle(at: 16, as: UInt64.self))
         startDay = bytes.loadLittle(at: 24, as: UInt32.self)
         planTag = bytes.loadLittle(at: 28, as: UInt32.self)
-        let names = Self.headerBytes
         self.organization = String(
             decoding: bytes.slice(at: names, length: organization), as: UTF8.self)
         self.user =
@@ -57,7 +63,7 @@ package struct ClosedPeriod: Sendable, Equatable {
 
     /// Writes what stands in a row's cell. Under the shard's lock; `into` has room for `bytesMax`.
     static func write(
-        _ cell: QuotaCell, _ counter: UInt16, of row: Row, isPersonal: Bool,
+        _ cell: QuotaCell, _ counter: UInt16, of row: Row, isPersonal: Bool, credits: UInt64,
         into bytes: UnsafeMutableRawBufferPointer
     ) -> Int {
         let isUser = row.kind == RowKind.user.rawValue
@@ -65,7 +71,7 @@ package struct ClosedPeriod: Sendable, Equatable {
         let organization = isUser ? row.ownerName : row.id
         bytes.storeLittle(counter, at: 0)
         bytes[2] = isUser ? 1 : 2
-        bytes[3] = isPersonal ? 1 : 0
+        bytes[3] = (isPersonal ? personalFlag : 0) | (credits > 0 ? creditsFlag : 0)
         bytes[4] = UInt8(organization.count)
         bytes[5] = UInt8(user.count)
         bytes.storeLittle(UInt16(0), at: 6)
@@ -75,7 +81,10 @@ package struct ClosedPeriod: Sendable, Equatable {
         bytes.storeLittle(row.planTag, at: 28)
         bytes.copy(organization, to: headerBytes)
         bytes.copy(user, to: headerBytes + organization.count)
-        return headerBytes + organization.count + user.count
+        let names = headerBytes + organization.count + user.count
+        guard credits > 0 else { return names }
+        bytes.storeLittle(credits, at: names)
+        return names + 8
     }
 }
 

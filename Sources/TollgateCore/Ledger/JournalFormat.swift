@@ -76,6 +76,9 @@ package enum JournalKind: UInt8, Sendable, CaseIterable {
     case forget = 8
     /// u16 counter, u32 row, u64 units carried over from the period before, 8 zero bytes.
     case carried = 9
+    /// What burnt of credits: u32 row of a `CreditAccount`, then of one of its periods u64 tag, i64
+    /// end in seconds and u64 units burnt, then u64 units burnt of a grant and the grant's id. No
+    /// id: of the period alone. Units of all ones: the grant is forgotten.
     case credit = 10
 
     /// Whether items of this kind may take several slots, and begin with their length.

@@ -69,6 +69,7 @@ struct RowHead {
         case .credential: .credential
         case .reservation: .reservation
         case .idempotency: .idempotency
+        case .credits: .credits
         default: nil
         }
     }
@@ -83,7 +84,7 @@ struct RowHead {
             guard tenant.hash == hash, owner == 0, id.count > 0,
                 engine.shardIndex(tenant) == shard
             else { return nil }
-        case .user, .credential:
+        case .user, .credential, .credits:
             for isPersonal in [false, true] {
                 let tenant = TenantHash(ownerName, isPersonal: isPersonal, engine.hash)
                 if tenant.fingerprint == owner, engine.hash.hash(id, tweak: tenant.hash) == hash {

@@ -36,7 +36,7 @@ struct ShardLedger {
         itemBytes: RowItem.headerBytes + 2 * WireLimits.identifierBytesMax)
     /// Slots of a transaction that closes a quota's period.
     static let closeSlots =
-        rowSlotsMax + JournalFormat.slots(itemBytes: ClosedPeriod.bytesMax) + 1
+        2 * rowSlotsMax + JournalFormat.slots(itemBytes: ClosedPeriod.bytesMax) + 1 + creditSlots
 
     init(_ shard: Int, _ names: CounterNames, _ hash: KeyedHash, _ wants: RegionWants) {
         self.shard = shard
@@ -107,13 +107,17 @@ struct ShardLedger {
 
     /// Puts what a row's cell counts among the closed periods: as a whole, and then the cell is
     /// marked so, or as the part before a reset, and then it counts from 0. False, and nothing
-    /// changed, when the journal has no room.
+    /// changed, when the journal has no room. `credits`: those of the quota, and its tag there.
     mutating func close(
         _ row: Row, _ counter: UInt16, _ cell: UnsafeMutablePointer<QuotaCell>, isReset: Bool,
-        _ state: LedgerState, now: Moment
+        _ state: LedgerState, now: Moment, _ credits: (CreditAccount, UInt64)? = nil
     ) -> Bool {
+        let burnt = credits?.0.burnt(credits?.1 ?? 0, end: cell.pointee.endSeconds) ?? 0
         guard state != .off else {
-            if isReset { cell.pointee.used = 0 }
+            if isReset {
+                cell.pointee.used = 0
+                unburn(credits, cell.pointee, isJournaled: false)
+            }
             return true
         }
         if state == .refusing { return false }
@@ -121,7 +125,8 @@ struct ShardLedger {
         let isPersonal = isOfPersonal(row)
         withUnsafeTemporaryAllocation(byteCount: ClosedPeriod.bytesMax, alignment: 8) { buffer in
             let count = ClosedPeriod.write(
-                cell.pointee, counter, of: row, isPersonal: isPersonal, into: buffer)
+                cell.pointee, counter, of: row, isPersonal: isPersonal, credits: burnt,
+                into: buffer)
             let period = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             if isReset { cell.pointee.used = 0 } else { cell.pointee.spare |= QuotaCell.closed }
             // Without a journal it has the number that `Engine.leaveUnjournaledBehind` leaves out.
@@ -130,7 +135,10 @@ struct ShardLedger {
             if state == .serving {
                 journal.append(.closed, period)
                 quota(row, counter, cell.pointee)
+                if isReset { unburn(credits, cell.pointee, isJournaled: true) }
                 journal.commit()
+            } else if isReset {
+                unburn(credits, cell.pointee, isJournaled: false)
             }
             closed.append(period, sequence: sequence)
         }
@@ -138,10 +146,13 @@ struct ShardLedger {
     }
 
     /// What a row's cell counts, as it would be closed now.
-    func period(_ row: Row, _ counter: UInt16, _ cell: QuotaCell) -> ClosedPeriod? {
+    func period(
+        _ row: Row, _ counter: UInt16, _ cell: QuotaCell, burnt: UInt64
+    ) -> ClosedPeriod? {
         let isPersonal = isOfPersonal(row)
         return withUnsafeTemporaryAllocation(byteCount: ClosedPeriod.bytesMax, alignment: 8) {
-            let count = ClosedPeriod.write(cell, counter, of: row, isPersonal: isPersonal, into: $0)
+            let count = ClosedPeriod.write(
+                cell, counter, of: row, isPersonal: isPersonal, credits: burnt, into: $0)
             return ClosedPeriod(UnsafeRawBufferPointer(rebasing: $0[..<count]))
         }
     }

@@ -29,7 +29,7 @@ package final class ShardRestorer {
     private let layouts: [UInt32]
     /// What journals call counters, by number; it changes as names are replayed.
     var meaning: [UInt16: String] = [:]
-    private var handles = NumberTable()
+    private(set) var handles = NumberTable()
     /// Offsets of quotas, by layout and counter; and the last one that was looked for.
     private var offsets: [UInt64: Int] = [:]
     private var lastPlace = UInt64.max
@@ -101,7 +101,7 @@ package final class ShardRestorer {
         row.isDefined = true
         if head.hasCounters {
             row.layout = head.layout
-            restoreCounters(of: row)
+            try restoreCounters(of: row)
         } else {
             try begin(keeping: row, handle)
         }
@@ -117,6 +117,7 @@ package final class ShardRestorer {
         case quota(Int)
         case concurrency(Int)
         case pool(Int)
+        case grants
 
         init?(_ slot: CounterSlot) {
             switch slot.kind {
@@ -126,6 +127,7 @@ package final class ShardRestorer {
             case .quota: self = .quota(slot.headOffset)
             case .concurrency: self = .concurrency(slot.headOffset)
             case .pool: self = .pool(slot.headOffset)
+            case .grants: self = .grants
             }
         }
     }
@@ -138,7 +140,7 @@ package final class ShardRestorer {
     }
 
     /// Windows as they are by now; nothing is held before the holds are looked at.
-    private func restoreCounters(of row: Row) {
+    private func restoreCounters(of row: Row) throws(LedgerFault) {
         for restoration in restorations(row.layout) {
             switch restoration {
             case .window(let shape, let head, let ring):
@@ -148,6 +150,10 @@ package final class ShardRestorer {
             case .concurrency(let offset): row.concurrency(offset).pointee.open = 0
             // Counted anew when it is asked for.
             case .pool(let offset): row.pool(offset).pointee.endSeconds = 0
+            case .grants:
+                guard row.kind == RowKind.credits.rawValue, CreditAccount(row).restore() else {
+                    throw .badItem(.credit)
+                }
             }
         }
     }
@@ -176,7 +182,7 @@ package final class ShardRestorer {
         case .closed: try applyClosed(item, sequence: sequence)
         case .forget: try applyForget(item)
         case .reservation, .idempotency: try applyContent(kind, item)
-        case .credit: throw .badItem(kind)
+        case .credit: try applyCredit(item)
         }
     }
 
@@ -271,17 +277,20 @@ package final class ShardRestorer {
         if handle != .none {
             let row = shard.table.pointee.row(handle)
             handles.remove(row.number)
+            // A row of credits that goes on is as it was.
+            if row.number != head.number, row.kind == RowKind.credits.rawValue {
+                CreditAccount(row).clear()
+            }
             row.number = head.number
             for slot in engine.layouts.layout(row.layout).slots where slot.kind == .quota {
                 row.quota(slot.headOffset).pointee = QuotaCell(
                     used: 0, endSeconds: 0, journaledDay: 0)
             }
         } else {
-            guard let layout = engine.layouts.number(of: RowLayout([])) else {
-                throw .tooManyCounters
-            }
+            let layout = head.kind == .credits ? CreditAccount.layout : RowLayout([])
+            guard let number = engine.layouts.number(of: layout) else { throw .tooManyCounters }
             handle = shard.table.pointee.insert(
-                key, layout: layout, layoutBytes: 0, ownerName: head.ownerName)
+                key, layout: number, layoutBytes: layout.bytes, ownerName: head.ownerName)
             guard handle != .none else { throw .outOfMemory }
             count(shard.table.pointee.row(handle), 1)
         }
@@ -381,6 +390,7 @@ package final class ShardRestorer {
         case .organization, .personalOrganization:
             engine.organizations.wrappingAdd(by, ordering: .relaxed)
         case .credential: engine.credentials.wrappingAdd(by, ordering: .relaxed)
+        case .credits: engine.creditAccounts.wrappingAdd(by, ordering: .relaxed)
         default: break
         }
     }

@@ -74,7 +74,7 @@ extension SliceCursor {
 /// | 4 | number of layouts, then for each: |
 /// | 4 | number of its slots, then for each: |
 /// | 2 | number of the counter |
-/// | 1 | 1 window, 2 quota, 3 concurrency, 4 pool |
+/// | 1 | 1 window, 2 quota, 3 concurrency, 4 pool, 5 grants |
 /// | 1 | of a window: 0 strict, 1 smooth; else 0 |
 /// | 4 | of a window: sub-buckets; else 0 |
 /// | 8 | of a window: nanoseconds; else 0 |
@@ -103,6 +103,7 @@ enum LayoutTable {
         case .quota: [2] + [UInt8](repeating: 0, count: slotBytes - 3)
         case .concurrency: [3] + [UInt8](repeating: 0, count: slotBytes - 3)
         case .pool: [4] + [UInt8](repeating: 0, count: slotBytes - 3)
+        case .grants: [5] + [UInt8](repeating: 0, count: slotBytes - 3)
         }
     }
 
@@ -153,6 +154,7 @@ enum LayoutTable {
         case 2: return CounterSlot(identity: name, kind: .quota)
         case 3: return CounterSlot(identity: name, kind: .concurrency)
         case 4: return CounterSlot(identity: name, kind: .pool)
+        case 5: return CounterSlot(identity: name, kind: .grants)
         default: return nil
         }
     }

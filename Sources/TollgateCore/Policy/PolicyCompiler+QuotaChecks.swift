@@ -23,6 +23,11 @@ extension PolicyCompiler {
         }
         if quota.isUnlimited { checkUnlimited(quota, what, at) }
         if quota.isPool { checkPool(quota, what, at) }
+        if quota.hasCredits, quota.scope != .organization {
+            fault(
+                at + ["credits"],
+                "\(what): credits are granted to organizations: scope organization")
+        }
         let (most, overflow) = quota.limit.addingReportingOverflow(
             max(quota.overageMax ?? 0, quota.rolloverMax ?? 0))
         if !quota.isUnlimited, overflow || most == .max {
@@ -36,6 +41,7 @@ extension PolicyCompiler {
         let settings: [(PolicyFault.Step, Bool)] = [
             ("soft", quota.isSoft), ("overage_max", quota.overageMax != nil),
             ("rollover_max", quota.rolloverMax != nil), ("member_min", quota.memberMin > 0),
+            ("credits", quota.hasCredits),
         ]
         for (key, isSet) in settings where isSet {
             fault(at + [key], "\(what): of what is unlimited, nothing is left over or runs out")
@@ -114,5 +120,12 @@ extension PolicyCompiler {
             let most = IdempotencyTerms.recordsRange.upperBound
             fault(["idempotency", "records_max"], "records_max is between 1 and \(most)")
         }
+    }
+
+    /// What names a plan in rows: FNV-1a.
+    static func tag(_ name: String) -> UInt32 {
+        var hash: UInt32 = 0x811c_9dc5
+        for byte in name.utf8 { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }
+        return hash
     }
 }

@@ -209,8 +209,8 @@ struct PolicyCompiler {
                 permissions: permissions(of: plan), userLayout: Int32(userLayout),
                 organizationLayout: Int32(sharedLayout), all: all,
                 concurrency: append(concurrency), hasPools: plan.quotas.contains(where: \.isPool),
-                holds: plan.holds, priceStart: priceStart,
-                tag: Self.tag(plan.name)))
+                hasCredits: plan.quotas.contains(where: \.hasCredits),
+                holds: plan.holds, priceStart: priceStart, tag: Self.tag(plan.name)))
     }
 
     /// The counters of a plan in one scope, in their order.
@@ -311,7 +311,7 @@ struct PolicyCompiler {
         var own = quota
         own.scope = .user
         own.limit = quota.memberMax ?? QuotaDefinition.unlimited
-        (own.isSoft, own.rolloverMax) = (false, nil)
+        (own.isSoft, own.rolloverMax, own.hasCredits) = (false, nil, false)
         var template = template(own, slot: Int(terms.memberSlot), terms)
         template.step.flags = .member
         return template
@@ -333,6 +333,7 @@ struct PolicyCompiler {
             terms ?? QuotaTerms(quota))
         var flags: StepFlags = quota.memberMin > 0 ? .pool : []
         if quota.rolloverMax != nil { flags.insert(.rollover) }
+        if quota.hasCredits { flags.insert(.credits) }
         let step = ChargeStep(
             limit: quota.limit, ceiling: quota.ceiling, inverseLimit: Self.inverse(quota.limit),
             isQuota: true, scope: quota.scope, charge: 0, flags: flags, slot: UInt16(slot),
@@ -390,11 +391,5 @@ struct PolicyCompiler {
         if let known = layouts.firstIndex(of: layout) { return known }
         layouts.append(layout)
         return layouts.count - 1
-    }
-
-    private static func tag(_ name: String) -> UInt32 {
-        var hash: UInt32 = 0x811c_9dc5
-        for byte in name.utf8 { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }
-        return hash
     }
 }

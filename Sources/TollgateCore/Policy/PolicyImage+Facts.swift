@@ -15,6 +15,8 @@ package struct LimitFact: Sendable, Equatable {
     package var unitsMax: UInt64
     /// Of a quota: the period that a given moment lies in; `nil` when it never ends.
     package var interval: PeriodInterval?
+    /// Of a quota: what is granted beyond it burns when it is used up.
+    package var hasCredits = false
 }
 
 extension PolicyImage {
@@ -55,6 +57,7 @@ extension PolicyImage {
             scope: step.scope, meter: String(decoding: info.meter, as: UTF8.self),
             limit: step.limit, windowMilliseconds: info.windowMilliseconds, period: nil,
             unitsMax: unitsMax(step), interval: nil)
+        fact.hasCredits = step.flags.contains(.credits)
         if step.isQuota {
             let calendar = calendars[Int(step.form)]
             fact.period = calendar.period

@@ -30,6 +30,8 @@ struct StepFlags: OptionSet, BitwiseCopyable {
     static let pool = StepFlags(rawValue: 2)
     /// Of a member's own use of such a quota.
     static let member = StepFlags(rawValue: 4)
+    /// What is granted to the organization beyond it burns when it is used up.
+    static let credits = StepFlags(rawValue: 8)
 }
 
 /// The rarer numbers of a limit, by its index.
@@ -41,6 +43,9 @@ struct QuotaTerms: BitwiseCopyable {
     var memberSlot: UInt16 = 0
     var sharedSlot: UInt16 = 0
     var poolSlot: UInt16 = 0
+    /// Of a quota with credits: what its counter and its meter are called in a `CreditAccount`.
+    var creditTag: UInt64 = 0
+    var creditMeter: UInt32 = 0
 }
 
 /// Steps of one program: indices into `PolicyImage.steps`.
@@ -104,6 +109,8 @@ struct CompiledPlan: BitwiseCopyable {
     var concurrency: StepRange
     /// Some of its quotas are shared among members.
     var hasPools: Bool
+    /// Of some of its quotas, what is granted beyond them burns.
+    var hasCredits: Bool
     var holds: HoldTerms
     /// Where its prices begin in `PolicyImage.prices`, one for each meter; -1: it has none.
     var priceStart: Int32

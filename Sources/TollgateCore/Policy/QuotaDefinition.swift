@@ -45,6 +45,8 @@ package struct QuotaDefinition: Sendable {
     package var memberMin: UInt64 = 0
     /// Of an organization's: the most that one member may use.
     package var memberMax: UInt64?
+    /// Of an organization's: what is granted beyond it burns when it is used up.
+    package var hasCredits = false
 
     package static let unlimited = UInt64.max
 
@@ -125,5 +127,8 @@ extension QuotaTerms {
     init(_ quota: QuotaDefinition) {
         rolloverMax = quota.rolloverMax ?? 0
         memberMin = quota.memberMin
+        guard quota.hasCredits else { return }
+        creditTag = CreditAccount.tag(CounterSlot(quota).identity)
+        creditMeter = CreditAccount.meterTag(quota.meter)
     }
 }

@@ -45,6 +45,9 @@ enum CallHandlers {
         case .setOverride: setOverride
         case .removeOverride: removeOverride
         case .listOverrides: listOverrides
+        case .grantCredits: grantCredits
+        case .voidCredits: voidCredits
+        case .listCredits: listCredits
         case .addSigningKey: addSigningKey
         case .promoteSigningKey: promoteSigningKey
         case .retireSigningKey: retireSigningKey

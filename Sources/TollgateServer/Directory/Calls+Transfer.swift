@@ -57,6 +57,10 @@ extension CallHandlers {
             }
             try context.publishUser(user, of: organization)
         case .override(let override): try context.publishOverrides(of: override.user, in: tenant)
+        case .grant(let grant):
+            guard grant.burnt == nil else { return true }
+            context.publications.append(
+                .grant(GrantEntry(grant, isPersonal: try tenant.record().isPersonal)))
         case .key(let key): try context.publishKey(key)
         case .revocation(let revocation): context.publish(revocation)
         }
@@ -99,6 +103,7 @@ extension CallContext {
                     status: Standing(sameAs: user.status), created: WallTime(user.createdAt),
                     role: user.role.map { MemberRole(sameAs: $0) }))
         case .override(let override): return .override(try self.override(override))
+        case .grant(let grant): return .grant(try self.grant(grant))
         case .key(let key): return .key(try self.key(key))
         case .revocation(let revocation):
             return .revocation(try self.revocation(revocation))
@@ -139,6 +144,29 @@ extension CallContext {
                 UserID(unchecked: try Self.name(user, "user"))
             }, limit: LimitName(unchecked: document.limit), units: document.units,
             expires: document.expiresAt.map { WallTime($0) })
+    }
+
+    private func grant(_ document: CreditGrant) throws(DirectoryError) -> GrantRecord {
+        guard let priority = UInt8(exactly: document.priority) else {
+            throw .invalid(field: "priority", why: "is 0 to 255")
+        }
+        guard document.state == nil, document.remaining == nil else {
+            throw .invalid(field: "state", why: "is worked out here: leave it null")
+        }
+        let quota = LimitName(unchecked: try Self.name(document.quota, "quota"))
+        guard try creditMeter(of: quota, plan: nil) == document.meter else {
+            throw .invalid(field: "meter", why: "is not what the quota counts")
+        }
+        let organization = try Self.organization(document.organization)
+        if document.burnt == nil {
+            try acting(for: organization).checkRoom(for: quota, engine, now)
+        }
+        return GrantRecord(
+            organization: organization, id: document.id, quota: quota, meter: document.meter,
+            units: document.units, priority: priority, effective: WallTime(document.effectiveAt),
+            expires: document.expiresAt.map { WallTime($0) }, note: document.note,
+            created: WallTime(document.createdAt),
+            voided: document.voidedAt.map { WallTime($0) }, burnt: document.burnt)
     }
 
     /// One from ahead would refuse tokens that are not made yet, and one without end be kept so.
@@ -245,6 +273,7 @@ extension ExportedRecord {
             self = .organization(Organization(record, subscription))
         case .user(let record): self = .user(User(record))
         case .override(let record): self = .override(LimitOverride(record))
+        case .grant(let record): self = .grant(CreditGrant(exporting: record))
         case .key(let record):
             var info = APIKeyInfo(record, lastUsed: nil, now: now)
             // As it is kept, so that what is imported is the same.

@@ -41,6 +41,25 @@ extension DirectoryKeeper {
         warn(tally)
     }
 
+    /// After the ledger's restart, before requests.
+    func publishGrants() throws(StartError) {
+        do throws(DirectoryError) {
+            try store.loadGrants { record, isPersonal in
+                if record.burnt != nil {
+                    // Where there is no room in the journal yet, at a later start.
+                    _ = engine.forgetGrant(
+                        record.id, quota: record.quota.text,
+                        organization: record.organization.text, isPersonal: isPersonal,
+                        at: .present)
+                } else if !engine.put(GrantEntry(record, isPersonal: isPersonal), at: .present) {
+                    log.error(
+                        "directory: there is no room for grant \(record.id) of organization"
+                            + " \(record.organization): it cannot be used")
+                }
+            }
+        } catch { throw Self.startError(error) }
+    }
+
     private func warn(_ tally: LoadTally) {
         for (generation, count) in tally.missingPeppers.sorted(by: { $0.key < $1.key }) {
             log.warning(

@@ -10,6 +10,9 @@ enum Publication {
     case user(UserEntry)
     case key(APIKeyEntry)
     case revocation(RevocationEntry)
+    case grant(GrantEntry)
+    /// One that is over: what burnt of it stands in the directory.
+    case grantSettled(GrantRecord, isPersonal: Bool)
     /// All keys of the organization, or of one user of it.
     case keysRevoked(organization: String, isPersonal: Bool, user: String?)
     case organizationGone(OrganizationRecord)
@@ -34,6 +37,9 @@ extension DirectoryImage {
         case .user(let entry): put(entry)
         case .key(let entry): put(entry)
         case .revocation(let entry): put(entry)
+        case .grant(let entry): engine.putGrant(entry)
+        case .grantSettled(let record, let isPersonal):
+            engine.forgetSettled(record, isPersonal: isPersonal)
         case .keysRevoked(let organization, let isPersonal, let user):
             revokeKeys(organization: organization, isPersonal: isPersonal, user: user)
         case .organizationGone(let gone):

@@ -60,6 +60,7 @@ extension PeriodUsage {
             endsAt: isEndless
                 ? nil : Timestamp(milliseconds: period.endSeconds.multipliedReportingOverflow(
                     by: 1_000).partialValue),
-            used: period.used, isOpen: isOpen, isShare: parts[0] == "m")
+            used: period.used, isOpen: isOpen, isShare: parts[0] == "m",
+            credits: period.credits)
     }
 }

@@ -6,6 +6,7 @@ package enum PortableRecord: Sendable, Equatable {
     case organization(OrganizationRecord, SubscriptionRecord?)
     case user(UserRecord)
     case override(OverrideRecord)
+    case grant(GrantRecord)
     case key(APIKeyRecord)
     case revocation(RevocationRecord)
 }
@@ -21,8 +22,8 @@ package enum Imported: Sendable, Equatable, CaseIterable {
 
 extension DirectoryStore {
     /// Every record of every tenant, those that others lead to first: organizations, users,
-    /// overrides, keys, revocations. Each part is of one instant; what is changed between two parts
-    /// may be seen or not.
+    /// overrides, grants, keys, revocations. Each part is of one instant; what is changed between
+    /// two parts may be seen or not.
     package func export(
         after cursor: String? = nil, limit: Int = 100
     ) throws(DirectoryError) -> Page<PortableRecord> {
@@ -57,6 +58,9 @@ extension DirectoryStore {
         case .override:
             return try rows(OverrideRecord.select + rest, values, OverrideRecord.read)
                 .map { .override($0) }
+        case .grant:
+            return try rows(GrantRecord.select + rest, values, GrantRecord.read)
+                .map { .grant($0) }
         case .key:
             return try rows(APIKeyRecord.select + rest, values, APIKeyRecord.read)
                 .map { .key($0) }
@@ -111,6 +115,7 @@ extension TenantDirectory {
             case .user(let user): return .user(try self.user(user.id))
             case .override(let override):
                 return .override(try found(self.override(override.limit, user: override.user)))
+            case .grant(let grant): return .grant(try self.grant(grant.id))
             case .key(let key): return .key(try self.key(key.id))
             case .revocation(let revocation): return .revocation(try found(known(revocation)))
             }
@@ -126,6 +131,7 @@ extension TenantDirectory {
         case .override(let override):
             if let user = override.user { _ = try self.user(user) }
             try write(override)
+        case .grant(let grant): try write(grant)
         case .key(let key): try insert(key)
         case .revocation(let revocation): try insert(revocation)
         }

@@ -2,13 +2,13 @@ import TollgateCore
 
 /// The kinds in the order of an export.
 enum PortableKind: String, CaseIterable {
-    case organization, user, override, key, revocation
+    case organization, user, override, grant, key, revocation
 
     /// The key of its table, by which it is ordered.
     var order: String {
         switch self {
         case .organization: "id"
-        case .user: "organization, id"
+        case .user, .grant: "organization, id"
         case .override: "organization, user, limit_name"
         case .key: "organization, user, id"
         case .revocation: "organization, personal, kind, subject"
@@ -18,7 +18,7 @@ enum PortableKind: String, CaseIterable {
     var columns: Int {
         switch self {
         case .organization: 1
-        case .user: 2
+        case .user, .grant: 2
         case .override, .key: 3
         case .revocation: 4
         }
@@ -58,6 +58,7 @@ extension PortableRecord {
         case .organization(let record, _): record.id
         case .user(let record): record.organization
         case .override(let record): record.organization
+        case .grant(let record): record.organization
         case .key(let record): record.organization
         case .revocation(let record): record.organization
         }
@@ -69,6 +70,7 @@ extension PortableRecord {
         case .organization: "organization\n\(organization)"
         case .user(let record): "user\n\(organization)\n\(record.id)"
         case .override(let record): "override\n\(organization)\n\(record.cursor)"
+        case .grant(let record): "grant\n\(organization)\n\(record.id)"
         case .key(let record): "key\n\(organization)\n\(record.user)\n\(record.id)"
         case .revocation(let record): "revocation\n\(organization)\n\(record.cursor)"
         }
@@ -79,6 +81,7 @@ extension PortableRecord {
         case .organization: "org.import"
         case .user: "user.import"
         case .override: "override.import"
+        case .grant: "credit.import"
         case .key: "key.import"
         case .revocation: "revocation.import"
         }
@@ -89,6 +92,7 @@ extension PortableRecord {
         case .organization(let record, _): record.id.text
         case .user(let record): record.id.text
         case .override(let record): record.cursor
+        case .grant(let record): record.id
         case .key(let record): record.id.description
         case .revocation(let record): record.subject
         }
@@ -99,6 +103,7 @@ extension PortableRecord {
         case .organization(let record, _): record.logText
         case .user(let record): record.logText
         case .override(let record): record.logText
+        case .grant(let record): record.logText
         case .key(let record): record.logText
         case .revocation(let record): record.logText
         }
@@ -116,6 +121,7 @@ extension PortableRecord {
             }
         case .user(let record): try UserID.check(record.name, field: "name")
         case .override(let record): try record.check()
+        case .grant(let record): try record.check()
         case .key(let record): try record.check()
         case .revocation(let record):
             try UserID.check(record.subject, field: "subject")

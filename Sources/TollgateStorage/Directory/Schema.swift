@@ -7,7 +7,7 @@ enum Schema {
     /// "TGdr", so that other programs' files, and these in other programs, are told.
     static let applicationID: Int64 = 0x5447_6472
 
-    static let steps = [first, upkeep]
+    static let steps = [first, upkeep, credits]
 
     private static let first = tenants + credentials + refresh + records
 
@@ -181,6 +181,27 @@ enum Schema {
           after TEXT
         ) STRICT;
         CREATE INDEX admin_log_organization ON admin_log(organization, number);
+
+        """
+
+    /// What is burnt of a grant is the ledger's; here only of those that it has forgotten.
+    private static let credits = """
+        CREATE TABLE grants(
+          organization TEXT NOT NULL REFERENCES organizations(id) ON DELETE CASCADE,
+          id TEXT NOT NULL CHECK(length(id) > 0),
+          quota TEXT NOT NULL CHECK(length(quota) > 0),
+          meter TEXT NOT NULL CHECK(length(meter) > 0),
+          units INTEGER NOT NULL CHECK(units > 0),
+          priority INTEGER NOT NULL CHECK(priority BETWEEN 0 AND 255),
+          effective INTEGER NOT NULL,
+          expires INTEGER,
+          note TEXT NOT NULL,
+          created INTEGER NOT NULL,
+          voided INTEGER,
+          burnt INTEGER CHECK(burnt BETWEEN 0 AND units),
+          PRIMARY KEY(organization, id)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX grants_created ON grants(organization, created, id);
 
         """
 }

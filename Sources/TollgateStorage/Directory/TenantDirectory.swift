@@ -84,6 +84,7 @@ package struct TenantDirectory {
             () throws(DirectoryError) in
             let before = try record()
             try store.run("DELETE FROM overrides WHERE organization = ?", [tenant])
+            try store.run("DELETE FROM grants WHERE organization = ?", [tenant])
             try store.run("DELETE FROM organizations WHERE id = ?", [tenant])
             try store.add(Leftover(before), at: change.at)
             let revoked = try insertRevocation(

@@ -361,11 +361,12 @@ extension ClosedPeriod {
     /// As it was read.
     var encoded: [UInt8] {
         let (organizationBytes, userBytes) = (Array(organization.utf8), Array((user ?? "").utf8))
-        let block = Block(Self.headerBytes &+ organizationBytes.count &+ userBytes.count)
+        let names = Self.headerBytes &+ organizationBytes.count &+ userBytes.count
+        let block = Block(credits > 0 ? names &+ 8 : names)
         defer { block.keep() }
         block.bytes.storeLittle(counter, at: 0)
         block.bytes[2] = user == nil ? 2 : 1
-        block.bytes[3] = isPersonal ? 1 : 0
+        block.bytes[3] = (isPersonal ? 1 : 0) | (credits > 0 ? 2 : 0)
         block.bytes[4] = UInt8(clamping: organizationBytes.count)
         block.bytes[5] = UInt8(clamping: userBytes.count)
         block.bytes.storeLittle(used, at: 8)
@@ -376,6 +377,7 @@ extension ClosedPeriod {
         userBytes.withUnsafeBytes {
             block.bytes.copy($0, to: Self.headerBytes &+ organizationBytes.count)
         }
+        if credits > 0 { block.bytes.storeLittle(credits, at: names) }
         return Array(block.read)
     }
 }

@@ -15,6 +15,7 @@ extension CallName {
             sessionMembers
         case .revokeToken, .revokeUser, .revokeOrganization, .listRevocations: revocationMembers
         case .setOverride, .removeOverride, .listOverrides: overrideMembers
+        case .grantCredits, .voidCredits, .listCredits: creditMembers
         case .addSigningKey: [CallMember("id", .name, .optional)]
         case .promoteSigningKey, .retireSigningKey: [CallMember("id", .name)]
         case .showPlan: [CallMember("plan", .name)]
@@ -160,6 +161,23 @@ extension CallName {
             ]
         case .listOverrides: [Self.organization] + Self.part
         default: [Self.organization, Self.optionalUser, Self.limit]
+        }
+    }
+
+    private var creditMembers: [CallMember] {
+        switch self {
+        case .grantCredits:
+            [
+                Self.organization, CallMember("quota", .name),
+                CallMember("units", .integer(1...(1 << 40))),
+                CallMember("priority", .integer(0...255), .optional),
+                CallMember("effective_at", .instant, .optional),
+                CallMember("expires_at", .instant, .optional),
+                CallMember("id", .text(bytesMax: 40), .optional),
+                CallMember("note", .text(bytesMax: 256), .optional),
+            ]
+        case .listCredits: [Self.organization] + Self.part
+        default: [Self.organization, CallMember("id", .text(bytesMax: 40))]
         }
     }
 }

@@ -43,6 +43,10 @@ public enum CallName: String, Sendable, CaseIterable {
     case removeOverride = "override.remove"
     case listOverrides = "override.list"
 
+    case grantCredits = "credit.grant"
+    case voidCredits = "credit.void"
+    case listCredits = "credit.list"
+
     case addSigningKey = "signing_key.add"
     case promoteSigningKey = "signing_key.promote"
     case retireSigningKey = "signing_key.retire"
@@ -79,9 +83,9 @@ public enum CallName: String, Sendable, CaseIterable {
     public var onlyReads: Bool {
         switch self {
         case .listOrganizations, .showOrganization, .listUsers, .showUser, .listKeys, .showKey,
-            .listSessions, .showSession, .listRevocations, .listOverrides, .listSigningKeys,
-            .listPlans, .showPlan, .listLog, .showStatus, .exportDirectory, .showLedger,
-            .listSnapshots, .listUsage:
+            .listSessions, .showSession, .listRevocations, .listOverrides, .listCredits,
+            .listSigningKeys, .listPlans, .showPlan, .listLog, .showStatus, .exportDirectory,
+            .showLedger, .listSnapshots, .listUsage:
             true
         default: false
         }

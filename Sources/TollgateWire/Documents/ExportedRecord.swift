@@ -43,12 +43,14 @@ public enum ExportedRecord: DirectoryDocument {
     case organization(Organization)
     case user(User)
     case override(LimitOverride)
+    /// Without what is burnt of it, unless that is over.
+    case grant(CreditGrant)
     case key(ExportedKey)
     case revocation(Revocation)
 
     /// The words of `type`, in the order of an export.
     public enum Kind: String, DirectoryChoice {
-        case organization, user, override, key, revocation
+        case organization, user, override, grant, key, revocation
     }
 
     /// Which document it is.
@@ -57,6 +59,7 @@ public enum ExportedRecord: DirectoryDocument {
         case .organization: .organization
         case .user: .user
         case .override: .override
+        case .grant: .grant
         case .key: .key
         case .revocation: .revocation
         }
@@ -69,6 +72,7 @@ public enum ExportedRecord: DirectoryDocument {
         case .organization: self = .organization(try Organization(json: json))
         case .user: self = .user(try User(json: json))
         case .override: self = .override(try LimitOverride(json: json))
+        case .grant: self = .grant(try CreditGrant(json: json))
         case .key: self = .key(try ExportedKey(json: json))
         case .revocation: self = .revocation(try Revocation(json: json))
         }
@@ -94,6 +98,7 @@ public enum ExportedRecord: DirectoryDocument {
         case .organization(let organization): organization.json
         case .user(let user): user.json
         case .override(let override): override.json
+        case .grant(let grant): grant.json
         case .key(let key): key.json
         case .revocation(let revocation): revocation.json
         }

@@ -14,6 +14,8 @@ public struct PeriodUsage: DirectoryDocument {
     public var endsAt: Timestamp?
     /// Units.
     public var used: UInt64
+    /// Of those, what credits paid.
+    public var credits: UInt64
     /// It goes on, and more may be used.
     public var isOpen: Bool
     /// It is the user's share of an organization's quota, whose own entry counts these units too.
@@ -23,7 +25,7 @@ public struct PeriodUsage: DirectoryDocument {
     public init(
         organization: String, isPersonal: Bool, user: String?, limit: String, meter: String,
         period: PlanInfo.Period, beginsOn: String, endsAt: Timestamp?, used: UInt64, isOpen: Bool,
-        isShare: Bool = false
+        isShare: Bool = false, credits: UInt64 = 0
     ) {
         self.organization = organization
         self.isPersonal = isPersonal
@@ -34,6 +36,7 @@ public struct PeriodUsage: DirectoryDocument {
         self.beginsOn = beginsOn
         self.endsAt = endsAt
         self.used = used
+        self.credits = credits
         self.isOpen = isOpen
         self.isShare = isShare
     }
@@ -50,6 +53,7 @@ public struct PeriodUsage: DirectoryDocument {
         beginsOn = try members.text("begins_on")
         endsAt = try members.optionalInstant("ends_at")
         used = try members.count("used")
+        credits = try members.count("credits")
         isOpen = try members.flag("open")
         isShare = try members.flag("share")
     }
@@ -61,7 +65,7 @@ public struct PeriodUsage: DirectoryDocument {
             "user": .optional(user), "limit": .string(limit), "meter": .string(meter),
             "period": .choice(period), "begins_on": .string(beginsOn),
             "ends_at": .optional(endsAt), "used": .count(used), "open": .bool(isOpen),
-            "share": .bool(isShare),
+            "share": .bool(isShare), "credits": .count(credits),
         ])
     }
 }

@@ -5,10 +5,10 @@ struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export", abstract: "Write the directory's records as JSON Lines.",
         discussion: """
-            Organizations with their subscriptions, then users, overrides, keys and revocations, \
-            for tollgate import. Keys are there as hashes under the daemon's pepper: no key can \
-            be made of them, but keep the file to yourself (umask 077). Sessions stay behind. If \
-            it is interrupted, it says how to go on.
+            Organizations with their subscriptions, then users, overrides, grants of credits, \
+            keys and revocations, for tollgate import. Keys are there as hashes under the daemon's \
+            pepper: no key can be made of them, but keep the file to yourself (umask 077). \
+            Sessions stay behind. If it is interrupted, it says how to go on.
             """)
     @OptionGroup var options: AdminOptions
     @Option(help: "Go on behind this cursor, which an interrupted export told.")

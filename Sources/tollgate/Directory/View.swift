@@ -117,6 +117,20 @@ extension View {
             ])
     }
 
+    static var credit: View {
+        View(
+            noun: "grant",
+            fields: [
+                .member("organization", alone: true), .member("id"), .member("quota"),
+                .member("meter", alone: true), .member("units"), .member("burnt"),
+                .member("remaining"), .member("priority"), .member("state"),
+                .member("effective_at", "begins"),
+                .made("expires") { $0.shown("expires_at", or: "never") },
+                .member("note", alone: true), .member("created_at", alone: true),
+                .member("voided_at", alone: true),
+            ])
+    }
+
     static var revocation: View {
         View(
             noun: "revocation",

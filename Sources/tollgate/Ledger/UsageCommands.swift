@@ -103,6 +103,8 @@ struct UsageExport: ParsableCommand {
                 let (used, isBeyond) = sum.used.addingReportingOverflow(usage.used)
                 guard !isBeyond else { throw Failure(.unexpected, "a sum beyond 64 bits") }
                 sum.used = used
+                // At most what is used.
+                sum.credits &+= usage.credits
                 sum.isOpen = sum.isOpen || usage.isOpen
                 sums[key] = sum
             }
@@ -139,7 +141,7 @@ struct UsageLines {
 
     static let columns = [
         "organization", "personal", "user", "limit", "meter", "period", "begins_on", "ends_at",
-        "used", "open", "share",
+        "used", "open", "share", "credits",
     ]
 
     func lines(of rows: [PeriodUsage]) -> [String] {
@@ -156,7 +158,7 @@ struct UsageLines {
             usage.organization, "\(usage.isPersonal)", usage.user ?? "", usage.limit, usage.meter,
             usage.period.rawValue, usage.beginsOn,
             usage.endsAt.map { Instants.shown($0.milliseconds) } ?? "", "\(usage.used)",
-            "\(usage.isOpen)", "\(usage.isShare)",
+            "\(usage.isOpen)", "\(usage.isShare)", "\(usage.credits)",
         ].map { cell in
             let isPlain = !cell.utf8.contains { [0x22, 0x2c, 0x0a, 0x0d].contains($0) }
             if isPlain { return cell }
@@ -173,7 +175,7 @@ struct UsageLines {
             ("begins_on", .text(usage.beginsOn)),
             ("ends_at", .optional(usage.endsAt.map { Instants.shown($0.milliseconds) })),
             ("used", .count(usage.used)), ("open", .bool(usage.isOpen)),
-            ("share", .bool(usage.isShare)),
+            ("share", .bool(usage.isShare)), ("credits", .count(usage.credits)),
         ])
     }
 

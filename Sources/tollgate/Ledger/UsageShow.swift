@@ -22,6 +22,7 @@ struct UsageShow: ParsableCommand {
             ("organization", .text(organization)), ("user", named.isEmpty ? .null : .text(named)),
             ("plan", report.plan.isEmpty ? .null : .text(report.plan)),
             ("limits", LimitTable.json(report.limits)),
+            ("credits", .list(report.credits.map(Self.json))),
         ])
         try options.output.print(json, text(report))
     }
@@ -33,6 +34,26 @@ struct UsageShow: ParsableCommand {
         }
         let title = options.output.paint("plan \(visible(report.plan))", .bold)
         guard !report.limits.isEmpty else { return title + "\nno limits" }
-        return title + "\n" + LimitTable.text(report.limits)
+        let limits = title + "\n" + LimitTable.text(report.limits)
+        guard !report.credits.isEmpty else { return limits }
+        let lines = report.credits.map { grant in
+            let left = grant.units &- min(grant.units, grant.burnt)
+            return "\(visible(grant.quota)) \(visible(grant.id)): \(grouped(left)) of"
+                + " \(grouped(grant.units)) left, priority \(grant.priority)"
+                + (grant.isUsable ? "" : ", from \(Instants.shown(grant.effectiveAt.milliseconds))")
+                + (grant.expiresAt.map { ", until \(Instants.shown($0.milliseconds))" } ?? "")
+        }
+        return limits + "\ncredits, in the order in which they burn:\n"
+            + lines.joined(separator: "\n")
+    }
+
+    private static func json(_ grant: CreditEntry) -> JSON {
+        .object([
+            ("quota", .text(grant.quota)), ("id", .text(grant.id)),
+            ("priority", .count(UInt64(grant.priority))), ("usable", .bool(grant.isUsable)),
+            ("units", .count(grant.units)), ("burnt", .count(grant.burnt)),
+            ("effective_at", .text(Instants.shown(grant.effectiveAt.milliseconds))),
+            ("expires_at", .optional(grant.expiresAt.map { Instants.shown($0.milliseconds) })),
+        ])
     }
 }

@@ -4,6 +4,7 @@ from .aio import AsyncClient
 from .client import Client
 from .documents import (
     Backup,
+    Credit,
     DirectoryStatus,
     Imported,
     Key,
@@ -54,17 +55,17 @@ from .errors import (
 )
 from .holds import AsyncHold, Hold
 from .json_bodies import batches
-from .replies import Decision, Hello, Limit, LimitEntry, Reservation, Usage
+from .replies import CreditEntry, Decision, Hello, Limit, LimitEntry, Reservation, Usage
 from .wire import check_body, new_id
 
 __all__ = [
-    "AlreadyExists", "AsyncClient", "AsyncHold", "Backup", "Busy", "Client", "Conflict",
-    "Decision", "Denied", "DirectoryStatus", "Forbidden", "Hello", "Hold", "Imported",
-    "InvalidRequest", "InvalidValue", "Key", "KeyRate", "LedgerHealth", "Limit", "LimitChange",
-    "LimitEntry", "LogEntry", "MalformedReply", "NewKey", "NoDirectory", "NotFound",
-    "Organization", "Override", "Overrun", "Page", "PendingChange", "Pepper", "PeriodUsage",
-    "Plan", "PlanChange", "PlanLimit", "Preview", "Pruned", "RefreshRefused", "Refused",
-    "Reservation", "Revocation", "Revoked", "RevokedSession", "Session", "SigningKey", "Snapshot",
-    "StorageFailed", "Subscription", "TimedOut", "Tokens", "TollgateError", "Unreachable", "Usage",
-    "User", "batches", "check_body", "new_id",
+    "AlreadyExists", "AsyncClient", "AsyncHold", "Backup", "Busy", "Client", "Conflict", "Credit",
+    "CreditEntry", "Decision", "Denied", "DirectoryStatus", "Forbidden", "Hello", "Hold",
+    "Imported", "InvalidRequest", "InvalidValue", "Key", "KeyRate", "LedgerHealth", "Limit",
+    "LimitChange", "LimitEntry", "LogEntry", "MalformedReply", "NewKey", "NoDirectory", "NotFound",
+    "Organization", "Override", "Overrun", "Page", "PendingChange", "Pepper", "PeriodUsage", "Plan",
+    "PlanChange", "PlanLimit", "Preview", "Pruned", "RefreshRefused", "Refused", "Reservation",
+    "Revocation", "Revoked", "RevokedSession", "Session", "SigningKey", "Snapshot", "StorageFailed",
+    "Subscription", "TimedOut", "Tokens", "TollgateError", "Unreachable", "Usage", "User",
+    "batches", "check_body", "new_id",
 ]

@@ -1,4 +1,4 @@
-"""Calls about organizations, users, plans and overrides."""
+"""Calls about organizations, users, plans, overrides and credits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .json_bodies import NULL, Instant, member, of, page
 ORGANIZATION = member("organization", docs.Organization)
 USER = member("user", docs.User)
 OVERRIDE = member("override", docs.Override)
+CREDIT = member("credit", docs.Credit)
 REVOCATION = member("revocation", docs.Revocation)
 
 
@@ -152,6 +153,32 @@ class Overrides(Group[Mode]):
     @listing
     def list(self, organization: str) -> "Request[Page[docs.Override]]":
         return Request("override.list", {"organization": organization}, page(docs.Override))
+
+
+class Credits(Group[Mode]):
+    """Units granted to organizations beyond quotas that take credits."""
+
+    @call
+    def grant(
+        self, organization: str, quota: str, units: int, *, priority: Optional[int] = None,
+        effective_at: Optional[Instant] = None, expires_at: Optional[Instant] = None,
+        id: Optional[str] = None, note: Optional[str] = None,
+    ) -> "Request[docs.Credit]":
+        """With an `id` the same call again is the same grant. The lower `priority` burns first;
+        100 where it is left out."""
+        return Request("credit.grant", {
+            "organization": organization, "quota": quota, "units": units, "priority": priority,
+            "effective_at": effective_at, "expires_at": expires_at, "id": id, "note": note},
+            CREDIT)
+
+    @call
+    def void(self, organization: str, id: str) -> "Request[docs.Credit]":
+        """What is burnt of it stays burnt."""
+        return Request("credit.void", {"organization": organization, "id": id}, CREDIT)
+
+    @listing
+    def list(self, organization: str) -> "Request[Page[docs.Credit]]":
+        return Request("credit.list", {"organization": organization}, page(docs.Credit))
 
 
 class Plans(Group[Mode]):

@@ -17,6 +17,7 @@ SubscriptionStatus = Literal["trialing", "active", "past_due", "suspended", "can
 ChangeMode = Literal["carry", "prorate", "reset"]
 When = Literal["now", "period_end"]
 KeyState = Literal["active", "rotating", "expired", "revoked"]
+CreditState = Literal["active", "pending", "exhausted", "expired", "voided"]
 RevokedKind = Literal["token", "session", "user", "organization"]
 SigningKeyState = Literal["verifying", "signing", "retiring", "retired"]
 LimitKind = Literal["rate_limit", "quota"]
@@ -147,6 +148,26 @@ class Override:
     limit: str
     units: int
     expires_at: Optional[int]
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Units granted to an organization beyond a quota, and what is burnt of them."""
+
+    organization: str
+    id: str
+    quota: str
+    meter: str
+    units: int
+    burnt: Optional[int]
+    remaining: Optional[int]
+    priority: int
+    state: Optional[CreditState]
+    effective_at: int
+    expires_at: Optional[int]
+    note: str
+    created_at: int
+    voided_at: Optional[int]
 
 
 @dataclass(frozen=True)
@@ -358,6 +379,7 @@ class PeriodUsage:
     begins_on: str
     ends_at: Optional[int]
     used: int
+    credits: int
     open: bool
     share: bool
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Generic
 
-from .accounts import Organizations, Overrides, Plans, Users
+from .accounts import Credits, Organizations, Overrides, Plans, Users
 from .calls import Mode, Request
 from .credentials import Keys, Revoke, Sessions, SigningKeys, Tokens
 from .upkeep import Backups, Directory, Log
@@ -23,6 +23,7 @@ class Groups(Generic[Mode]):
         self.organizations: Organizations[Mode] = Organizations(ask, listing)
         self.users: Users[Mode] = Users(ask, listing)
         self.overrides: Overrides[Mode] = Overrides(ask, listing)
+        self.credits: Credits[Mode] = Credits(ask, listing)
         self.plans: Plans[Mode] = Plans(ask, listing)
         self.keys: Keys[Mode] = Keys(ask, listing)
         self.tokens: Tokens[Mode] = Tokens(ask, listing)

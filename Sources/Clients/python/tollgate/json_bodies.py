@@ -25,7 +25,7 @@ Instant = Union[int, datetime]
 Read = Callable[[Mapping[str, object]], T]
 Record = Mapping[str, object]
 # Texts of their own length: secrets, cursors, paths.
-LONG = frozenset(("refresh_token", "after", "path"))
+LONG = frozenset(("refresh_token", "after", "path", "note"))
 READS = frozenset(("list", "show", "status", "export", "closed"))
 
 

@@ -31,7 +31,7 @@ REASONS = {
 }
 SCOPES = {1: "user", 2: "organization", 3: "address", 4: "credential"}
 KINDS = {1: "rateLimit", 2: "quota", 3: "concurrency"}
-EXPLAIN, COST, RESERVATION, DECISION_ID = 1, 3, 4, 5
+EXPLAIN, COST, RESERVATION, DECISION_ID, CREDITS = 1, 3, 4, 5, 6
 
 
 class Hello(NamedTuple):
@@ -106,11 +106,28 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class CreditEntry:
+    """A grant of units beyond a quota that can be used, now or (not `usable`) later. Instants are
+    milliseconds since 1970; `expires_at` is None where it never ends."""
+
+    quota: str
+    id: str
+    priority: int
+    usable: bool
+    units: int
+    burnt: int
+    effective_at: int
+    expires_at: Optional[int]
+
+
+@dataclass(frozen=True)
 class Usage:
-    """Every limit of a plan. `plan` is empty when nobody knows the caller."""
+    """Every limit of a plan. `plan` is empty when nobody knows the caller. `credits` come in the
+    order in which they burn."""
 
     plan: str
     limits: "tuple[LimitEntry, ...]"
+    credits: "tuple[CreditEntry, ...]" = ()
 
 
 class Header(NamedTuple):
@@ -179,6 +196,13 @@ class _Reader:
 
     def entries(self, count: int) -> "tuple[LimitEntry, ...]":
         return tuple(self.entry() for _ in range(count))
+
+    def credit(self) -> CreditEntry:
+        quota, name, priority, usable = self.unpack("<BBBB4x")
+        units, burnt, effective, expires = self.unpack("<4Q")
+        return CreditEntry(
+            self.text(quota), self.text(name), priority, bool(usable), units, burnt, effective,
+            None if expires == 2**64 - 1 else expires)
 
     def end(self) -> None:
         if self.at != len(self.body):
@@ -281,9 +305,17 @@ def reserved(body: bytes) -> Decision:
 def usage(body: bytes) -> Usage:
     reader = _Reader(body)
     count, plan = reader.unpack("<HB5x")
-    answer = Usage(reader.text(plan), reader.entries(count))
-    reader.extensions()
-    return answer
+    named, limits = reader.text(plan), reader.entries(count)
+    value = reader.extensions(known=(CREDITS,)).get(CREDITS)
+    return Usage(named, limits, () if value is None else _credits(value))
+
+
+def _credits(value: bytes) -> "tuple[CreditEntry, ...]":
+    reader = _Reader(value)
+    (count,) = reader.unpack("<H")
+    found = tuple(reader.credit() for _ in range(count))
+    reader.end()
+    return found
 
 
 def stats(body: bytes) -> "dict[str, int]":

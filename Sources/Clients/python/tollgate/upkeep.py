@@ -34,8 +34,8 @@ class Directory(Group[Mode]):
 
     @listing
     def export_records(self) -> "Request[Page[Record]]":
-        """Organizations, users, overrides, keys (hashed) and revocations, as `import_records`
-        takes them."""
+        """Organizations, users, overrides, grants, keys (hashed) and revocations, as
+        `import_records` takes them."""
         return Request("directory.export", {}, RECORDS)
 
     @call
