@@ -51,7 +51,7 @@ extension Reactor {
     func closeConnection(_ slot: Int) {
         let connection = connections + slot
         guard connection.pointee.descriptor >= 0 else { return }
-        worker.release(connection: registration(slot))
+        worker.release(connection: registration(slot)) { tendRegions() }
         close(connection.pointee.descriptor)
         bufferedBytes &-= connection.pointee.bufferedBytes
         connection.pointee.releaseBuffers()

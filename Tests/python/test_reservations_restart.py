@@ -1,17 +1,19 @@
 """Reservations and idempotency ids over the daemon's ends, and over the ends of callers, windows
-and periods: one charge, and answers alike (RELIABILITY, C4, C7)."""
+and periods: one charge, answers alike, a quota that comes out to the unit (RELIABILITY, C4, C7)."""
 
 import datetime
+import os
 import signal
 import threading
 import time
+import types
 
 import pytest
 from fake_clock import FakeClock
 from hardening import token
 from ledger_daemon import daemon
-from test_reservations import all_at_once, until
-from tollgate import Client, Conflict, NotFound, new_id
+from test_reservations import GONE_WITHIN, all_at_once, caller, until
+from tollgate import Client, Conflict, NotFound, TollgateError, new_id
 
 POLICY = """
 version: 1
@@ -231,3 +233,77 @@ def test_an_id_whose_lifetime_is_over_stands_for_nothing():
         assert ask().allowed and numbers(one.callers)[0] == 18
         time.sleep(1.2)
         assert ask().allowed and numbers(one.callers)[0] == 27
+
+
+class Racer:
+    """Reserves, extends, settles, cancels, or goes away, until the quota refuses for good."""
+
+    def __init__(self, number, one):
+        self.number, self.one, self.told, self.gone = number, one, 0, 0
+        self.credential = of(one, f"u{number % 16}")
+
+    def run(self):
+        client = Client(self.one.data, timeout=30)
+        for turn in range(40):
+            hold = client.reserve(self.credential, operation="chat", units={"tokens": 40})
+            if not hold.allowed:
+                assert hold.decision.reason == "quotaExhausted"
+                continue
+            kind = (self.number + turn) % 5
+            if kind == 0:
+                assert hold.cancel().allowed
+            elif kind == 1:
+                # It may go on or not; 40 tokens are its own.
+                goes_on = hold.extend({"tokens": 90}, {"tokens": 40})
+                tokens = 90 if goes_on else 40
+                assert hold.settle(tokens=tokens).allowed
+                self.told += tokens
+            elif kind in (2, 3):
+                assert hold.settle(tokens=7).allowed
+                self.told += 7
+            else:
+                # It dies: what it had reported is charged.
+                assert hold.extend({"tokens": 40}, {"tokens": 3})
+                client.close()
+                self.told, self.gone = self.told + 3, self.gone + 1
+                client = Client(self.one.data, timeout=30)
+        client.close()
+
+
+@pytest.mark.parametrize("durability", ["second", "always"])
+def test_a_quota_comes_out_to_the_unit_whatever_64_callers_do(durability):
+    limit = 30_000
+    with world(limit, ledger={"durability": durability}) as one:
+        racers = [Racer(number, one) for number in range(64)]
+        # And one that is killed with its hands full, meanwhile; 2 tokens each, 1 reported.
+        process = caller(types.SimpleNamespace(daemon=one, token=of(one)), 300)
+
+        def work(index):
+            if index == 64:
+                time.sleep(0.2)
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                return
+            racers[index].run()
+
+        all_at_once(65, work)
+        told = sum(racer.told for racer in racers) + 300
+        took = until(lambda: numbers(one.callers), (told, 0, 0), 10)
+        assert took <= GONE_WITHIN and told <= limit and sum(r.gone for r in racers) > 50
+        one.die_and_start_again()
+        assert numbers(one.callers) == (told, 0, 0)
+        # The rest of it, one by one and from all sides: to the unit.
+        rest = [0] * 16
+
+        def drain(index):
+            with Client(one.data, timeout=30) as client:
+                credential = of(one, f"u{index}")
+                while client.check(credential, operation="chat", units={"tokens": 1}).allowed:
+                    rest[index] += 1
+
+        all_at_once(16, drain)
+        assert told + sum(rest) == limit and numbers(one.callers) == (limit, 0, 0)
+        one.die_and_start_again()
+        assert numbers(one.callers) == (limit, 0, 0)
+        with pytest.raises(TollgateError):
+            one.callers.settle(bytes(16), {"tokens": 1})

@@ -278,7 +278,9 @@ extension DecisionWorker {
     }
 
     /// The peer of a connection of this worker is gone: what is tied to it ends as the plan says.
-    package func release(connection: UInt64) {
+    /// `afterEach` of them, while no lock is held, the journal may be given what it wants: a
+    /// thousand take more of it than lies ready, and would leave none for others' requests.
+    package func release(connection: UInt64, afterEach: () -> Void = {}) {
         guard let binding else { return }
         while case let place = heldNotes.pointee.first(of: connection), place != 0 {
             let id = heldNotes.pointee.id(place)
@@ -295,6 +297,7 @@ extension DecisionWorker {
                 }
             }
             heldNotes.pointee.remove(place, of: id)
+            afterEach()
         }
     }
 }

@@ -4,7 +4,7 @@ package struct LedgerBells: Sendable {
     let supply: Bell
     /// With `durability: always`.
     let rounds: SyncRounds?
-    /// Hands shards the regions that stand ready; waits for nothing.
+    /// Hands shards the regions that stand ready; waits for no disk.
     var give: @Sendable () -> Void = {}
 
     /// What is written to from a reactor's thread.

@@ -204,7 +204,7 @@ package final class Ledger: Sendable {
     }
 
     /// Gives shards what stands ready, without any call of the disk: for who sees that a shard
-    /// wants a region now. Nothing when the supplier is at it.
+    /// wants a region now. Also while more is being made.
     package func giveReady() { running.supply.giveReady() }
 
     // MARK: closed periods

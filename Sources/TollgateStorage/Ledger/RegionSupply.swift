@@ -3,8 +3,10 @@ import TollgateCore
 /// Gives shards memory to journal into, ahead of their need, and knows which files hold what was
 /// not synced yet.
 ///
-/// Segments are made by one thread at a time (`making`), outside of `lock`, which guards the lists
-/// and is held for a few stores: a shard's lock is never asked for while it is held.
+/// Segments are made by one thread at a time (`making`), which waits for the disk; regions are
+/// given by one at a time (`giving`), which waits for no disk, so that what stands ready is given
+/// also while more is made. `lock` guards the lists and is held for a few stores: a shard's lock is
+/// never asked for while it is held. They are taken in this order.
 /// Invariant: a file stands in `segments` from before a shard gets a region of it until no shard
 /// can write to it.
 final class RegionSupply: @unchecked Sendable {
@@ -19,6 +21,7 @@ final class RegionSupply: @unchecked Sendable {
     private let ledger: UInt64
     private let life: UInt64
     private let making = Lock()
+    private let giving = Lock()
     private let lock = Lock()
     // Guarded by `lock`.
     private var segments: [UInt64: SegmentFile] = [:]
@@ -67,24 +70,26 @@ final class RegionSupply: @unchecked Sendable {
     func giveAll() throws(DiskError) {
         making.lock()
         defer { making.unlock() }
-        var wants = engine.wantsRegions
-        while wants != 0 {
-            let shard = wants.trailingZeroBitCount
-            wants &= wants &- 1
-            while !give(shard) { try prepare() }
-        }
+        while !giveWhatStandsReady() { try prepare() }
     }
 
-    /// Gives what stands ready, as far as it goes.
+    /// Gives what stands ready, as far as it goes. Waits for another who gives, and for no disk:
+    /// who went on without would find no room, and refuse for nothing.
     func giveReady() {
-        guard engine.wantsRegions != 0, making.tryLock() else { return }
-        defer { making.unlock() }
+        if engine.wantsRegions != 0 { _ = giveWhatStandsReady() }
+    }
+
+    /// False when some shard is left without, since no file has room.
+    private func giveWhatStandsReady() -> Bool {
+        giving.lock()
+        defer { giving.unlock() }
         var wants = engine.wantsRegions
         while wants != 0 {
             let shard = wants.trailingZeroBitCount
             wants &= wants &- 1
-            guard give(shard) else { return }
+            guard give(shard) else { return false }
         }
+        return true
     }
 
     /// Makes files ahead without giving anything to anybody.
@@ -94,7 +99,8 @@ final class RegionSupply: @unchecked Sendable {
         while held({ prepared.count }) < Self.preparedFiles { try prepare() }
     }
 
-    /// False when there is no room in any file. A shard that wants none after all has enough.
+    /// While `giving` is held. False when there is no room in any file. A shard that wants none
+    /// after all has enough.
     private func give(_ shard: Int) -> Bool {
         let wanted = min(engine.regionBytesWanted(shard: shard), regionBytesMax)
         let region = held { () -> JournalRegion? in
@@ -232,6 +238,9 @@ final class RegionSupply: @unchecked Sendable {
     func abandon() {
         making.lock()
         defer { making.unlock() }
+        // Nothing is on its way from these files to a shard when they are taken away.
+        giving.lock()
+        defer { giving.unlock() }
         for shard in 0..<Engine.shardCount { engine.dropRegions(shard: shard) }
         held {
             for shard in files.indices { files[shard] = [] }
