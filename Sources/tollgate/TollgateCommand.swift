@@ -27,7 +27,7 @@ struct TollgateCommand: ParsableCommand {
             KeyCommand.self, PlanCommand.self, TokenCommand.self, SessionCommand.self,
             RevokeCommand.self, OverrideCommand.self, CreditCommand.self, SigningKeyCommand.self,
             PolicyCommand.self, LogCommand.self, BackupCommand.self, ImportCommand.self,
-            ExportCommand.self, DirectoryCommand.self, SnapshotCommand.self,
+            ExportCommand.self, DirectoryCommand.self, LedgerCommand.self, SnapshotCommand.self,
             StatsCommand.self, TopCommand.self,
             HealthCommand.self, ReloadCommand.self, StopCommand.self, VersionCommand.self,
         ])

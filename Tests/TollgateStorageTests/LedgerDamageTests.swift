@@ -10,7 +10,7 @@ import TollgateWire
 /// D5).
 @Suite struct LedgerDamageTests {
     /// A ledger that was closed in order, with two generations and an archive, and what it holds.
-    private func small(
+    static func small(
         _ random: inout SeededRandom
     ) throws -> (disk: MemoryDisk, books: LedgerBooks, now: Moment) {
         let disk = MemoryDisk()
@@ -53,7 +53,7 @@ import TollgateWire
 
     @Test func aFlippedBitIsNoWrongNumber() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
-        let (disk, books, _) = try small(&random)
+        let (disk, books, _) = try Self.small(&random)
         var results: [Result: Int] = [:]
         // Mostly where something stands.
         let places: [(String, Int)] = disk.files.flatMap { path, inode in
@@ -75,7 +75,7 @@ import TollgateWire
 
     @Test func aFileThatWasCutIsNoWrongNumber() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
-        let (disk, books, _) = try small(&random)
+        let (disk, books, _) = try Self.small(&random)
         for path in disk.files.keys.sorted() where !path.hasSuffix("/lock") {
             let size = disk.files[path]?.size ?? 0
             guard size > 0 else { continue }
@@ -95,7 +95,7 @@ import TollgateWire
 
     @Test func aSectorThatIsZeroOrAnothersIsNoWrongNumber() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
-        let (disk, books, _) = try small(&random)
+        let (disk, books, _) = try Self.small(&random)
         let paths = disk.files.keys.sorted().filter { (disk.files[$0]?.size ?? 0) >= 512 }
         for index in 0..<(200 * testScale) {
             let damaged = disk.copy()
@@ -117,7 +117,7 @@ import TollgateWire
 
     @Test func aDamagedGenerationIsPassedOver() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
-        let (disk, books, _) = try small(&random)
+        let (disk, books, _) = try Self.small(&random)
         let newest = "/ledger/" + LedgerFiles.name(.snapshot, 2)
         disk.files[newest]?.memory[200] ^= 1
         let world = try LedgerWorld(disk)
@@ -130,7 +130,7 @@ import TollgateWire
     /// A refused start, again and again, leaves every byte as it was (RELIABILITY D8).
     @Test func whatCannotBeReadIsNotOverwritten() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
-        let (disk, _, _) = try small(&random)
+        let (disk, _, _) = try Self.small(&random)
         for number in [1, 2] as [UInt64] {
             disk.files["/ledger/" + LedgerFiles.name(.snapshot, number)]?.memory[200] ^= 1
         }
@@ -145,32 +145,13 @@ import TollgateWire
         }
     }
 
-    @Test func aRepairedLedgerStartsAndSaysWhatIsLost() throws {
-        var random = SeededRandom.printed("LedgerDamageTests")
-        let (disk, books, now) = try small(&random)
-        let segment = "/ledger/" + LedgerFiles.name(.journal, 1)
-        // The first slot of a region that was synced: everything behind it is lost.
-        disk.files[segment]?.memory[4_096 + 64 + 12] ^= 1
-        disk.files["/ledger/ledger.id"]?.memory[20] ^= 1
-        #expect(throws: LedgerFailure.self) { try LedgerWorld(disk.copy()) }
-        var options = LedgerOptions(path: "/ledger", bootID: (7, 8))
-        (options.segmentBytes, options.threads) = (64 * 1024, 1)
-        let report = try LedgerInspection(options, disk).repair(now: now)
-        print(report.losses)
-        #expect(report.read == 2)
-        let world = try LedgerWorld(disk)
-        let found = LedgerBooks(world, of: books)
-        for (name, units) in found.tokens { #expect(units <= books.tokens[name] ?? 0) }
-        #expect(disk.files["/ledger/quarantine/ledger.id"] != nil)
-    }
-
     @Test func whatIsWholeIsSaidToBe() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
-        let (disk, books, now) = try small(&random)
+        let (disk, books, now) = try Self.small(&random)
         var options = LedgerOptions(path: "/ledger", bootID: (7, 8))
         options.threads = 1
         let inspection = try LedgerInspection(options, disk)
-        for finding in try inspection.verify() {
+        for finding in try inspection.examine(now: now).findings {
             #expect(finding.failure == nil, "\(finding)")
         }
         let summary = try inspection.inspect(now: now)

@@ -46,10 +46,11 @@ issuers:
 class Daemon:
     """tollgated as it is built, its sockets and its key.
 
-    `settings` is the policy's daemon block; `prefix` is a command that runs the daemon."""
+    `settings` is the policy's daemon block; `prefix` is a command that runs the daemon,
+    `arguments` are more of its own."""
 
     def __init__(self, *, settings=None, policy=POLICY, threads=2, environment=None,
-                 prefix=()) -> None:
+                 prefix=(), arguments=()) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tg", dir="/tmp"))
         self.secret = os.urandom(32)
         self.policy = self.directory / "policy.yaml"
@@ -62,13 +63,15 @@ class Daemon:
         self.data = str(self.directory / "d.sock")
         self.admin = str(self.directory / "a.sock")
         self.threads, self.prefix, self.pass_fds = threads, list(prefix), []
+        self.arguments = list(arguments)
         self.environment = dict(os.environ) | (environment or {})
         self.process = self.start()
 
     def command(self) -> "list[str]":
         binary = os.environ.get("TOLLGATED", str(ROOT / ".build/debug/tollgated"))
         return self.prefix + [
-            binary, "-c", str(self.policy), "--data-socket", self.data, "--admin-socket",
+            binary, "-c", str(self.policy), *self.arguments,
+            "--data-socket", self.data, "--admin-socket",
             self.admin, "--threads", str(self.threads)]
 
     def start(self) -> "subprocess.Popen[bytes]":

@@ -145,7 +145,7 @@ GROUPS = {
     "key": "create list show rotate edit revoke",
     "token": "issue refresh revoke mint inspect", "session": "list show revoke end",
     "revoke": "token session user organization key list", "override": "set remove list",
-    "signing-key": "rotate add promote retire list"}
+    "signing-key": "rotate add promote retire list", "ledger": "verify inspect repair"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -45,6 +45,10 @@ package final class ShardRestorer {
     /// How many rows and items were taken.
     package private(set) var rows = 0
     package private(set) var items = 0
+    /// Some of the snapshot's rows are lost, so items that name them are passed over: for a repair
+    /// alone. How many were, is `passedOver`.
+    package var lacksRows = false
+    package private(set) var passedOver = 0
 
     /// `names` and `layouts` are those of the snapshot; `nil` when its table of layouts is none.
     package init?(
@@ -166,8 +170,8 @@ package final class ShardRestorer {
     ) throws(LedgerFault) {
         items += 1
         switch kind {
-        case .quota: try applyQuota(item)
-        case .carried: try applyCarried(item)
+        case .quota: try ofKnownRow { () throws(LedgerFault) in try applyQuota(item) }
+        case .carried: try ofKnownRow { () throws(LedgerFault) in try applyCarried(item) }
         case .row: try applyRow(item)
         case .counter:
             guard item.count > 2 else { throw .badItem(kind) }
@@ -183,6 +187,13 @@ package final class ShardRestorer {
         case .forget: try applyForget(item)
         case .reservation, .idempotency: try applyContent(kind, item)
         case .credit: try applyCredit(item)
+        }
+    }
+
+    private func ofKnownRow(_ body: () throws(LedgerFault) -> Void) throws(LedgerFault) {
+        do { try body() } catch {
+            guard lacksRows, case .unknownRow = error else { throw error }
+            passedOver += 1
         }
     }
 

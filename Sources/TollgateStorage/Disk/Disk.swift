@@ -31,9 +31,17 @@ package protocol Disk: AnyObject, Sendable {
     /// Locks a file, made if need be, until the lock is let go of or the process ends; EWOULDBLOCK
     /// when another process has it locked.
     func lock(_ path: String) throws(DiskError) -> any DiskLock
+
+    /// Keeps everybody from `lock`ing a file that is there, as many may at a time; makes and
+    /// changes nothing. `nil` when there is no such file; EWOULDBLOCK when it is locked.
+    func lockToLook(_ path: String) throws(DiskError) -> (any DiskLock)?
 }
 
 extension Disk {
+    package func lockToLook(_ path: String) throws(DiskError) -> (any DiskLock)? {
+        try lock(path)
+    }
+
     /// The whole file, if it has at most so many bytes; else EFBIG.
     package func read(_ path: String, bytesMax: Int) throws(DiskError) -> Block {
         let file = try open(path, writable: false)

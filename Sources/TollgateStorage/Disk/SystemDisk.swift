@@ -78,10 +78,22 @@ package final class SystemDisk: Disk {
     }
 
     package func lock(_ path: String) throws(DiskError) -> any DiskLock {
-        let flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW
-        let descriptor = try Self.opened(path, flags, .lock)
+        try Self.lock(path, O_RDWR | O_CREAT, LOCK_EX)
+    }
+
+    package func lockToLook(_ path: String) throws(DiskError) -> (any DiskLock)? {
+        do throws(DiskError) { return try Self.lock(path, O_RDONLY, LOCK_SH) } catch {
+            guard error.isAbsent else { throw error }
+            return nil
+        }
+    }
+
+    private static func lock(
+        _ path: String, _ flags: Int32, _ operation: Int32
+    ) throws(DiskError) -> any DiskLock {
+        let descriptor = try opened(path, flags | O_CLOEXEC | O_NOFOLLOW, .lock)
         let failure = SystemFile.retried {
-            flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? 0 : -Int(errno)
+            flock(descriptor, operation | LOCK_NB) == 0 ? 0 : -Int(errno)
         }
         guard failure == 0 else {
             close(descriptor)

@@ -28,6 +28,8 @@ struct ShardChain: Sendable {
     /// The sequence number that comes next.
     var next: UInt64
     var cuts: [LedgerCut] = []
+    /// Slots below this sequence number were synced once.
+    var required: UInt64 = 0
     /// Where it ends too early, and why: what was synced once is not all there.
     var fault: LedgerFailure?
 }
@@ -187,6 +189,7 @@ struct JournalChain {
                 torn.map { ($0.region.segment.path, $0.region.offset &+ $0.wholeEnd) },
                 before: required)
         }
+        chain.required = required
         if chain.fault != nil {
             for index in chain.cuts.indices { chain.cuts[index].isLoss = true }
         }

@@ -21,8 +21,9 @@ final class SegmentScan: Sendable {
     let strays: [Stray]
     private let file: any DiskFile
 
+    /// `ledger` `nil`: of whichever it says.
     init(
-        _ options: LedgerOptions, number: UInt64, ledger: UInt64, _ disk: any Disk
+        _ options: LedgerOptions, number: UInt64, ledger: UInt64?, _ disk: any Disk
     ) throws(LedgerFailure) {
         name = LedgerFiles.name(.journal, number)
         let path = options.file(name)
@@ -40,7 +41,7 @@ final class SegmentScan: Sendable {
         guard header.number == number else {
             throw LedgerFailure(.damaged, path, offset: 16, "holds segment \(header.number)")
         }
-        guard header.ledger == ledger else {
+        guard ledger == nil || header.ledger == ledger else {
             throw LedgerFailure(.damaged, path, offset: 24, "of another ledger")
         }
         guard header.fileBytes == UInt64(truncatingIfNeeded: file.bytes) else {
@@ -48,7 +49,7 @@ final class SegmentScan: Sendable {
                 .damaged, path, offset: file.bytes,
                 "has \(file.bytes) bytes, not \(header.fileBytes)")
         }
-        table = SyncedTable(head.read, file: number, ledger: ledger)
+        table = SyncedTable(head.read, file: number, ledger: header.ledger)
         var finder = RegionFinder(file, header)
         try finder.run()
         regions = finder.regions

@@ -79,6 +79,15 @@ package final class Ledger: Sendable {
         (marker, isNew) = try place.marker(random)
     }
 
+    /// For a repair, which holds the lock and knows the marker.
+    init(_ options: LedgerOptions, _ disk: any Disk, _ marker: LedgerMarker, held: any DiskLock) {
+        self.options = options
+        self.disk = disk
+        self.marker = marker
+        self.held = held
+        isNew = false
+    }
+
     /// The key that the engine is made with.
     package var hashKey: (UInt64, UInt64) { (marker.key0, marker.key1) }
 
@@ -134,20 +143,16 @@ package final class Ledger: Sendable {
         return report
     }
 
-    /// Goes on from what a repair has read, however much of it is lost.
+    /// A repair has put what is left into the engine: writes it as a generation, and makes no
+    /// journal behind it, which the next start does. The generation's number.
     func adopt(
-        _ reading: LedgerReading, into engine: Engine, now: Moment
-    ) throws(LedgerFailure) -> RecoveryReport {
-        let place = LedgerPlace(options: options, disk: disk)
-        var report = RecoveryReport()
-        let counts = try reading.restore(into: engine, now: now, options: options)
-        report.note(reading, counts)
-        try place.quarantine(report.cuts, life: reading.life)
-        try place.removeParts()
-        report.life = reading.life &+ 1
-        report.written = reading.generation &+ 1
-        try begin(engine, LedgerStart(reading), report, now) { _ in }
-        return report
+        _ engine: Engine, _ start: LedgerStart, now: Moment
+    ) throws(LedgerFailure) -> UInt64 {
+        try LedgerPlace(options: options, disk: disk).removeParts()
+        var report = RecoveryReport(life: start.life &+ 1)
+        report.written = start.generation &+ 1
+        try write(engine, start, report, now)
+        return report.written
     }
 
     /// The state is in the engine: makes it durable in new files.
@@ -155,6 +160,17 @@ package final class Ledger: Sendable {
         _ engine: Engine, _ start: LedgerStart, _ report: RecoveryReport, _ now: Moment,
         _ progress: (String) -> Void
     ) throws(LedgerFailure) {
+        progress("writing snapshot \(report.written)")
+        let supply = try write(engine, start, report, now)
+        // Files ahead are the supplier's to make, while the engine serves.
+        try onDisk { () throws(DiskError) in try supply.giveAll() }
+        engine.setLedgerState(.serving)
+    }
+
+    @discardableResult
+    private func write(
+        _ engine: Engine, _ start: LedgerStart, _ report: RecoveryReport, _ now: Moment
+    ) throws(LedgerFailure) -> RegionSupply {
         guard let archive = start.archive else { preconditionFailure("no archive was read") }
         engine.beginJournal(ledgerID: marker.ledger, life: report.life)
         engine.setLedgerState(.refusing)
@@ -171,13 +187,10 @@ package final class Ledger: Sendable {
         }
         record.lastGeneration = start.generation
         lock.unlock()
-        progress("writing snapshot \(report.written)")
         let writer = snapshotWriter(now)
         while try writer.step() {}
         supply.noteDurable(writer.shards.map(\.end))
-        // Files ahead are the supplier's to make, while the engine serves.
-        try onDisk { () throws(DiskError) in try supply.giveAll() }
-        engine.setLedgerState(.serving)
+        return supply
     }
 
     // MARK: supply

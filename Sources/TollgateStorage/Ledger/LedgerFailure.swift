@@ -61,12 +61,12 @@ package struct LedgerFailure: Error, Sendable, Equatable, CustomStringConvertibl
         var named = self
         named.words +=
             "; put a backup in its place, or, to go on with what is left, run: tollgate ledger"
-            + " repair \(ledger)"
+            + " repair \(shellWord(ledger))"
         return named
     }
 }
 
 /// Runs calls of a disk where failures of the ledger are thrown.
-func onDisk<T>(_ body: () throws(DiskError) -> T) throws(LedgerFailure) -> T {
+package func onDisk<T>(_ body: () throws(DiskError) -> T) throws(LedgerFailure) -> T {
     do { return try body() } catch { throw LedgerFailure(error) }
 }

@@ -50,6 +50,14 @@ package enum LedgerFiles {
         return UInt64(middle)
     }
 
+    /// Whether a directory that holds a file of that name holds a ledger, or what is left of one.
+    package static func isOfLedger(_ name: String) -> Bool {
+        name == marker || name == making || Kind.allCases.contains { number(name, $0) != nil }
+    }
+
+    /// Whether it is another file or folder that a start needs.
+    package static func isOther(_ name: String) -> Bool { name == lock || name == quarantine }
+
     /// Numbers of the files of one kind, ascending.
     static func numbers(_ names: [String], _ kind: Kind) -> [UInt64] {
         names.compactMap { number($0, kind) }.sorted()

@@ -1,14 +1,5 @@
 import TollgateCore
 
-/// What a look at one file of a ledger found.
-package struct LedgerFinding: Sendable {
-    package var path: String
-    /// What it holds, in a line.
-    package var summary: String
-    /// The first bad place; `nil`: it is whole.
-    package var failure: LedgerFailure?
-}
-
 /// What a ledger holds, as the next start would find it.
 package struct LedgerSummary: Sendable {
     package var ledger: UInt64
@@ -19,217 +10,295 @@ package struct LedgerSummary: Sendable {
     package var segments: Int
     package var rows: Int
     package var items: Int
-    /// By shard: the journal's next sequence number.
-    package var next: [UInt64]
+    package var organizations: Int
+    package var users: Int
+    package var reservations: Int
+    package var idempotencyRecords: Int
+    package var shards: [ShardSummary]
     package var cuts: [LedgerCut]
     /// Closed periods that are not in the archive yet.
     package var closedWaiting: Int
-    package var usage: [SavedUsage]
+
+    /// By shard: the journal's next sequence number.
+    package var next: [UInt64] { shards.map(\.next) }
+    package var usage: [SavedUsage] { shards.flatMap(\.usage) }
 }
 
-/// What a repair did.
-package struct LedgerRepairReport: Sendable {
-    package var read: UInt64
-    package var written: UInt64
-    /// What is lost, in words; empty: nothing.
-    package var losses: [String]
-    /// Files that were moved to quarantine.
-    package var setAside: [String]
-}
-
-/// Looks at a ledger that no daemon has open; locks it meanwhile. Only `repair` changes anything.
+/// Looks at a ledger that no daemon has open, and keeps daemons from opening it meanwhile. Only
+/// `repair` changes anything.
 package final class LedgerInspection {
     let options: LedgerOptions
     let disk: any Disk
-    private var lock: (any DiskLock)?
+    /// `nil` where no daemon was ever: there is no file to lock.
+    let lock: (any DiskLock)?
 
-    package init(_ options: LedgerOptions, _ disk: any Disk) throws(LedgerFailure) {
+    /// Throws `unfit` when there is no ledger in the directory. `repairing`: nobody else may look
+    /// meanwhile, and the file to lock is made if need be.
+    package init(
+        _ options: LedgerOptions, _ disk: any Disk, repairing: Bool = false
+    ) throws(LedgerFailure) {
         self.options = options
         self.disk = disk
         let names = try onDisk { () throws(DiskError) in try disk.list(options.path) }
-        guard names.contains(where: { $0.hasPrefix("ledger.") || $0.hasSuffix(".tgs") }) else {
+        guard names.contains(where: LedgerFiles.isOfLedger) else {
             throw LedgerFailure(.unfit, options.path, "there is no ledger in it")
         }
+        let file = options.file(LedgerFiles.lock)
         lock = try onDisk { () throws(DiskError) in
-            try disk.lock(options.file(LedgerFiles.lock))
+            repairing ? try disk.lock(file) : try disk.lockToLook(file)
         }
     }
 
-    private var place: LedgerPlace { LedgerPlace(options: options, disk: disk) }
+    var place: LedgerPlace { LedgerPlace(options: options, disk: disk) }
 
-    private func names() throws(LedgerFailure) -> [String] {
+    func names() throws(LedgerFailure) -> [String] {
         try onDisk { () throws(DiskError) in try disk.list(options.path) }
     }
 
-    // MARK: verify
+    // MARK: everything
 
-    /// Reads every file to its end. Whether the whole can be recovered, `inspect` says.
-    package func verify() throws(LedgerFailure) -> [LedgerFinding] {
+    /// Reads every file to its end, goes on where one is damaged, and says what a start would make
+    /// of them all.
+    package func examine(now: Moment) throws(LedgerFailure) -> LedgerExamination {
         let names = try names()
-        var findings: [LedgerFinding] = []
-        let markerPath = options.file(LedgerFiles.marker)
-        var marker: LedgerMarker?
-        findings.append(
-            try finding(markerPath) { () throws(LedgerFailure) in
-                marker = try place.existingMarker()
-                return "the marker"
-            })
-        let ledger = marker?.ledger
-        for number in LedgerFiles.numbers(names, .snapshot) {
-            findings.append(try snapshot(number))
+        var result = LedgerExamination()
+        result.isUnmade =
+            names.contains(LedgerFiles.making) && !names.contains(LedgerFiles.marker)
+        guard !result.isUnmade else { return result }
+        let (marker, finding) = lookAtMarker()
+        result.findings.append(finding)
+        let ledger = marker?.ledger ?? knownID(names)
+        let generations = LedgerFiles.numbers(names, .snapshot).map { look(at: $0, marker) }
+        result.generations = generations.map(\.summary)
+        result.findings += generations.map(\.finding)
+        lookAtJournal(names, ledger, generations.compactMap(\.whole), &result)
+        lookAtArchive(names, ledger, generations.compactMap(\.whole).last, &result)
+        do throws(LedgerFailure) { result.start = .success(try inspect(now: now)) } catch {
+            result.start = .failure(error)
+            // What no file shows by itself: that they do not go together.
+            if result.failures.isEmpty {
+                var finding = LedgerFinding(error.path, "not whole")
+                finding.note(error)
+                result.findings.append(finding)
+            }
         }
+        return result
+    }
+
+    private func lookAtMarker() -> (LedgerMarker?, LedgerFinding) {
+        let path = options.file(LedgerFiles.marker)
+        var finding = LedgerFinding(path, "the marker")
+        do throws(LedgerFailure) { return (try place.existingMarker(), finding) } catch {
+            var failure = error
+            if failure.errno == DiskError.absent {
+                failure = LedgerFailure(.damaged, path, offset: 0, "is missing")
+            }
+            finding.note(failure)
+            return (nil, finding)
+        }
+    }
+
+    /// Of a ledger whose marker is lost: as any other file says.
+    func knownID(_ names: [String]) -> UInt64? {
+        for number in LedgerFiles.numbers(names, .snapshot).reversed() {
+            let path = options.file(LedgerFiles.name(.snapshot, number))
+            do {
+                return try SnapshotHeader.read(path, disk).header.marker.ledger
+            } catch { continue }
+        }
+        for number in LedgerFiles.numbers(names, .journal).reversed() {
+            do {
+                return try SegmentScan(options, number: number, ledger: nil, disk).header.ledger
+            } catch { continue }
+        }
+        return nil
+    }
+
+    // MARK: snapshots
+
+    /// All generations.
+    package func snapshots() throws(LedgerFailure) -> [LedgerFinding] {
+        let marker = lookAtMarker().0
+        return LedgerFiles.numbers(try names(), .snapshot).map { look(at: $0, marker).finding }
+    }
+
+    private func look(
+        at number: UInt64, _ marker: LedgerMarker?
+    ) -> (finding: LedgerFinding, summary: GenerationSummary, whole: SnapshotFile?) {
+        let path = options.file(LedgerFiles.name(.snapshot, number))
+        let look = SnapshotLook(path, number, marker, disk, threads: options.threads)
+        return (look.finding, look.summary, look.whole)
+    }
+
+    // MARK: the journal
+
+    private func lookAtJournal(
+        _ names: [String], _ ledger: UInt64?, _ generations: [SnapshotFile],
+        _ result: inout LedgerExamination
+    ) {
+        var scans: [SegmentScan] = []
+        var findings: [LedgerFinding] = []
         for number in LedgerFiles.numbers(names, .journal) {
             let path = options.file(LedgerFiles.name(.journal, number))
-            guard let ledger else { continue }
-            findings.append(
-                try finding(path) { () throws(LedgerFailure) in
-                    try Self.check(SegmentScan(options, number: number, ledger: ledger, disk))
-                })
+            var summary = SegmentSummary(number: number, path: path)
+            var finding = LedgerFinding(path, "")
+            do throws(LedgerFailure) {
+                let scan = try SegmentScan(options, number: number, ledger: ledger, disk)
+                summary.life = scan.header.life
+                summary.bytes = Int(truncatingIfNeeded: scan.header.fileBytes)
+                summary.regions = scan.regions.count
+                scans.append(scan)
+            } catch { finding.note(error) }
+            result.segments.append(summary)
+            findings.append(finding)
         }
+        let floors = generations.isEmpty
+            ? nil
+            : (0..<Engine.shardCount).map { shard in
+                generations.map { $0.shards[shard].start }.min() ?? 0
+            }
+        do throws(LedgerFailure) {
+            let survey = try JournalSurvey(scans, floors: floors, threads: options.threads)
+            tell(survey, &findings, &result)
+        } catch { findings.append(damaged(error)) }
+        for generation in generations {
+            for failure in missing(generation, names) where !findings.contains(where: {
+                $0.path == failure.path
+            }) {
+                findings.append(damaged(failure))
+            }
+        }
+        result.findings += findings
+    }
+
+    private func tell(
+        _ survey: JournalSurvey, _ findings: inout [LedgerFinding],
+        _ result: inout LedgerExamination
+    ) {
+        for index in findings.indices {
+            let path = findings[index].path
+            guard let at = result.segments.firstIndex(where: { $0.path == path }) else { continue }
+            result.segments[at].slots = survey.slots[result.segments[at].number] ?? 0
+            let segment = result.segments[at]
+            findings[index].summary =
+                findings[index].failures.isEmpty
+                ? "segment \(segment.number) of life \(segment.life), \(segment.regions) regions,"
+                    + " \(segment.slots) slots" : "not whole"
+            for failure in survey.failures where failure.path == path {
+                findings[index].note(failure)
+            }
+            findings[index].notes += survey.notes.filter { $0.path == path }
+            result.segments[at].failure = findings[index].failure
+        }
+        // Slots that no file has, of a life that has none.
+        for failure in survey.failures where !findings.contains(where: {
+            $0.path == failure.path
+        }) {
+            findings.append(damaged(failure))
+        }
+    }
+
+    private func damaged(_ failure: LedgerFailure) -> LedgerFinding {
+        var finding = LedgerFinding(failure.path, "not whole")
+        finding.note(failure)
+        return finding
+    }
+
+    /// Segments that a generation needs, and that are not there.
+    private func missing(_ generation: SnapshotFile, _ names: [String]) -> [LedgerFailure] {
+        let there = LedgerFiles.numbers(names, .journal)
+        guard let last = there.last, generation.header.segmentsFrom <= last else { return [] }
+        var failures: [LedgerFailure] = []
+        var expected = generation.header.segmentsFrom
+        for number in there where number >= expected {
+            // Of many in a row the first few tell enough.
+            while expected < number, failures.count < 16 {
+                let path = options.file(LedgerFiles.name(.journal, expected))
+                failures.append(LedgerFailure(.damaged, path, offset: 0, "the file is missing"))
+                expected &+= 1
+            }
+            expected = number &+ 1
+        }
+        return failures
+    }
+
+    // MARK: closed periods
+
+    private func lookAtArchive(
+        _ names: [String], _ ledger: UInt64?, _ newest: SnapshotFile?,
+        _ result: inout LedgerExamination
+    ) {
+        var files: [UsageFile] = []
+        var findings: [LedgerFinding] = []
         for number in LedgerFiles.numbers(names, .usage) {
             let path = options.file(LedgerFiles.name(.usage, number))
-            guard let ledger else { continue }
-            findings.append(
-                try finding(path) { () throws(LedgerFailure) in
-                    try Self.check(UsageFile(path, number: number, ledger: ledger, disk))
-                })
+            var summary = ArchiveSummary(number: number, path: path)
+            var finding = LedgerFinding(path, "")
+            do throws(LedgerFailure) {
+                let file = try UsageFile(path, number: number, ledger: ledger, disk)
+                files.append(file)
+                for part in file.parts { summary.periods &+= try file.entries(part).count }
+                finding.summary = "\(summary.periods) closed periods"
+            } catch { finding.note(error) }
+            result.archives.append(summary)
+            findings.append(finding)
         }
-        return findings
-    }
-
-    /// All generations, or the one of that number.
-    package func snapshots() throws(LedgerFailure) -> [LedgerFinding] {
-        var findings: [LedgerFinding] = []
-        for number in LedgerFiles.numbers(try names(), .snapshot) {
-            findings.append(try snapshot(number))
-        }
-        return findings
-    }
-
-    private func snapshot(_ number: UInt64) throws(LedgerFailure) -> LedgerFinding {
-        let path = options.file(LedgerFiles.name(.snapshot, number))
-        return try finding(path) { () throws(LedgerFailure) in
-            let file = try SnapshotFile(path, generation: number, disk)
-            let checksums = try inParallel(Engine.shardCount, threads: options.threads) {
-                (shard) throws(LedgerFailure) in
-                try file.blocks(of: shard) { _, _ in }
+        let replaced = files.map(\.header.replaces).max() ?? 0
+        let counted = files.filter { $0.header.number > replaced }
+        for (index, file) in counted.enumerated() {
+            let later = counted.dropFirst(index &+ 1).first?.header.through
+            let wanted = later ?? newest?.shards.map(\.archived) ?? []
+            guard let at = findings.firstIndex(where: { $0.path == file.path }) else { continue }
+            do throws(LedgerFailure) { try file.check(before: wanted) } catch {
+                findings[at].note(error)
+                continue
             }
-            try file.check(checksums)
-            return "generation \(number) of life \(file.header.life), "
-                + "\(file.totals.rowBytes) bytes of rows, \(file.totals.closed) closed periods"
-        }
-    }
-
-    /// Damage is what is looked for; that the disk cannot be read is an error.
-    private func finding(
-        _ path: String, _ body: () throws(LedgerFailure) -> String
-    ) throws(LedgerFailure) -> LedgerFinding {
-        do { return LedgerFinding(path: path, summary: try body()) } catch {
-            guard error.kind != .disk || error.errno == DiskError.absent else { throw error }
-            return LedgerFinding(path: path, summary: "not whole", failure: error)
-        }
-    }
-
-    private static func check(_ segment: SegmentScan) throws(LedgerFailure) -> String {
-        var slots: UInt64 = 0
-        for region in segment.regions {
-            let block = try segment.read(region.offset, Int(region.header.bytes))
-            defer { block.keep() }
-            let place = region.offset
-            var reader: JournalReader
-            do { reader = try JournalReader(block.read) } catch {
-                throw LedgerFailure(.damaged, segment.path, offset: place, "no region")
-            }
-            while reader.next() != nil {}
-            guard let stop = reader.stop else { continue }
-            slots &+= stop.nextSequence &- region.header.firstSequence
-            guard reader.isZero(behind: stop) else {
-                throw LedgerFailure(
-                    .damaged, segment.path, offset: place &+ stop.wholeEnd,
-                    "shard \(region.header.shard) ends here, and not with nothing")
+            if file.isTorn {
+                findings[at].notes.append(
+                    LedgerNote(
+                        path: file.path, offset: file.end,
+                        words: "closed periods that were being written when the daemon ended; they"
+                            + " stand in the journal as well"))
             }
         }
-        if let stray = segment.strays.first {
-            throw LedgerFailure(
-                .damaged, segment.path, offset: stray.offset, "something that is no region")
+        for index in findings.indices {
+            guard let at = result.archives.firstIndex(where: {
+                $0.path == findings[index].path
+            }) else { continue }
+            result.archives[at].failure = findings[index].failure
         }
-        return "segment \(segment.header.number) of life \(segment.header.life), "
-            + "\(segment.regions.count) regions, \(slots) slots"
-    }
-
-    private static func check(_ file: UsageFile) throws(LedgerFailure) -> String {
-        var count = 0
-        for part in file.parts { count &+= try file.entries(part).count }
-        guard !file.isTorn else {
-            throw LedgerFailure(.damaged, file.path, offset: file.end, "no whole block")
-        }
-        return "\(count) closed periods"
+        result.findings += findings
     }
 
     // MARK: inspect
 
     /// The state that the next start would serve. Throws what it would throw.
     package func inspect(now: Moment) throws(LedgerFailure) -> LedgerSummary {
-        let marker = try place.existingMarker()
+        let look = lookAtMarker()
+        guard let marker = look.0 else {
+            throw look.1.failure ?? LedgerFailure(.damaged, look.1.path, "cannot be read")
+        }
         let reader = LedgerReader(
             options: options, marker: marker, disk: disk, progress: { _ in })
-        let reading = try reader.read()
+        return try summary(of: try reader.read(), marker, now)
+    }
+
+    func summary(
+        of reading: LedgerReading, _ marker: LedgerMarker, _ now: Moment
+    ) throws(LedgerFailure) -> LedgerSummary {
         let engine = Engine(EngineConfiguration(hashKey: (marker.key0, marker.key1)))
         let counts = try reading.restore(into: engine, now: now, options: options)
+        let gauges = engine.gauges
         return LedgerSummary(
             ledger: marker.ledger, life: reading.life,
             generation: reading.snapshot.header.generation, passedOver: reading.passedOver,
             segments: reading.segments.count, rows: counts.rows, items: counts.items,
-            next: reading.chains.map(\.next), cuts: reading.cuts,
-            closedWaiting: engine.closedWaiting,
-            usage: (0..<Engine.shardCount).flatMap { engine.savedUsage(shard: $0) })
-    }
-
-    // MARK: repair
-
-    /// Makes what is left a ledger that starts: the newest generation that is whole and of the
-    /// journal behind it what is whole up to the first damage of each shard. Everything that it
-    /// takes away stands in quarantine.
-    package func repair(now: Moment) throws(LedgerFailure) -> LedgerRepairReport {
-        let marker = try repairMarker()
-        try place.syncAll()
-        let reader = LedgerReader(
-            options: options, marker: marker, disk: disk, progress: { _ in })
-        let (reading, losses, unreadable) = try reader.readLeniently()
-        // The ledger takes the lock for itself.
-        lock = nil
-        let ledger = try Ledger(options, disk) { marker.ledger }
-        let engine = Engine(EngineConfiguration(hashKey: ledger.hashKey))
-        let report = try ledger.adopt(reading, into: engine, now: now)
-        try ledger.close(now: now)
-        let place = place
-        try onDisk { () throws(DiskError) in
-            for path in unreadable { try place.setAside(path) }
-        }
-        return LedgerRepairReport(
-            read: report.read, written: report.written, losses: losses, setAside: unreadable)
-    }
-
-    /// The marker, made again from a generation when it is lost.
-    private func repairMarker() throws(LedgerFailure) -> LedgerMarker {
-        let lost: LedgerFailure
-        do { return try place.existingMarker() } catch {
-            guard error.kind == .damaged || error.errno == DiskError.absent else { throw error }
-            lost = error
-        }
-        for number in LedgerFiles.numbers(try names(), .snapshot).reversed() {
-            let path = options.file(LedgerFiles.name(.snapshot, number))
-            let marker: LedgerMarker
-            do { marker = try SnapshotFile(path, generation: number, disk).header.marker } catch {
-                continue
-            }
-            let (place, file) = (place, options.file(LedgerFiles.marker))
-            try onDisk { () throws(DiskError) in
-                if lost.errno != DiskError.absent { try place.setAside(file) }
-                try place.write(marker, to: file)
-            }
-            return marker
-        }
-        throw lost
+            organizations: gauges.organizations, users: gauges.users,
+            reservations: gauges.reservations,
+            idempotencyRecords: gauges.idempotencyRecords,
+            shards: reading.chains.enumerated().map { shard, chain in
+                ShardSummary(next: chain.next, usage: engine.savedUsage(shard: shard))
+            },
+            cuts: reading.cuts, closedWaiting: engine.closedWaiting)
     }
 }

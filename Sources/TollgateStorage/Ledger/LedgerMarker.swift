@@ -40,10 +40,10 @@ struct LedgerMarker: Sendable, Equatable {
 
     init(_ bytes: UnsafeRawBufferPointer, _ path: String) throws(LedgerFailure) {
         guard bytes.count == Self.bytes, bytes.loadLittle(at: 0, as: UInt64.self) == Self.magic
-        else { throw LedgerFailure(.damaged, path, "not the marker of a ledger") }
+        else { throw LedgerFailure(.damaged, path, offset: 0, "not the marker of a ledger") }
         let checksum = ledgerChecksum(0, bytes.slice(at: 0, length: 60))
         guard bytes.loadLittle(at: 60, as: UInt32.self) == checksum else {
-            throw LedgerFailure(.damaged, path, "its checksum is wrong")
+            throw LedgerFailure(.damaged, path, offset: 0, "its checksum is wrong")
         }
         let version = bytes.loadLittle(at: 8, as: UInt16.self)
         guard version == Self.version else { throw .unknownVersion(path, version) }

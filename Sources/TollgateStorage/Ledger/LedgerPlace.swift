@@ -27,7 +27,7 @@ struct LedgerPlace {
             throw LedgerFailure(
                 .damaged, markerPath,
                 "is missing, though there is \(strange); put it back from a backup, or, to make"
-                    + " it again, run: tollgate ledger repair \(options.path)")
+                    + " it again, run: tollgate ledger repair \(shellWord(options.path))")
         }
         return (LedgerMarker(ledger: random(), key0: random(), key1: random()), true)
     }
@@ -154,10 +154,16 @@ struct LedgerPlace {
         }
     }
 
-    /// Moves a file there as it is.
-    func setAside(_ path: String) throws(DiskError) {
+    /// Moves a file there as it is, or into a folder of it.
+    func setAside(_ path: String, in folder: String? = nil) throws(DiskError) {
         try disk.makeDirectory(quarantinePath)
-        let known = try disk.list(quarantinePath)
+        var target = quarantinePath
+        if let folder {
+            target += "/" + folder
+            try disk.makeDirectory(target)
+            try disk.syncDirectory(quarantinePath)
+        }
+        let known = try disk.list(target)
         let own = path.split(separator: "/").last.map(String.init) ?? "file"
         var name = own
         var count = 1
@@ -165,8 +171,8 @@ struct LedgerPlace {
             name = "\(own)-\(count)"
             count &+= 1
         }
-        try disk.rename(path, to: quarantinePath + "/" + name)
-        try disk.syncDirectory(quarantinePath)
+        try disk.rename(path, to: target + "/" + name)
+        try disk.syncDirectory(target)
         try disk.syncDirectory(options.path)
     }
 }

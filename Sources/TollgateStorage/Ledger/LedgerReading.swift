@@ -14,6 +14,12 @@ struct LedgerReading: Sendable {
     var life: UInt64
     var generation: UInt64
     var segment: UInt64
+    /// For a repair alone: shards that stand in another generation, and shards of which no
+    /// generation is whole: what is whole of them counts.
+    var otherSources: [Int: SnapshotFile] = [:]
+    var partial: Set<Int> = []
+
+    func source(of shard: Int) -> SnapshotFile { otherSources[shard] ?? snapshot }
 
     /// What recovery cuts off.
     var cuts: [LedgerCut] {
@@ -159,18 +165,20 @@ extension LedgerReading {
     func restore(
         into engine: Engine, now: Moment, options: LedgerOptions
     ) throws(LedgerFailure) -> RestoredCounts {
-        let header = snapshot.header
-        let saved = SavedClocks(
-            boot: header.now.boot, wall: header.now.wall,
-            isSameBoot: header.boot0 == options.bootID.0 && header.boot1 == options.bootID.1)
+        let boot = options.bootID
         let archived = archive.archivedThrough
         let reading = self
         let counts = try inParallel(Engine.shardCount, threads: options.threads) {
             (shard) throws(LedgerFailure) in
-            try reading.restore(
+            let header = reading.source(of: shard).header
+            let saved = SavedClocks(
+                boot: header.now.boot, wall: header.now.wall,
+                isSameBoot: header.boot0 == boot.0 && header.boot1 == boot.1)
+            return try reading.restore(
                 shard, into: engine, archivedThrough: archived[shard], saved, now)
         }
-        var all = RestoredCounts(billing: header.billing)
+        let billing = otherSources.values.map(\.header.billing) + [snapshot.header.billing]
+        var all = RestoredCounts(billing: billing.max() ?? snapshot.header.billing)
         for count in counts {
             all.rows &+= count.rows
             all.items &+= count.items
@@ -184,6 +192,8 @@ extension LedgerReading {
         _ shard: Int, into engine: Engine, archivedThrough: UInt64, _ saved: SavedClocks,
         _ now: Moment
     ) throws(LedgerFailure) -> RestoredCounts {
+        let snapshot = source(of: shard)
+        let isPartial = partial.contains(shard)
         let made = snapshot.layouts.withUnsafeBytes {
             ShardRestorer(
                 engine, shard: shard, names: snapshot.names, layoutTable: $0,
@@ -194,7 +204,9 @@ extension LedgerReading {
                 .damaged, snapshot.path, offset: snapshot.totals.tables,
                 "its layouts of rows are wrong")
         }
-        try snapshot.blocks(of: shard) { (kind, content) throws(LedgerFailure) in
+        restorer.lacksRows = isPartial
+        try snapshot.blocks(of: shard, passingOver: isPartial) {
+            (kind, content) throws(LedgerFailure) in
             try fault(snapshot.path, shard) { () throws(LedgerFault) in
                 if kind == .rows {
                     try restorer.add(images: content)

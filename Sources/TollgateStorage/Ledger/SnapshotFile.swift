@@ -123,9 +123,10 @@ final class SnapshotFile: Sendable {
     // MARK: rows
 
     /// Calls `body` with each block of a shard, whose checksum is right; their checksums.
+    /// `passingOver`: what is damaged is left out, for a repair.
     @discardableResult
     func blocks(
-        of shard: Int,
+        of shard: Int, passingOver: Bool = false,
         _ body: (SnapshotBlock.Kind, UnsafeRawBufferPointer) throws(LedgerFailure) -> Void
     ) throws(LedgerFailure) -> [UInt32] {
         var checksums: [UInt32] = []
@@ -141,6 +142,7 @@ final class SnapshotFile: Sendable {
             }
             var parser = BlockParser(
                 piece.read, at: at, path: path, seed: seed, header.generation)
+            parser.passesOver = passingOver
             while let (block, content) = try parser.nextWhole() {
                 guard Int(block.shard) == shard, block.kind == .rows || block.kind == .closed
                 else {
@@ -149,6 +151,7 @@ final class SnapshotFile: Sendable {
                 }
                 try body(block.kind, content)
             }
+            if passingOver, parser.taken == 0 { break }
             guard parser.taken > 0 else {
                 throw LedgerFailure(.damaged, path, offset: at, "a block that does not end")
             }
@@ -167,7 +170,8 @@ final class SnapshotFile: Sendable {
             count &+= 1
         }
         guard all == totals.checksum, count == totals.blocks else {
-            throw LedgerFailure(.damaged, path, "some of its blocks are missing")
+            throw LedgerFailure(
+                .damaged, path, offset: totals.tables, "some of its blocks are missing")
         }
     }
 }
@@ -182,6 +186,8 @@ private struct BlockParser {
     /// Bytes of the blocks that came.
     private(set) var taken = 0
     private(set) var checksums: [UInt32] = []
+    /// Damaged blocks are left out; where none begins that can be told, so is the rest.
+    var passesOver = false
 
     init(
         _ bytes: UnsafeRawBufferPointer, at base: Int, path: String, seed: UInt32,
@@ -200,25 +206,31 @@ private struct BlockParser {
     mutating func nextWhole() throws(LedgerFailure)
         -> (SnapshotBlock, UnsafeRawBufferPointer)?
     {
-        let left = bytes.slice(at: taken, length: bytes.count &- taken)
-        guard left.count >= SnapshotFormat.blockHeaderBytes else { return nil }
-        let offset = base &+ taken
-        guard
-            let block = SnapshotBlock(
-                left, at: UInt64(truncatingIfNeeded: offset), generation: generation)
-        else { throw LedgerFailure(.damaged, path, offset: offset, "no block begins there") }
-        let whole = SnapshotFormat.blockHeaderBytes &+ Int(block.bytes)
-        guard left.count >= whole else { return nil }
-        guard let checksum = block.checked(left, seed: seed) else {
-            throw LedgerFailure(
-                .damaged, path, offset: offset, "the checksum of the block is wrong")
+        while true {
+            let left = bytes.slice(at: taken, length: bytes.count &- taken)
+            guard left.count >= SnapshotFormat.blockHeaderBytes else { return nil }
+            let offset = base &+ taken
+            guard
+                let block = SnapshotBlock(
+                    left, at: UInt64(truncatingIfNeeded: offset), generation: generation)
+            else {
+                if passesOver { return nil }
+                throw LedgerFailure(.damaged, path, offset: offset, "no block begins there")
+            }
+            let whole = SnapshotFormat.blockHeaderBytes &+ Int(block.bytes)
+            guard left.count >= whole else { return nil }
+            taken &+= whole
+            if let checksum = block.checked(left, seed: seed) {
+                checksums.append(checksum)
+                let content = left.slice(
+                    at: SnapshotFormat.blockHeaderBytes, length: Int(block.bytes))
+                return (block, content)
+            }
+            guard passesOver else {
+                throw LedgerFailure(
+                    .damaged, path, offset: offset, "the checksum of the block is wrong")
+            }
         }
-        checksums.append(checksum)
-        taken &+= whole
-        return (
-            block,
-            left.slice(at: SnapshotFormat.blockHeaderBytes, length: Int(block.bytes))
-        )
     }
 
     /// The content of the next block, which must be there and of that kind.

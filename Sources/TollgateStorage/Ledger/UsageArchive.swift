@@ -29,10 +29,10 @@ final class UsageArchive: @unchecked Sendable {
     private var open: (file: any DiskFile, end: Int, checksum: UInt32)?
 
     /// Reads every file's blocks. Throws when what a later file says to stand before it does not;
-    /// with `losses`, these are told instead, and what is left is gone on with.
+    /// with `damage`, these are told instead, and what is left is gone on with.
     init(
         _ options: LedgerOptions, ledger: UInt64, names: [String], _ disk: any Disk,
-        losses: UnsafeMutablePointer<LedgerLosses>? = nil
+        damage: UnsafeMutablePointer<LedgerDamage>? = nil
     ) throws(LedgerFailure) {
         self.options = options
         self.disk = disk
@@ -44,16 +44,16 @@ final class UsageArchive: @unchecked Sendable {
             do throws(LedgerFailure) {
                 files.append(try UsageFile(path, number: number, ledger: ledger, disk))
             } catch {
-                guard let losses, error.kind == .damaged else { throw error }
-                losses.pointee.note(error, isUnreadable: true)
+                guard let damage, error.kind == .damaged else { throw error }
+                damage.pointee.note(error)
             }
         }
         let replaced = files.map(\.header.replaces).max() ?? 0
         let counted = files.filter { $0.header.number > replaced }
         for (file, next) in zip(counted, counted.dropFirst()) {
             do throws(LedgerFailure) { try file.check(before: next.header.through) } catch {
-                guard let losses else { throw error }
-                losses.pointee.note(error, isUnreadable: false)
+                guard let damage else { throw error }
+                damage.pointee.note(error)
             }
         }
         numbers = counted.map(\.header.number)
@@ -260,14 +260,13 @@ final class UsageArchive: @unchecked Sendable {
 
     // MARK: pruning
 
-    /// After a repair: what is left goes to a new file, which follows on `reached`, so that what
-    /// is lost is not missed again. The old files are not removed here; their paths.
-    func rewrite(reached: [UInt64]) throws(LedgerFailure) -> [String] {
+    /// In a repair: what is left goes to a new file, which follows on `reached`, so that what is
+    /// lost is not missed again. The old files are not removed here.
+    func rewrite(reached: [UInt64]) throws(LedgerFailure) {
         lock.lock()
         defer { lock.unlock() }
         isPatched = true
         defer { isPatched = false }
-        let old = numbers.map { options.file(LedgerFiles.name(.usage, $0)) }
         var kept: [UsageBlock] = []
         try walk(from: UsageCursor()) { (_, entries) throws(LedgerFailure) in
             var block = UsageBlock(shard: UsageFormat.keptShard)
@@ -277,7 +276,6 @@ final class UsageArchive: @unchecked Sendable {
         }
         for shard in through.indices { through[shard] = max(through[shard], reached[shard]) }
         try onDisk { () throws(DiskError) in try replaceAll(kept, removing: false) }
-        return old
     }
 
     /// Removes what `isPruned` among what stands up to `cursor`, which was read: everything else

@@ -170,14 +170,15 @@ struct UsageFile {
     /// What it holds, with the files before: by shard, up to this sequence number.
     private(set) var through: [UInt64]
 
-    init(_ path: String, number: UInt64, ledger: UInt64, _ disk: any Disk) throws(LedgerFailure)
+    /// `ledger` `nil`: of whichever it says.
+    init(_ path: String, number: UInt64, ledger: UInt64?, _ disk: any Disk) throws(LedgerFailure)
     {
         self.path = path
         block = try onDisk { () throws(DiskError) in
             try disk.read(path, bytesMax: Self.bytesMax)
         }
         header = try UsageHeader(block.read, path)
-        guard header.number == number, header.ledger == ledger else {
+        guard header.number == number, ledger == nil || header.ledger == ledger else {
             throw LedgerFailure(.damaged, path, offset: 16, "of another place or ledger")
         }
         checksum = block.read.loadLittle(

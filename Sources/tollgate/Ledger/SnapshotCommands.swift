@@ -8,7 +8,7 @@ struct SnapshotCommand: ParsableCommand {
             The daemon writes one every few minutes and when it ends; with the journal since, its \
             start needs no more.
             """,
-        subcommands: [SnapshotCreate.self, SnapshotList.self])
+        subcommands: [SnapshotCreate.self, SnapshotList.self, SnapshotVerify.self])
 }
 
 struct SnapshotCreate: ParsableCommand {
