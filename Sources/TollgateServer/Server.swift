@@ -134,7 +134,8 @@ package final class Server: Sendable {
             DirectoryLinks(
                 mailboxes: mailboxes, policy: { shared.policy },
                 republish: { [weak self] in self?.republish() ?? .success(0) },
-                ledger: ledger?.calls, onStorageFailure: onStorageFailure))
+                ledger: ledger?.calls, ledgerMark: { [ledger] in ledger?.mark },
+                onStorageFailure: onStorageFailure))
     }
 
     /// Its calls come by the directory's thread, where there is one.
@@ -173,6 +174,7 @@ package final class Server: Sendable {
         reloader.end()
         directory?.end()
         ledger?.end()
+        directory?.close(noting: ledger?.mark)
     }
 
     private func handle(_ request: ControlRequest) {

@@ -95,9 +95,12 @@ struct Daemon {
         } catch { throw StartError(error.messages.joined(separator: "\n"), exitCode: 78) }
         var ledger: LedgerService?
         if let opened {
+            let behind = try directory?.check(
+                opened.ledger, acceptingRollback: options.acceptsRollback, log: log)
             ledger = try LedgerService(
                 opened.plan, ledger: opened.ledger, engine: engine, reactors: settings.threads,
-                log: log)
+                log: log, behind: behind ?? 0)
+            if let mark = ledger?.mark { directory?.note(mark) }
         }
         var events = ServerEvents()
         events.willReload = {

@@ -7,6 +7,7 @@ struct Options {
     var dataSocket: String?
     var adminSocket: String?
     var threads: Int?
+    var acceptsRollback = false
 
     static let help = """
         usage: tollgated [-c FILE] [options]
@@ -17,7 +18,9 @@ struct Options {
               --data-socket PATH     instead of the policy's data_socket
               --admin-socket PATH    instead of the policy's admin_socket
               --threads N            instead of the policy's threads
-              --version          print the version
+              --accept-rollback      go on with a ledger that is older than the directory
+                                 knows it, or another; for one start
+          --version          print the version
           -h, --help             print this
 
         Signals: HUP reads the policy again; TERM and INT answer what has arrived, then end, after
@@ -29,7 +32,7 @@ struct Options {
         """
     private static let known = [
         "--config", "--check-config", "--data-socket", "--admin-socket", "--threads", "--version",
-        "--help",
+        "--help", "--accept-rollback",
     ]
 
     /// Throws what to tell the user.
@@ -54,6 +57,7 @@ struct Options {
                     throw OptionError("--threads is 1 to 64, not \(text)")
                 }
                 threads = count
+            case "--accept-rollback": acceptsRollback = true
             case "--version": action = .version
             case "-h", "--help": action = .help
             default:

@@ -199,32 +199,6 @@ import TollgateWire
         #expect(call > 60)
     }
 
-    /// Sequence numbers of the lost journal are not given out again: a closed period that got one
-    /// would be taken for one that was archived already.
-    @Test func theJournalGoesOnBehindAllThatWasNumbered() throws {
-        var random = SeededRandom.printed("LedgerRepairTests")
-        let (disk, _, now) = try killed(&random)
-        let scan = try SegmentScan(Self.options, number: 1, ledger: nil, disk)
-        var isSeen = false
-        for (offset, header) in scan.regions {
-            // The last slot that was synced.
-            let through = scan.table.through[Int(header.shard)]
-            guard through > header.firstSequence else { continue }
-            let place = offset + 64 + Int(through - 1 - header.firstSequence) * 32
-            guard place < offset + Int(header.bytes) else { continue }
-            let damaged = disk.copy()
-            damaged.files[scan.path]?.memory[place + 12] ^= 1
-            let report = try repair(damaged, now)
-            guard let loss = report.losses.first(where: { $0.shard != nil })
-            else { continue }
-            isSeen = true
-            #expect(loss.shard == Int(header.shard) && loss.slots > 0)
-            let after = try LedgerInspection(Self.options, damaged).inspect(now: now)
-            #expect(after.next[Int(header.shard)] >= through)
-        }
-        #expect(isSeen)
-    }
-
     @Test func aTornEndIsNoDamage() throws {
         var random = SeededRandom.printed("LedgerRepairTests")
         let (disk, _, now) = try killed(&random)

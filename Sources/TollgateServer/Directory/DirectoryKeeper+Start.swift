@@ -128,7 +128,7 @@ extension DirectoryKeeper {
         Change(uid: geteuid(), pid: getpid(), at: WallTime(milliseconds: tg_walltime()))
     }
 
-    private static func startError(_ error: DirectoryError) -> StartError {
+    static func startError(_ error: DirectoryError) -> StartError {
         switch error {
         case .storage(let fault): StartError("directory \(fault)", exitCode: fault.exitCode)
         case .conflict(let why): StartError(why, exitCode: 74)

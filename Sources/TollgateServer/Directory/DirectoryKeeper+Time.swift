@@ -10,6 +10,7 @@ extension DirectoryKeeper {
     func tick(now: BootTime) {
         guard !hasFailed else { return }
         applyDuePlans()
+        if let mark = links?.ledgerMark() { noteLedger(mark) }
         keepDigests()
         keepTokenLife()
         forgetLeftovers()

@@ -17,6 +17,8 @@ final class DirectoryKeeper {
     /// A sync failed: nothing is written any more until the next start.
     private(set) var hasFailed = false
     var lastMinute: UInt64 = 0
+    /// What this life noted last.
+    var notedLedger: LedgerMark?
     private var forbidden = ForbiddenLines()
     /// By leftover: the boottime at which it was forgotten.
     var forgotten: [Leftover: UInt64] = [:]

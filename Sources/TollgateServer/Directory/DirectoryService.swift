@@ -52,6 +52,8 @@ struct DirectoryLinks: Sendable {
     var republish: @Sendable () -> Result<UInt64, PolicyCompileError>
     /// Where calls of the ledger wait for its own thread; `nil` without a ledger.
     var ledger: CallQueue?
+    /// How far the ledger has come; `nil` without one.
+    var ledgerMark: @Sendable () -> LedgerMark?
     /// No change can be made until the daemon is started again.
     var onStorageFailure: @Sendable () -> Void
 }
@@ -106,6 +108,9 @@ package final class DirectoryService: Sendable {
     /// The policy that was completed is in force.
     func adopt(_ definition: PolicyDefinition) { issuer.adopt(definition) }
 
+    /// Of the thread that makes the service.
+    func onKeeper(_ body: (DirectoryKeeper) -> Void) { if let keeper { body(keeper) } }
+
     func start(_ links: DirectoryLinks) throws(StartError) {
         keeper?.links = links
         let box = Unmanaged.passRetained(self)
@@ -122,11 +127,16 @@ package final class DirectoryService: Sendable {
         thread = made
     }
 
-    /// Carries out what waits, lets the thread end, and closes the directory.
+    /// Carries out what waits, and lets the thread end.
     func end() {
         calls.end()
         if let thread { pthread_join(thread, nil) }
         thread = nil
+    }
+
+    /// Closes the directory, once the ledger has ended too.
+    func close(noting mark: LedgerMark?) {
+        if let mark { keeper?.noteLedger(mark) }
         keeper = nil
     }
 

@@ -54,7 +54,8 @@ package final class LedgerService: Sendable {
     /// Puts the engine together as the ledger has it, and begins its journal; throws with the exit
     /// code when the ledger cannot be used. `reactors`: how many will decide.
     package init(
-        _ plan: LedgerPlan, ledger: Ledger, engine: Engine, reactors: Int, log: Log
+        _ plan: LedgerPlan, ledger: Ledger, engine: Engine, reactors: Int, log: Log,
+        behind generation: UInt64 = 0
     ) throws(StartError) {
         self.plan = plan
         self.ledger = ledger
@@ -68,14 +69,24 @@ package final class LedgerService: Sendable {
             supply: try Bell(),
             rounds: plan.durability == .always ? try SyncRounds(reactors: reactors) : nil,
             give: { ledger.giveReady() })
-        do throws(LedgerFailure) { try recover() } catch { throw StartError(error) }
+        do throws(LedgerFailure) { try recover(behind: generation) } catch {
+            throw StartError(error)
+        }
     }
 
-    private func recover() throws(LedgerFailure) {
+    /// How far the ledger has come on the disk.
+    package var mark: LedgerMark {
+        LedgerMark(ledger: ledger.id, generation: ledger.status.generation)
+    }
+
+    /// Its generations are numbered behind that one.
+    private func recover(behind generation: UInt64) throws(LedgerFailure) {
         let began = tg_boottime()
         let (log, path) = (log, plan.options.path)
         log.info("ledger: opening \(path)")
-        let report = try ledger.recover(into: engine, now: Self.now) { log.info("ledger: \($0)") }
+        let report = try ledger.recover(into: engine, now: Self.now, behind: generation) {
+            log.info("ledger: \($0)")
+        }
         for failure in report.passedOver {
             log.warning(
                 "ledger: passed over and set aside: \(failure); an older snapshot and the journal"

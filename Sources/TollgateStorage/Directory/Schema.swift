@@ -7,9 +7,19 @@ enum Schema {
     /// "TGdr", so that other programs' files, and these in other programs, are told.
     static let applicationID: Int64 = 0x5447_6472
 
-    static let steps = [first, upkeep, credits]
+    static let steps = [first, upkeep, credits, ledgerMark]
 
     private static let first = tenants + credentials + refresh + records
+
+    /// `LedgerMark`; both numbers are of 64 bits, taken for signed ones. One row.
+    private static let ledgerMark = """
+        CREATE TABLE ledger_mark(
+          one INTEGER NOT NULL PRIMARY KEY CHECK(one = 1),
+          ledger INTEGER NOT NULL,
+          generation INTEGER NOT NULL
+        ) STRICT;
+
+        """
 
     private static let tenants = """
         CREATE TABLE organizations(

@@ -88,6 +88,17 @@ package final class Ledger: Sendable {
         isNew = false
     }
 
+    /// How far it has come: by the names of its snapshots, whole or not; 0 for one yet to be made.
+    package func reached() throws(LedgerFailure) -> LedgerMark {
+        let names = try onDisk { () throws(DiskError) in try disk.list(options.path) }
+        let newest = isNew ? nil : LedgerFiles.numbers(names, .snapshot).last
+        return LedgerMark(ledger: marker.ledger, generation: newest ?? 0)
+    }
+
+    package var id: UInt64 { marker.ledger }
+
+    package var path: String { options.path }
+
     /// The key that the engine is made with.
     package var hashKey: (UInt64, UInt64) { (marker.key0, marker.key1) }
 
@@ -110,7 +121,8 @@ package final class Ledger: Sendable {
     /// writes a fresh snapshot and makes fresh segments. From then on the engine may serve. When it
     /// throws, the engine is to be thrown away, and every file is as it was.
     package func recover(
-        into engine: Engine, now: Moment, progress: @escaping @Sendable (String) -> Void = { _ in }
+        into engine: Engine, now: Moment, behind generation: UInt64 = 0,
+        progress: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(LedgerFailure) -> RecoveryReport {
         var report = RecoveryReport(isNew: isNew)
         let place = LedgerPlace(options: options, disk: disk)
@@ -136,6 +148,7 @@ package final class Ledger: Sendable {
             try place.removeParts()
             start = LedgerStart(reading)
         }
+        start.generation = max(start.generation, generation)
         report.life = start.life &+ 1
         report.written = start.generation &+ 1
         try begin(engine, start, report, now, progress)
