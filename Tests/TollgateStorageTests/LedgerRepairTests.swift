@@ -117,7 +117,7 @@ import TollgateWire
             counts[kind, default: 0] += 1
         }
         print("repairs: \(counts)")
-        #expect(counts.count == 3)
+        #expect(counts["saved", default: 0] > 0 && counts["losses", default: 0] > 0)
     }
 
     /// Each generation has another shard damaged: between them they have all.
