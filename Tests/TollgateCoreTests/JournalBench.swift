@@ -12,7 +12,8 @@ final class JournalBench {
 
     init(shard: Int = 5, life: UInt64 = 3, nextSequence: UInt64 = 1) {
         journal.begin(
-            shard: shard, ledger: Self.ledger, life: life, nextSequence: nextSequence)
+            shard: shard, ledger: Self.ledger, life: life, nextSequence: nextSequence,
+            billing: billing)
     }
 
     deinit { for region in regions { region.deallocate() } }

@@ -146,7 +146,7 @@ import Testing
         }
         let table: [([Slot], JournalStop.Why)] = [
             ([Slot(kind: 0, flags: 1)], .malformed),
-            ([Slot(kind: 11, flags: 1)], .malformed),
+            ([Slot(kind: 12, flags: 1)], .malformed),
             ([Slot(kind: 255, flags: 1)], .malformed),
             ([Slot(kind: 1, flags: 3)], .malformed),
             ([Slot(kind: 1, flags: 5)], .malformed),

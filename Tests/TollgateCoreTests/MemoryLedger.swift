@@ -9,6 +9,7 @@ final class MemoryLedger {
         var layouts: [UInt8] = []
         var images = [[UInt8]](repeating: [], count: Engine.shardCount)
         var starts = [UInt64](repeating: 1, count: Engine.shardCount)
+        var ends = [UInt64](repeating: 1, count: Engine.shardCount)
         var clocks = SavedClocks(
             boot: BootTime(nanoseconds: 0), wall: WallTime(milliseconds: 0), isSameBoot: true)
     }
@@ -61,6 +62,7 @@ final class MemoryLedger {
                 between()
                 if isEnd { break }
             }
+            made.ends[shard] = engine.journalPosition(shard: shard).next
         }
         made.names = engine.counterNames
         made.layouts = engine.layoutTable
@@ -73,7 +75,8 @@ final class MemoryLedger {
             let made = snapshot.layouts.withUnsafeBytes {
                 ShardRestorer(
                     engine, shard: shard, names: snapshot.names, layoutTable: $0,
-                    archivedThrough: 0, saved: snapshot.clocks, now: now)
+                    archivedThrough: 0, copiedThrough: snapshot.ends[shard],
+                    saved: snapshot.clocks, now: now)
             }
             guard let restorer = made else { throw LedgerFault.tooManyCounters }
             let images = UnsafeMutableRawBufferPointer.allocate(

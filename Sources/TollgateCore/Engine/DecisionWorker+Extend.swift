@@ -88,8 +88,9 @@ extension DecisionWorker {
             decision.reason = evaluation.rateRefused ? .rateLimited : .quotaExhausted
             decision.retryMilliseconds = evaluation.retryMilliseconds
         }
+        let carried = 2 * Int(scene.program.end &- scene.program.start)
         if evaluation.prepare(
-            keeping: ShardLedger.slots(contentBytes: reservation.row.content.count))
+            keeping: carried + ShardLedger.slots(contentBytes: reservation.row.content.count))
         {
             for index in 0..<reservation.meterCount {
                 reservation.meters[index].used = holdUsed[index]

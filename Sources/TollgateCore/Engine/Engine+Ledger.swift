@@ -146,7 +146,8 @@ extension Engine {
         defer { shard.lock.pointee.unlock() }
         var hasRoom = true
         cursor = shard.table.pointee.walk(from: cursor, slots: slots) { row in
-            hasRoom = hasRoom && close(row, in: shard, state, now)
+            hasRoom = hasRoom && (!row.isResetting || endReset(of: row, in: shard, state, now))
+                && close(row, in: shard, state, now)
             return hasRoom
         }
         return hasRoom

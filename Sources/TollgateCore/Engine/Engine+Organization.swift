@@ -13,39 +13,6 @@ package struct UsedLimit: Sendable, Equatable {
 /// What an operator does with all counters of an organization. Looks at every row of its shard,
 /// under one lock: some milliseconds with a million users, for one in 64 of the tenants.
 extension Engine {
-    /// Begins the quotas of the organization and of its users anew: what they used so far is a
-    /// closed part of the period. False, and to be asked again, when the journal had no room for
-    /// all of it.
-    package func resetQuotas(
-        of organization: String, isPersonal: Bool, at now: Moment
-    ) -> Bool {
-        let (state, now) = (self.state, Moment(boot: now.boot, wall: read(now).period))
-        var isDone = true
-        forEachRow(of: organization, isPersonal: isPersonal) { row, shard in
-            isDone = isDone && closeParts(of: row, in: shard, state, now)
-        }
-        return isDone
-    }
-
-    /// Whether all of the row's quotas count from 0 now.
-    private func closeParts(
-        of row: Row, in shard: Shard, _ state: LedgerState, _ now: Moment
-    ) -> Bool {
-        guard let ledger = shard.ledger else { return true }
-        let counters = layouts.counters(row.layout)
-        let slots = layouts.layout(row.layout).slots
-        for (index, slot) in slots.enumerated() where slot.kind == .quota {
-            let cell = row.quota(slot.headOffset)
-            guard cell.pointee.used > 0, !cell.pointee.isClosed else { continue }
-            guard
-                ledger.pointee.close(
-                    row, counters[index], cell, isReset: true, state, now: now,
-                    credits(of: slot, row, in: shard))
-            else { return false }
-        }
-        return true
-    }
-
     /// Forgets the counters of an organization and of its users, and what else its ledger holds:
     /// its id may be given to somebody else. What they used stands among the closed periods then.
     /// False, and to be asked again, when the journal had no room for all of it.

@@ -102,6 +102,10 @@ extension Evaluation {
         cell.pointee.held = Self.sum(cell.pointee.held, wanted)
         noteShare(step, cell, before: before)
         line.units = Self.sum(line.units, wanted)
+        // Of what was carried over nothing else tells before something is charged.
+        if isJournaled, cell.pointee.carried > 0, let ledger {
+            ledger.pointee.carried(row, place.counter, cell)
+        }
     }
 
     mutating func hold(_ wanted: UInt64, _ step: ChargeStep, _ line: inout ReservationLine) {

@@ -14,7 +14,8 @@ import COpenSSL
 /// | 22 | 2 | size of the row in units of `RowArena.unitBytes`; it stays, also of a row given up |
 /// | 24 | 4 | number in the journal of its shard |
 /// | 28 | 1 | bytes of the owner's name |
-/// | 29 | 1 | flags: bit 0, the journal has the number |
+/// | 29 | 1 | flags: bit 0, the journal has the number; bit 1, of an organization: its quotas and
+///   its users' are being reset, and some may be already |
 /// | 30 | 2 | spare, 0 |
 /// | 32 | | id, padded to 8; then the counters as the layout says; the owner's name at the end |
 ///
@@ -71,8 +72,25 @@ struct Row: BitwiseCopyable {
     /// The journal says whose the number is, or the snapshot that it goes on from.
     @inline(__always)
     var isDefined: Bool {
-        get { base.load(fromByteOffset: 29, as: UInt8.self) & 1 != 0 }
-        nonmutating set { base.storeBytes(of: newValue ? 1 : 0, toByteOffset: 29, as: UInt8.self) }
+        get { hasFlag(1) }
+        nonmutating set { setFlag(1, newValue) }
+    }
+
+    /// Of an organization: a reset of all its quotas has begun that is not done.
+    var isResetting: Bool {
+        get { hasFlag(2) }
+        nonmutating set { setFlag(2, newValue) }
+    }
+
+    @inline(__always)
+    private func hasFlag(_ bit: UInt8) -> Bool {
+        base.load(fromByteOffset: 29, as: UInt8.self) & bit != 0
+    }
+
+    private func setFlag(_ bit: UInt8, _ value: Bool) {
+        let flags = base.load(fromByteOffset: 29, as: UInt8.self)
+        base.storeBytes(
+            of: value ? flags | bit : flags & ~bit, toByteOffset: 29, as: UInt8.self)
     }
 
     /// The organization that a user's row counts for; empty for other rows.

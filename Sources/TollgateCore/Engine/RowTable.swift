@@ -93,6 +93,7 @@ struct RowTable: ~Copyable {
         to.planTag = from.planTag
         to.number = from.number
         to.isDefined = from.isDefined
+        to.isResetting = from.isResetting
         migrate(from, to)
         slots[slotOf(old)] = Self.tag(key.hash) | UInt64(new.raw)
         arena.give(old, units: from.units)

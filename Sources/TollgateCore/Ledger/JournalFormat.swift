@@ -80,12 +80,15 @@ package enum JournalKind: UInt8, Sendable, CaseIterable {
     /// end in seconds and u64 units burnt, then u64 units burnt of a grant and the grant's id. No
     /// id: of the period alone. Units of all ones: the grant is forgotten.
     case credit = 10
+    /// u8 flags, then an organization's name: bit 0, a personal one; bit 1 not set, a reset of its
+    /// quotas begins, which recovery ends if need be; set, it is done.
+    case reset = 11
 
     /// Whether items of this kind may take several slots, and begin with their length.
     package var isLong: Bool {
         switch self {
         case .quota, .mark, .carried: false
-        case .row, .counter, .reservation, .idempotency, .closed, .forget, .credit: true
+        case .row, .counter, .reservation, .idempotency, .closed, .forget, .credit, .reset: true
         }
     }
 }

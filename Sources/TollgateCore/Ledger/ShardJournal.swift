@@ -51,6 +51,11 @@ package struct ShardJournal: BitwiseCopyable {
     /// Everything up to this is known to be synced.
     package private(set) var syncedThrough: UInt64 = 0
     private var markedThrough: UInt64 = 0
+    /// From this billing time on a mark comes first, whatever was synced.
+    private var markDue = WallTime(milliseconds: 0)
+    /// Periods begin at times of day in their zones, and so at a quarter of an hour: with a mark
+    /// in each, billing time is never before the beginning of a period that was charged in.
+    private static let markMilliseconds: Int64 = 900_000
     private var startedAt = BootTime(nanoseconds: 0)
     /// Bytes that the next region should have.
     package private(set) var regionBytesWanted = ShardJournal.regionBytesLeast
@@ -60,12 +65,22 @@ package struct ShardJournal: BitwiseCopyable {
 
     package init() {}
 
-    /// Says what regions' headers say from now on, and where sequence numbers go on.
-    package mutating func begin(shard: Int, ledger: UInt64, life: UInt64, nextSequence: UInt64) {
+    /// Says what regions' headers say from now on, and where sequence numbers go on. `billing`:
+    /// what is known of billing time without this journal.
+    package mutating func begin(
+        shard: Int, ledger: UInt64, life: UInt64, nextSequence: UInt64,
+        billing: WallTime = WallTime(milliseconds: 0)
+    ) {
         self.shard = UInt16(truncatingIfNeeded: shard)
         self.ledger = ledger
         self.life = life
         self.nextSequence = nextSequence
+        if billing.milliseconds > 0 { setMarkDue(after: billing) }
+    }
+
+    private mutating func setMarkDue(after billing: WallTime) {
+        let quarter = billing.milliseconds / Self.markMilliseconds &+ 1
+        markDue = WallTime(milliseconds: quarter &* Self.markMilliseconds)
     }
 
     package var wantsRegion: Bool { spare == nil }
@@ -104,10 +119,11 @@ package struct ShardJournal: BitwiseCopyable {
     }
 
     /// Begins a transaction of at most so many slots, in the spare region if the current one has
-    /// not room for all of them. False, and nothing has changed, when there is no room.
+    /// not room for all of them. False, and nothing has changed, when there is no room. A mark
+    /// comes first where more is synced than the last one says, or its quarter of an hour is over.
     @inline(__always)
     package mutating func makeRoom(slots: Int, boot: BootTime, billing: WallTime) -> Bool {
-        if syncedThrough > markedThrough {
+        if syncedThrough > markedThrough || billing >= markDue {
             guard hasRoom(slots: slots &+ 1, boot) else { return false }
             appendMark(billing)
             return true
@@ -152,6 +168,7 @@ package struct ShardJournal: BitwiseCopyable {
         slot.storeBytes(of: syncedThrough.littleEndian, toByteOffset: 10, as: UInt64.self)
         slot.storeBytes(of: billing.milliseconds.littleEndian, toByteOffset: 18, as: Int64.self)
         markedThrough = syncedThrough
+        setMarkDue(after: billing)
         commit()
     }
 

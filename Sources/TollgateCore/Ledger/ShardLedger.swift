@@ -105,6 +105,13 @@ struct ShardLedger {
         cell.pointee.spare |= QuotaCell.carriedNoted
     }
 
+    /// What was carried into a period that nothing was charged in yet: two slots at most.
+    mutating func carried(
+        _ row: Row, _ counter: UInt16, _ cell: UnsafeMutablePointer<QuotaCell>
+    ) {
+        if cell.pointee.spare & QuotaCell.carriedNoted == 0 { quota(row, counter, cell) }
+    }
+
     /// Puts what a row's cell counts among the closed periods: as a whole, and then the cell is
     /// marked so, or as the part before a reset, and then it counts from 0. False, and nothing
     /// changed, when the journal has no room. `credits`: those of the quota, and its tag there.
@@ -112,7 +119,6 @@ struct ShardLedger {
         _ row: Row, _ counter: UInt16, _ cell: UnsafeMutablePointer<QuotaCell>, isReset: Bool,
         _ state: LedgerState, now: Moment, _ credits: (CreditAccount, UInt64)? = nil
     ) -> Bool {
-        let burnt = credits?.0.burnt(credits?.1 ?? 0, end: cell.pointee.endSeconds) ?? 0
         guard state != .off else {
             if isReset {
                 cell.pointee.used = 0
@@ -122,6 +128,17 @@ struct ShardLedger {
         }
         if state == .refusing { return false }
         if state == .serving, !makeRoom(Self.closeSlots, now: now) { return false }
+        close(row, counter, cell, isReset: isReset, isJournaled: state == .serving, credits)
+        if state == .serving { journal.commit() }
+        return true
+    }
+
+    /// The same within a transaction that has room for it.
+    mutating func close(
+        _ row: Row, _ counter: UInt16, _ cell: UnsafeMutablePointer<QuotaCell>, isReset: Bool,
+        isJournaled: Bool, _ credits: (CreditAccount, UInt64)?
+    ) {
+        let burnt = credits?.0.burnt(credits?.1 ?? 0, end: cell.pointee.endSeconds) ?? 0
         let isPersonal = isOfPersonal(row)
         withUnsafeTemporaryAllocation(byteCount: ClosedPeriod.bytesMax, alignment: 8) { buffer in
             let count = ClosedPeriod.write(
@@ -130,18 +147,37 @@ struct ShardLedger {
             let period = UnsafeRawBufferPointer(rebasing: buffer[..<count])
             if isReset { cell.pointee.used = 0 } else { cell.pointee.spare |= QuotaCell.closed }
             // Without a journal it has the number that `Engine.leaveUnjournaledBehind` leaves out.
-            if state == .serving { define(row) }
+            if isJournaled { define(row) }
             let sequence = journal.nextSequence
-            if state == .serving {
+            if isJournaled {
                 journal.append(.closed, period)
                 quota(row, counter, cell.pointee)
-                if isReset { unburn(credits, cell.pointee, isJournaled: true) }
-                journal.commit()
-            } else if isReset {
-                unburn(credits, cell.pointee, isJournaled: false)
             }
+            if isReset { unburn(credits, cell.pointee, isJournaled: isJournaled) }
             closed.append(period, sequence: sequence)
         }
+    }
+
+    /// Slots that closing one of the row's quotas takes, with what its credits paid for.
+    static func closeSlots(of row: Row, _ credits: (CreditAccount, UInt64)?) -> Int {
+        let names = row.idBytes + row.ownerName.count
+        let burnt =
+            credits.map { creditSlots + ($0.0.row.isDefined ? 0 : rowSlotsMax) } ?? 0
+        return (row.isDefined ? 0 : rowSlotsMax) + burnt
+            + JournalFormat.slots(itemBytes: ClosedPeriod.headerBytes + names) + 1
+    }
+
+    /// Journals that a reset of all quotas of an organization, whose row it is, begins, or that it
+    /// is done, and notes it there; false when the journal has no room.
+    mutating func noteReset(of row: Row, isDone: Bool, now: Moment) -> Bool {
+        let isPersonal = row.kind == RowKind.personalOrganization.rawValue
+        let bytes = [(isPersonal ? 1 : 0) | (isDone ? 2 : 0)] + row.id
+        let slots = JournalFormat.slots(itemBytes: bytes.count) + Self.rowSlotsMax
+        guard makeRoom(slots, now: now) else { return false }
+        define(row)
+        bytes.withUnsafeBytes { journal.append(.reset, $0) }
+        journal.commit()
+        row.isResetting = !isDone
         return true
     }
 

@@ -40,6 +40,9 @@ package final class ShardRestorer {
     private var numberMost: UInt32 = 0
     /// Closed periods up to this sequence number stand in the archive already.
     private let archivedThrough: UInt64
+    /// Rows were copied until the journal stood here: what it says before of a row that is unknown
+    /// is of one that was given up before the snapshot came to it.
+    private let copiedThrough: UInt64
     /// The latest billing time that the journal knows.
     package private(set) var billing = WallTime(milliseconds: 0)
     /// How many rows and items were taken.
@@ -53,12 +56,13 @@ package final class ShardRestorer {
     /// `names` and `layouts` are those of the snapshot; `nil` when its table of layouts is none.
     package init?(
         _ engine: Engine, shard index: Int, names: [String], layoutTable: UnsafeRawBufferPointer,
-        archivedThrough: UInt64, saved: SavedClocks, now: Moment
+        archivedThrough: UInt64, copiedThrough: UInt64, saved: SavedClocks, now: Moment
     ) {
         precondition((0..<Engine.shardCount).contains(index))
         self.engine = engine
         self.index = index
         self.archivedThrough = archivedThrough
+        self.copiedThrough = copiedThrough
         self.saved = saved
         self.now = now
         shard = engine.shard(index)
@@ -170,8 +174,8 @@ package final class ShardRestorer {
     ) throws(LedgerFault) {
         items += 1
         switch kind {
-        case .quota: try ofKnownRow { () throws(LedgerFault) in try applyQuota(item) }
-        case .carried: try ofKnownRow { () throws(LedgerFault) in try applyCarried(item) }
+        case .quota, .carried:
+            try ofKnownRow(sequence) { () throws(LedgerFault) in try applyCounter(kind, item) }
         case .row: try applyRow(item)
         case .counter:
             guard item.count > 2 else { throw .badItem(kind) }
@@ -185,16 +189,27 @@ package final class ShardRestorer {
             billing = max(billing, WallTime(milliseconds: time))
         case .closed: try applyClosed(item, sequence: sequence)
         case .forget: try applyForget(item)
+        case .reset: try applyReset(item)
         case .reservation, .idempotency: try applyContent(kind, item)
         case .credit: try applyCredit(item)
         }
     }
 
-    private func ofKnownRow(_ body: () throws(LedgerFault) -> Void) throws(LedgerFault) {
+    private func ofKnownRow(
+        _ sequence: UInt64, _ body: () throws(LedgerFault) -> Void
+    ) throws(LedgerFault) {
         do { try body() } catch {
-            guard lacksRows, case .unknownRow = error else { throw error }
-            passedOver += 1
+            guard case .unknownRow = error, lacksRows || sequence < copiedThrough else {
+                throw error
+            }
+            if lacksRows { passedOver += 1 }
         }
+    }
+
+    private func applyCounter(
+        _ kind: JournalKind, _ item: UnsafeRawBufferPointer
+    ) throws(LedgerFault) {
+        if kind == .quota { try applyQuota(item) } else { try applyCarried(item) }
     }
 
     private func applyQuota(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
@@ -331,15 +346,6 @@ package final class ShardRestorer {
         closed item: UnsafeRawBufferPointer, sequence: UInt64
     ) throws(LedgerFault) { try applyClosed(item, sequence: sequence) }
 
-    private func applyForget(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
-        guard item.count > 1, item[0] <= 1 else { throw .badItem(.forget) }
-        let id = item.slice(at: 1, length: item.count - 1)
-        let tenant = TenantHash(id, isPersonal: item[0] == 1, engine.hash)
-        engine.removeRows(of: tenant, id, in: shard)
-        let table = shard.table
-        handles.keep { number, handle in table.pointee.row(handle).number == number }
-    }
-
     /// A reservation or an idempotency record: what was known of it gives place.
     private func applyContent(
         _ kind: JournalKind, _ item: UnsafeRawBufferPointer
@@ -374,12 +380,19 @@ package final class ShardRestorer {
 
     /// The shard's journal goes on at `nextSequence`.
     package func finish(nextSequence: UInt64) throws(LedgerFault) {
-        try restoreKept()
         shard.table.pointee.nextNumber = max(shard.table.pointee.nextNumber, numberMost &+ 1)
+        shard.ledger?.pointee.begin(nextSequence: nextSequence, ledger: 0, life: 0)
+        // Resets that were cut off in the middle.
+        var resetting: [Row] = []
+        shard.table.pointee.forEach { if $0.isResetting { resetting.append($0) } }
+        for row in resetting {
+            engine.endReset(restoring: row, in: shard, at: max(billing, now.wall))
+        }
         // Behind what was closed without a journal, too.
         let closed = shard.ledger?.pointee.closed.newest ?? 0
         shard.ledger?.pointee.begin(
             nextSequence: max(nextSequence, closed &+ 1), ledger: 0, life: 0)
+        try restoreKept()
         handles.clear()
     }
 

@@ -197,7 +197,8 @@ extension LedgerReading {
         let made = snapshot.layouts.withUnsafeBytes {
             ShardRestorer(
                 engine, shard: shard, names: snapshot.names, layoutTable: $0,
-                archivedThrough: archivedThrough, saved: saved, now: now)
+                archivedThrough: archivedThrough, copiedThrough: snapshot.shards[shard].end,
+                saved: saved, now: now)
         }
         guard let restorer = made else {
             throw LedgerFailure(

@@ -28,6 +28,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         let restorer = ShardRestorer(
             engine, shard: Int(bytes[0] >> 1) % Engine.shardCount, names: ["q a calls 1", "w b"],
             layoutTable: UnsafeRawBufferPointer(start: nil, count: 0), archivedThrough: 3,
+            copiedThrough: 0,
             saved: SavedClocks(boot: now.boot, wall: now.wall, isSameBoot: true), now: now)
     else { preconditionFailure("an empty table of layouts is one") }
     var isWhole = true

@@ -31,6 +31,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         guard
             let restorer = ShardRestorer(
                 engine, shard: shard, names: names, layoutTable: table, archivedThrough: 0,
+                copiedThrough: 0,
                 saved: saved, now: now)
         else { return 0 }
         do throws(LedgerFault) {
