@@ -1,19 +1,24 @@
 import TollgateCore
 
-/// What one organization and its users used, in the plainest form: a dictionary of what was
-/// acknowledged. A value, so that each state it went through can be kept.
+/// What one organization and its users used and hold, in the plainest form: dictionaries of what
+/// was acknowledged. A value, so that each state it went through can be kept.
 struct Books: Equatable {
     /// A counter: of a user, or with an empty name of the organization.
-    struct Key: Hashable {
+    struct Key: Hashable, Comparable {
         var user: String
         var quota: String
+
+        static func < (a: Key, b: Key) -> Bool { (a.user, a.quota) < (b.user, b.quota) }
     }
 
     struct Open: Equatable {
         var used: UInt64 = 0
-        var held: UInt64 = 0
+        /// Left over by the period before.
+        var carried: UInt64 = 0
         /// Seconds since 1970; the period that `used` counts ends then.
         var end: Int64
+        /// Over, and among the closed ones.
+        var isClosed = false
     }
 
     struct Closed: Hashable {
@@ -21,19 +26,33 @@ struct Books: Equatable {
         var end: Int64
     }
 
+    /// What a period leaves to the next.
+    struct Rollover {
+        var limit: UInt64
+        var most: UInt64
+        /// Of the period that begins.
+        var start: Int64
+    }
+
     /// An answer that is given again.
     struct Remembered: Equatable {
         var asked: Asked
-        var isConsume: Bool
+        var verb: String
         var bytes: [UInt8]
-        /// Until then, in milliseconds of the books' time.
+        var hold: [UInt8]
+        /// Until then, in milliseconds of billing time.
         var until: Int64
     }
 
     var open: [Key: Open] = [:]
     /// Units of periods that are over.
     var closed: [Closed: UInt64] = [:]
+    /// Units that a settlement gave back of what a reset had closed: a counter does not go below 0.
+    var notGivenBack: [Closed: UInt64] = [:]
+    /// By idempotency id.
     var answers: [[UInt8]: Remembered] = [:]
+    /// By id, those that have ended among them.
+    var holds: [[UInt8]: Hold] = [:]
 
     /// Units of a counter in the period that `now` lies in.
     func used(_ key: Key, at now: Int64) -> UInt64 {
@@ -41,36 +60,161 @@ struct Books: Equatable {
         return open.used
     }
 
-    func held(_ key: Key) -> UInt64 { open[key]?.held ?? 0 }
+    /// What open reservations hold of a counter's present period.
+    func held(_ key: Key, at now: Int64) -> UInt64 {
+        guard let open = open[key], now < open.end else { return 0 }
+        return held(key, end: open.end)
+    }
 
-    mutating func charge(_ key: Key, _ units: UInt64, now: Int64, end: Int64) {
-        roll(key, now: now, end: end)
+    private func held(_ key: Key, end: Int64) -> UInt64 {
+        var sum: UInt64 = 0
+        for hold in holds.values where hold.state == .open {
+            if let line = hold.lines[key], line.end == end { sum += line.units }
+        }
+        return sum
+    }
+
+    /// Open reservations that a limit of concurrency counts.
+    func busy(_ key: Key) -> UInt64 {
+        let open = holds.values.filter { $0.state == .open && $0.concurrency.contains(key) }
+        return UInt64(open.count)
+    }
+
+    mutating func charge(
+        _ key: Key, _ units: UInt64, now: Int64, end: Int64, _ rollover: Rollover? = nil
+    ) {
+        roll(key, now: now, end: end, rollover)
         open[key]?.used += units
     }
 
     /// Opens the period that ends at `end` where the one before is over.
-    mutating func roll(_ key: Key, now: Int64, end: Int64) {
+    mutating func roll(_ key: Key, now: Int64, end: Int64, _ rollover: Rollover? = nil) {
         guard let was = open[key] else {
             open[key] = Open(end: end)
             return
         }
         guard now >= was.end else { return }
+        let carried = rollover.map { self.carried(key, was, $0) } ?? 0
         close(key)
-        open[key] = Open(held: was.held, end: end)
+        open[key] = Open(carried: carried, end: end)
     }
 
-    mutating func close(_ key: Key) {
-        guard let was = open[key], was.used > 0 else { return }
-        closed[Closed(key: key, end: was.end), default: 0] += was.used
-        open[key]?.used = 0
+    /// What is left over for the period that `now` lies in.
+    func carried(_ key: Key, at now: Int64, _ rollover: Rollover) -> UInt64 {
+        guard let was = open[key] else { return 0 }
+        return now < was.end ? was.carried : carried(key, was, rollover)
     }
 
-    /// Everything used, by counter and by the end of its period: whatever is closed when.
-    var total: [Closed: UInt64] {
-        var total = closed
-        for (key, open) in open where open.used > 0 {
-            total[Closed(key: key, end: open.end), default: 0] += open.used
+    private func carried(_ key: Key, _ was: Open, _ rollover: Rollover) -> UInt64 {
+        var unused = rollover.limit
+        // Otherwise a whole period passed in between in which nothing was used.
+        if was.end > rollover.start - 20 * 3_600 {
+            let occupied = was.used + held(key, end: was.end)
+            unused -= min(unused, occupied - min(occupied, was.carried))
         }
-        return total
+        return min(unused, rollover.most)
     }
+
+    /// Puts a period that is over among the closed ones.
+    mutating func close(_ key: Key) {
+        guard let was = open[key], was.used > 0, !was.isClosed else { return }
+        closed[Closed(key: key, end: was.end), default: 0] += was.used
+        open[key]?.isClosed = true
+    }
+
+    /// What was used so far is a closed part of its period.
+    mutating func reset(_ key: Key, at now: Int64) {
+        close(key)
+        guard let was = open[key], now < was.end else { return }
+        open[key] = Open(carried: was.carried, end: was.end)
+    }
+
+    mutating func resetAll(at now: Int64) { for key in open.keys { reset(key, at: now) } }
+
+    /// Calls by the end of their day: those of all users, and those of the organization.
+    var everything: (users: [Int64: UInt64], whole: [Int64: UInt64]) {
+        var (users, whole): ([Int64: UInt64], [Int64: UInt64]) = ([:], [:])
+        func add(_ place: Closed, _ units: UInt64) {
+            if place.key.quota == "daily_calls" { users[place.end, default: 0] &+= units }
+            if place.key.quota == "org_calls" { whole[place.end, default: 0] &+= units }
+        }
+        for (place, units) in closed { add(place, units) }
+        for (key, open) in open where !open.isClosed {
+            add(Closed(key: key, end: open.end), open.used)
+        }
+        for (place, units) in notGivenBack { add(place, 0 &- units) }
+        return (users.filter { $0.value > 0 }, whole.filter { $0.value > 0 })
+    }
+
+    // MARK: the end of a hold
+
+    /// What an end comes to: by meter, units charged in all; and for each quota that the
+    /// operation charges its meter and the end of its present period.
+    struct Ending {
+        var state: Hold.State
+        var charged: [String: UInt64]
+        var quotas: [(key: Key, meter: String, end: Int64, rollover: Rollover?)]
+        var now: Int64
+        var forgetAt: Int64
+    }
+
+    mutating func end(_ id: [UInt8], _ ending: Ending) {
+        guard var hold = holds[id] else { return }
+        for quota in ending.quotas {
+            roll(quota.key, now: ending.now, end: quota.end, quota.rollover)
+            guard var open = open[quota.key] else { continue }
+            let charged = ending.charged[quota.meter] ?? 0
+            let before = hold.state == .open ? 0 : hold.meters[quota.meter]?.used ?? 0
+            let isSamePeriod = hold.lines[quota.key]?.end == open.end
+            if charged >= before {
+                open.used += charged - before
+            } else if isSamePeriod {
+                let back = min(open.used, before - charged)
+                open.used -= back
+                let place = Closed(key: quota.key, end: open.end)
+                notGivenBack[place, default: 0] += before - charged - back
+            }
+            self.open[quota.key] = open
+            hold.lines[quota.key]?.units = 0
+            hold.lines[quota.key]?.end = open.end
+        }
+        for meter in hold.meters.keys { hold.meters[meter]?.used = ending.charged[meter] ?? 0 }
+        hold.state = ending.state
+        hold.forgetAt = ending.forgetAt
+        holds[id] = hold
+    }
+}
+
+/// A reservation as its owner understands it.
+struct Hold: Equatable {
+    enum State: UInt8 { case open = 1, settled, canceled, cut }
+
+    struct Meter: Equatable {
+        var weight: UInt64
+        /// Weighted: the estimate, and what was reported as used or in the end charged.
+        var held: UInt64
+        var used: UInt64 = 0
+    }
+
+    struct Line: Equatable {
+        var units: UInt64
+        var end: Int64
+    }
+
+    var asked: Asked
+    var meters: [String: Meter]
+    var lines: [Books.Key: Line]
+    var concurrency: Set<Books.Key>
+    var cut: UInt8
+    /// 0: detached.
+    var connection: UInt64
+    var ttl: UInt32
+    /// Billing time in milliseconds, when its time is over; and when it may be forgotten.
+    var endsAt: Int64
+    /// Boottime of this life in nanoseconds, when it ends.
+    var endBoot: UInt64
+    var forgetAt = Int64.max
+    var state = State.open
+    /// To SETTLE or CANCEL.
+    var answer: [UInt8] = []
 }

@@ -17,6 +17,16 @@ enum Mutation: String, CaseIterable {
     case removesSegmentsEarly
     /// What was read of a journal stands in another order than it was written.
     case reordersJournal
+    /// Answers that are to be given again are in memory alone.
+    case forgetsAnswers
+    /// Recovery knows nothing of what was reserved.
+    case dropsReservations
+    /// What is settled gives back more than it held.
+    case releasesTwice
+    /// A settlement is charged once more.
+    case settlesTwice
+    /// With `durability: always`, replies do not wait.
+    case repliesBeforeSync
 
     static var inForce: [Mutation] { allCases.filter { $0 != .none } }
 }

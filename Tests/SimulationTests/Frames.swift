@@ -104,6 +104,8 @@ struct Answer: Equatable {
     }
 
     var bytes: [UInt8]
+    /// Without the explanation, which is not given again.
+    var answer: [UInt8] = []
     var status: Status
     var reason = Reason.none
     var flags: UInt8 = 0
@@ -119,6 +121,7 @@ struct Answer: Equatable {
     init(status: Status, bytes: [UInt8], isDecision: Bool = true) {
         self.status = status
         self.bytes = bytes
+        answer = bytes
         guard isDecision, status == .ok, bytes.count >= 64 else { return }
         reason = Reason(rawValue: UInt16(bytes[2]) | UInt16(bytes[3]) << 8) ?? .none
         precondition((bytes[0] == 1) == (reason == .none), "verdict and reason contradict")
@@ -127,7 +130,10 @@ struct Answer: Equatable {
         while at + 4 <= bytes.count {
             let length = Int(bytes[at + 2]) | Int(bytes[at + 3]) << 8
             let value = Array(bytes[(at + 4)..<(at + 4 + length)])
-            if bytes[at] == 1 { entries = Self.entries(value, at: 2) }
+            if bytes[at] == 1 {
+                entries = Self.entries(value, at: 2)
+                answer = Array(bytes[..<at])
+            }
             if bytes[at] == 4 {
                 hold = Array(value[..<16])
                 ttl = UInt32(truncatingIfNeeded: Self.word(value, 16))

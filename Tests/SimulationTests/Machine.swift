@@ -5,12 +5,17 @@ import TollgateStorage
 /// One life of a daemon: what is gone when it ends.
 final class Machine {
     let engine: Engine
-    let worker: DecisionWorker
+    /// Connections are dealt out among them.
+    let workers: [DecisionWorker]
     let ledger: Ledger
     let report: RecoveryReport
     /// What is known to be durable, by shard: every slot below it.
     var synced: [UInt64]
     var writer: SnapshotWriter?
+    /// `durability: always`, by shard: everything below it was told to somebody.
+    var acknowledged = [UInt64](repeating: 0, count: Engine.shardCount)
+    /// Replies that wait for a sync: what they are of.
+    var waiting: [(shard: Int, position: UInt64)] = []
     /// Something of the disk fails, or did: charges may be refused until it is seen to be well.
     var mayRefuse = false
     private var shards: [String: Int] = [:]
@@ -25,7 +30,7 @@ final class Machine {
         var configuration = EngineConfiguration(hashKey: ledger.hashKey)
         configuration.usersMax = 1_000
         engine = Engine(configuration)
-        worker = engine.makeWorker()
+        workers = [engine.makeWorker(), engine.makeWorker()]
         report = try ledger.recover(into: engine, now: now)
         synced = (0..<Engine.shardCount).map { [engine] in
             engine.journalPosition(shard: $0).next
@@ -33,13 +38,13 @@ final class Machine {
     }
 
     func beginTurn(_ now: Moment, _ policy: PolicyImage) {
-        worker.beginTurn(now, policy: policy)
+        for worker in workers { worker.beginTurn(now, policy: policy) }
     }
 
     /// Milliseconds of billing time, as of the last turn.
-    var billing: Int64 { worker.clock.period.milliseconds }
+    var billing: Int64 { workers[0].clock.period.milliseconds }
 
-    var billingSeconds: Int64 { worker.clock.period.seconds }
+    var billingSeconds: Int64 { workers[0].clock.period.seconds }
 
     func shard(of organization: String) -> Int {
         if let known = shards[organization] { return known }
@@ -93,5 +98,134 @@ final class Machine {
             (cursor, isEnd) = (page.next, page.isEnd)
         }
         return found
+    }
+}
+
+/// What is open, by the engine's own rows.
+extension Machine {
+    struct OpenHold {
+        var id: [UInt8]
+        /// Boottime in nanoseconds.
+        var end: UInt64
+    }
+
+    /// Reservations that are open, the first to end first.
+    var open: [OpenHold] {
+        var found: [OpenHold] = []
+        for index in 0..<Engine.shardCount {
+            let shard = engine.shard(index)
+            shard.table.pointee.forEach { row in
+                guard row.kind == RowKind.reservation.rawValue else { return }
+                let reservation = Reservation(row)
+                guard reservation.state == .open, let ledger = shard.ledger else { return }
+                let end = ledger.pointee.kept.open.end(of: reservation.kept)
+                found.append(OpenHold(id: Array(row.id), end: end))
+            }
+        }
+        return found.sorted { ($0.end, $0.id[0]) < ($1.end, $1.id[0]) }
+    }
+
+    /// How a reservation has ended; `nil`: it is forgotten.
+    func state(of id: [UInt8]) -> Hold.State? {
+        engine.withReservation(id.withUnsafeBytes { ReservationID($0) }) { reservation, _ in
+            Hold.State(rawValue: reservation.state.rawValue)
+        } ?? nil
+    }
+
+    /// Ended reservations in the order in which they ended.
+    func ordered(_ ids: [[UInt8]]) -> [[UInt8]] {
+        var order: [[UInt8]] = []
+        for index in 0..<Engine.shardCount {
+            let shard = engine.shard(index)
+            guard let ledger = shard.ledger else { continue }
+            var handle = ledger.pointee.kept.ended.first
+            while handle != .none {
+                let row = shard.table.pointee.row(handle)
+                order.append(Array(row.id))
+                handle = KeptRow(row).head.pointee.next
+            }
+        }
+        return order.filter { ids.contains($0) }
+    }
+
+    /// A counter that does not hold what the open reservations hold of it.
+    var unbalanced: String? {
+        for index in 0..<Engine.shardCount {
+            let shard = engine.shard(index)
+            var sums: [UnsafeMutableRawPointer: UInt64] = [:]
+            shard.table.pointee.forEach { row in
+                guard row.kind == RowKind.reservation.rawValue else { return }
+                let reservation = Reservation(row)
+                guard reservation.state == .open else { return }
+                for line in 0..<reservation.lineCount {
+                    add(reservation.lines[line], reservation, shard, &sums)
+                }
+            }
+            var wrong: String?
+            shard.table.pointee.forEach { row in
+                guard row.hasCounters else { return }
+                for slot in engine.layouts.layout(row.layout).slots {
+                    let place = row.counters + slot.headOffset
+                    let counted: UInt64
+                    switch slot.kind {
+                    case .quota: counted = row.quota(slot.headOffset).pointee.held
+                    case .concurrency:
+                        counted = UInt64(row.concurrency(slot.headOffset).pointee.open)
+                    case .window, .pool: continue
+                    }
+                    if counted != sums[place, default: 0] {
+                        wrong = "\(slot.identity): holds \(counted), reservations"
+                            + " \(sums[place, default: 0])"
+                    }
+                }
+            }
+            if let wrong { return wrong }
+        }
+        return nil
+    }
+
+    private func add(
+        _ line: ReservationLine, _ reservation: Reservation, _ shard: Shard,
+        _ sums: inout [UnsafeMutableRawPointer: UInt64]
+    ) {
+        guard let (row, place) = engine.place(of: line, reservation, in: shard) else { return }
+        if place.kind == .quota {
+            guard line.periodEnd == row.quota(place.offset).pointee.endSeconds else { return }
+        }
+        guard place.kind != .window else { return }
+        sums[row.counters + place.offset, default: 0] += line.units
+    }
+
+    // MARK: broken on purpose
+
+    /// Gives back of an organization's quotas what was given back already.
+    func releaseAgain(_ organization: String) {
+        let shard = engine.shard(shard(of: organization))
+        shard.table.pointee.forEach { row in
+            guard row.hasCounters else { return }
+            for slot in engine.layouts.layout(row.layout).slots where slot.kind == .quota {
+                let cell = row.quota(slot.headOffset)
+                if cell.pointee.held > 0 { cell.pointee.held -= 1 }
+            }
+        }
+    }
+
+    /// As if the journal had never had rows of this kind.
+    func lose(_ kind: RowKind) {
+        for index in 0..<Engine.shardCount {
+            let shard = engine.shard(index)
+            var gone: [Row] = []
+            shard.table.pointee.forEach { row in
+                if row.kind == kind.rawValue { gone.append(row) }
+                guard kind == .reservation, row.hasCounters else { return }
+                for slot in engine.layouts.layout(row.layout).slots {
+                    if slot.kind == .quota { row.quota(slot.headOffset).pointee.held = 0 }
+                    if slot.kind == .concurrency {
+                        row.concurrency(slot.headOffset).pointee.open = 0
+                    }
+                }
+            }
+            for row in gone { workers[0].forget(KeptRow(row), in: shard) }
+        }
     }
 }

@@ -61,13 +61,11 @@ struct SimulatedClock {
         wall = max(wall, 86_400_000)
     }
 
-    /// The machine is started again after a while; its wall clock is not set back meanwhile.
-    mutating func restart(
-        afterPowerCut: Bool, notBefore time: Int64, _ random: inout SeededRandom
-    ) {
-        wall = max(wall, time)
+    /// The machine is started again after a while, and its wall clock may be set meanwhile.
+    mutating func restart(afterPowerCut: Bool, _ random: inout SeededRandom) {
         let away = Int64(random.next() % UInt64(random.next() % 4 == 0 ? 2 * Self.day : 9_000))
         advance(milliseconds: away)
+        if steps, random.next() % 3 == 0 { step(&random) }
         if afterPowerCut { boot = 5_000_000_000 + random.next() % 60_000_000_000 }
     }
 }

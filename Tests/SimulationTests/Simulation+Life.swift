@@ -29,6 +29,8 @@ extension Simulation {
         let machine = try Machine(
             BrokenDisk(disk, plan.mutation), now: clock.now, boot: boots,
             segmentBytes: segmentBytes, random: { random.next() })
+        if plan.mutation == .forgetsAnswers { machine.lose(.idempotency) }
+        if plan.mutation == .dropsReservations { machine.lose(.reservation) }
         if plan.mutation == .chargesUnjournaled { machine.engine.setLedgerState(.unjournaled) }
         return machine
     }
@@ -42,7 +44,7 @@ extension Simulation {
             }
             let isPower = lastCrash == .power
             if isPower { boots += 1 }
-            clock.restart(afterPowerCut: isPower, notBefore: billingHighWater, &random)
+            clock.restart(afterPowerCut: isPower, &random)
             if depth < Self.depthMax, chance(1, in: 4) { crashSoon(upTo: 250) }
             let kind = disk.faults.crashKind
             do {
@@ -63,12 +65,10 @@ extension Simulation {
     // MARK: what a shard went through
 
     /// Keeps the books of the organization's shard as they are now, behind what is journaled.
-    func record(
-        _ organization: String, _ machine: Machine, isOfManyTransactions: Bool = false
-    ) {
+    func record(_ organization: String, _ machine: Machine, _ change: Change = .one) {
         let shard = machine.shard(of: organization)
         var state = recorded(shard, machine)
-        state.isOfManyTransactions = isOfManyTransactions
+        state.change = change
         history[shard, default: []].append(state)
     }
 
@@ -84,7 +84,8 @@ extension Simulation {
         for name in Self.organizations where machine.shard(of: name) == shard {
             kept[name] = books[name, default: Books()]
         }
-        return Recorded(sequence: machine.position(shard), books: kept)
+        return Recorded(
+            sequence: machine.position(shard), books: kept, billing: machine.billing)
     }
 
     /// Every slot below `through` is durable: earlier states cannot come back.
@@ -101,25 +102,24 @@ extension Simulation {
     func recover() throws {
         guard let dead = machine else { throw fail("nothing runs") }
         let positions = (0..<Engine.shardCount).map { dead.position($0) }
-        let synced = dead.synced
-        billingHighWater = max(billingHighWater, dead.billing)
+        let needed = zip(dead.synced, dead.acknowledged).map { max($0, $1) }
         machine = nil
         lastCrash = disk.faults.crashKind
         isSurelyWhole = lastCrash == .kill && disk.failedSyncs.isEmpty
         let machine = try reopen()
         self.machine = machine
-        machine.beginTurn(clock.now, policy)
-        try adopt(machine, positions, synced)
-        guard machine.billing >= billingHighWater else {
-            throw fail("billing time ran back from \(billingHighWater) to \(machine.billing)")
-        }
+        try adopt(machine, positions, needed)
+        try settleDue(machine)
+        try compareAll(machine)
     }
 
     /// Finds the state that each shard came back with among those that it went through.
-    private func adopt(_ machine: Machine, _ positions: [UInt64], _ synced: [UInt64]) throws {
+    private func adopt(_ machine: Machine, _ positions: [UInt64], _ needed: [UInt64]) throws {
+        machine.beginTurn(clock.now, policy)
+        var begun: Int64 = 0
         for (shard, states) in history {
             let next = machine.position(shard)
-            var least = isSurelyWhole ? positions[shard] : synced[shard]
+            var least = isSurelyWhole ? positions[shard] : needed[shard]
             if let tornFrom, tornFrom.shard == shard { least = min(least, tornFrom.sequence) }
             if next < least {
                 throw fail("shard \(shard): \(least) was to be there, it is back at \(next)")
@@ -127,27 +127,68 @@ extension Simulation {
             if next > positions[shard] {
                 throw fail("shard \(shard): back at \(next), it was at \(positions[shard])")
             }
-            guard let state = states.last(where: { $0.sequence <= next }) else {
+            guard let found = states.lastIndex(where: { $0.sequence <= next }) else {
                 throw fail("shard \(shard): back at \(next), before all that could be lost")
             }
-            if state.sequence != states.last?.sequence {
+            if states[found].sequence != states.last?.sequence {
                 statistics.outcome("lost what was not synced")
             }
-            for (name, book) in state.books { books[name] = book }
-            // A row is reset in one transaction, but not all of an organization's.
-            let later = states.first { $0.sequence > next }
-            guard next > state.sequence, later?.isOfManyTransactions == true else { continue }
-            for name in state.books.keys {
-                partlyReset.insert(name)
-                try readClosed(name, machine)
+            for (name, book) in states[found].books { books[name] = book }
+            if let first = states.first(where: { $0.sequence == states[found].sequence }) {
+                begun = max(begun, first.billing)
             }
+            if next > states[found].sequence, found + 1 < states.count {
+                try adoptPart(of: states[found + 1], machine)
+            }
+        }
+        // Periods begin at quarters of an hour: none that was charged in is yet to begin.
+        begun -= begun % 900_000
+        guard machine.billing >= begun else {
+            throw fail("billing time ran back from \(begun) to \(machine.billing)")
         }
         tornFrom = nil
         statistics.outcome("recovered after \(lastCrash)")
         note("recovered after \(lastCrash), life \(machine.report.life)")
-        // Before anything is asked: a question may close periods that are over.
+        beginLife()
         record(machine)
-        try compareAll(machine)
+        try compareHolds(machine)
+    }
+
+    /// The journal ends before a state, and behind the one before it.
+    private func adoptPart(of later: Recorded, _ machine: Machine) throws {
+        switch later.change {
+        case .one: return
+        case .reset(let name): try settleReset(name, machine, at: later.billing / 1_000)
+        case .cuts(let name, let ids):
+            var isRest = false
+            for id in ids {
+                let isCut = machine.state(of: id) != .open
+                guard !isCut || !isRest else { throw fail("\(name): holds end in another order") }
+                isRest = !isCut
+                guard isCut, let left = later.books[name]?.holds[id] else { continue }
+                statistics.outcome("some of many holds had ended")
+                end(id, of: name, as: .cut, units: left.meters.mapValues(\.used), later.billing)
+                books[name]?.holds[id]?.forgetAt = left.forgetAt
+            }
+        }
+    }
+
+    /// Of a reset that may have been cut off: all that the organization and its users used is
+    /// closed, or nothing.
+    func settleReset(_ name: String, _ machine: Machine, at now: Int64) throws {
+        var book = books[name, default: Books()]
+        let found = try machine.closed()[name, default: [:]]
+        var whole: [Bool] = []
+        for (key, open) in book.open where open.used > 0 && !open.isClosed {
+            let closed = Books.Closed(key: key, end: open.end)
+            let isClosed = found[closed, default: 0] == book.closed[closed, default: 0] + open.used
+            // What is over may have been closed before.
+            if now < open.end { whole.append(isClosed) }
+            if isClosed { book.reset(key, at: now) }
+        }
+        guard Set(whole).count < 2 else { throw fail("\(name) is reset in part") }
+        statistics.outcome("a reset was cut off, done \(whole.first ?? false)")
+        books[name] = book
     }
 
     // MARK: everything
@@ -179,6 +220,7 @@ extension Simulation {
         disk.faults.liesAboutSync = plan.liesAboutSync
         clock.advance(milliseconds: 2_000)
         try flush(machine)
+        try settleDue(machine)
         try compareAll(machine)
         try audit(machine)
         if let violation = disk.violations.first { throw fail(violation) }

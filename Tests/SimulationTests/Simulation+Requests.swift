@@ -15,6 +15,14 @@ extension Simulation {
             asked.meters[meter] = pick([0, 1, 1, 2, 5, 17, 1_000, 1 << 40])
         }
         asked.dryRun = chance(1, in: 12)
+        if !asked.dryRun, chance(1, in: 4) {
+            lastID += 1
+            asked.id = Frames.little(lastID) + Frames.little(plan.seed)
+            // What is kept has no explanation.
+            asked.explain = false
+        }
+        asked.detached = chance(1, in: 2)
+        asked.ttl = pick([0, 0, 100, 60_000, 3_600_000, 86_400_000])
         return asked
     }
 
@@ -37,6 +45,11 @@ extension Simulation {
         var key: Books.Key
         var quota: QuotaDefinition
         var units: UInt64
+
+        var ceiling: UInt64 {
+            guard quota.isSoft else { return quota.limit }
+            return quota.overageMax.map { quota.limit + $0 } ?? .max
+        }
     }
 
     func steps(_ asked: Asked, isConsume: Bool) -> [Step] {
@@ -54,64 +67,114 @@ extension Simulation {
         }
     }
 
-    func periodEnd(_ quota: QuotaDefinition, at billing: Int64) -> Int64 {
+    func interval(_ quota: QuotaDefinition, at billing: Int64) -> PeriodInterval {
         Calendar.interval(
             of: quota.period, at: WallTime(milliseconds: billing),
-            zone: quota.timeZone ?? definition.timeZone
-        ).end
+            zone: quota.timeZone ?? definition.timeZone)
+    }
+
+    func rollover(_ quota: QuotaDefinition, at billing: Int64) -> Books.Rollover? {
+        quota.rolloverMax.map {
+            Books.Rollover(
+                limit: quota.limit, most: $0, start: interval(quota, at: billing).start)
+        }
     }
 
     // MARK: asking
 
-    func call(_ machine: Machine, _ body: [UInt8], _ verb: Verb) -> Answer {
-        machine.beginTurn(clock.now, policy)
-        let outcome = body.withUnsafeBytes { bytes in
-            switch verb {
-            case .check: machine.worker.check(bytes, into: reply)
-            case .consume: machine.worker.consume(bytes, into: reply)
-            case .usage: machine.worker.usage(bytes, into: reply)
-            }
-        }
-        let bytes = UnsafeRawBufferPointer(reply)[..<outcome.bytes]
-        return Answer(
-            status: outcome.status, bytes: Array(bytes), isDecision: verb != .usage)
+    /// Connections 1 to 4 are dealt out among the workers.
+    func worker(_ connection: UInt64, _ machine: Machine) -> DecisionWorker {
+        machine.workers[Int(connection) % machine.workers.count]
     }
 
-    enum Verb { case check, consume, usage }
+    func call(
+        _ machine: Machine, _ body: [UInt8], _ verb: String, connection: UInt64 = 0
+    ) -> Answer {
+        machine.beginTurn(clock.now, policy)
+        let worker = worker(connection, machine)
+        worker.hasJournaled = false
+        let outcome = body.withUnsafeBytes { bytes in
+            switch verb {
+            case "check": worker.check(bytes, into: reply)
+            case "consume": worker.consume(bytes, into: reply)
+            case "reserve": worker.reserve(bytes, connection: connection, into: reply)
+            case "extend": worker.extend(bytes, into: reply)
+            case "settle": worker.settle(bytes, into: reply)
+            case "cancel": worker.cancel(bytes, into: reply)
+            default: worker.usage(bytes, into: reply)
+            }
+        }
+        billingHighWater = max(billingHighWater, machine.billing)
+        let bytes = UnsafeRawBufferPointer(reply)[..<outcome.bytes]
+        return Answer(
+            status: outcome.status, bytes: Array(bytes), isDecision: verb != "usage")
+    }
 
-    /// CHECK or CONSUME: asks, compares, and books what was charged.
-    func charge(_ asked: Asked, isConsume: Bool, _ machine: Machine) throws {
+    /// The reply leaves: at once, or where `durability: always` says so with the next sync.
+    func acknowledge(_ organization: String, _ machine: Machine, connection: UInt64) throws {
+        guard plan.isAlways else { return }
+        let shard = machine.shard(of: organization)
+        let position = machine.position(shard)
+        if worker(connection, machine).hasJournaled, plan.mutation != .repliesBeforeSync {
+            machine.waiting.append((shard, position))
+        } else {
+            machine.acknowledged[shard] = max(machine.acknowledged[shard], position)
+        }
+    }
+
+    /// CHECK, CONSUME or RESERVE: asks, compares, and books what was charged or is held.
+    func charge(_ asked: Asked, _ verb: String, _ machine: Machine) throws {
+        statistics.operation(verb)
         var asked = asked
-        if isConsume, asked.meters.isEmpty { asked.meters["calls"] = 1 }
-        let body =
-            isConsume ? Frames.consume(asked) : Frames.check(asked, token: token(asked))
-        let answer = call(machine, body, isConsume ? .consume : .check)
-        let billing = machine.billing
-        billingHighWater = max(billingHighWater, billing)
-        note("\(isConsume ? "consume" : "check") \(asked) -> \(answer.status) \(answer.reason)")
-        statistics.outcome("\(answer.status) \(answer.reason)")
-        guard answer.status == .ok else { throw fail("status \(answer.status)") }
-        try expect(answer, asked, isConsume: isConsume, billing, machine)
+        if verb == "consume", asked.meters.isEmpty { asked.meters["calls"] = 1 }
+        if verb != "reserve" { (asked.detached, asked.ttl) = (false, 0) }
+        try ask(asked, verb, machine)
+    }
+
+    private func ask(_ asked: Asked, _ verb: String, _ machine: Machine) throws {
+        let connection = 1 + random.next() % 4
+        let body: [UInt8]
+        switch verb {
+        case "consume": body = Frames.consume(asked)
+        case "reserve": body = Frames.reserve(asked, token: token(asked))
+        default: body = Frames.check(asked, token: token(asked))
+        }
+        let answer = call(machine, body, verb, connection: connection)
+        note("\(verb) \(asked) -> \(answer.status) \(answer.reason)")
+        statistics.outcome("\(verb): \(answer.status) \(answer.reason)")
+        guard answer.status == .ok else { throw fail("\(verb): status \(answer.status)") }
+        try expect(answer, asked, verb, connection, machine)
         record(asked.organization, machine)
+        // What charges nothing promises nothing.
+        let isCharged = steps(asked, isConsume: verb == "consume").contains { $0.units > 0 }
+        if answer.isAllowed, !asked.dryRun, isCharged || verb == "reserve" || !asked.id.isEmpty {
+            try acknowledge(asked.organization, machine, connection: connection)
+        }
     }
 
     private func expect(
-        _ answer: Answer, _ asked: Asked, isConsume: Bool, _ billing: Int64, _ machine: Machine
+        _ answer: Answer, _ asked: Asked, _ verb: String, _ connection: UInt64,
+        _ machine: Machine
     ) throws {
+        let (isConsume, billing) = (verb == "consume", machine.billing)
         let steps = steps(asked, isConsume: isConsume)
-        let now = Int64(WallTime(milliseconds: billing).seconds)
+        let now = machine.billingSeconds
         var book = books[asked.organization, default: Books()]
-        let refusing = steps.filter { step in
-            let taken = UInt128(book.used(step.key, at: now)) + UInt128(book.held(step.key))
-            return taken + UInt128(step.units) > UInt128(step.quota.limit)
-        }
+        let refusing = steps.filter { refuses($0, $0.units, book, at: billing) }
+        let isVague = steps.contains { self.isVague($0, book) }
+        let busy = verb == "reserve" ? busySteps(asked, book) : []
         switch answer.reason {
         case .none:
-            if !isConsume, let over = refusing.first {
+            if !isConsume, let over = refusing.first(where: { !self.isVague($0, book) }) {
                 throw fail("allowed, though \(over.key) has no room for \(over.units)")
             }
+            guard busy.isEmpty else { throw fail("allowed, though \(busy) are open") }
         case .quotaExhausted:
-            guard !isConsume, !refusing.isEmpty else { throw fail("refused by no quota") }
+            guard !isConsume, isVague || !refusing.isEmpty else {
+                throw fail("refused by no quota")
+            }
+        case .concurrencyExceeded:
+            guard !busy.isEmpty else { throw fail("refused, though few are open") }
         case .rateLimited:
             guard !isConsume, frame.hasWindows else { throw fail("refused by no window") }
         case .ledgerUnavailable:
@@ -119,26 +182,104 @@ extension Simulation {
         default: throw fail("denied with \(answer.reason)")
         }
         if answer.isAllowed, !asked.dryRun {
-            for step in steps where step.units > 0 {
-                book.charge(
-                    step.key, step.units, now: now, end: periodEnd(step.quota, at: billing))
+            if verb == "reserve" {
+                try hold(answer, asked, steps, &book, connection, machine)
+            } else {
+                for step in steps where step.units > 0 {
+                    book.charge(
+                        step.key, step.units, now: now,
+                        end: interval(step.quota, at: billing).end,
+                        rollover(step.quota, at: billing))
+                }
+            }
+            if !asked.id.isEmpty {
+                book.answers[asked.id] = Books.Remembered(
+                    asked: asked, verb: verb, bytes: answer.bytes, hold: answer.hold,
+                    until: billing + Int64(frame.idempotencyMilliseconds))
             }
         }
         try compare(answer.entries, asked, book, now)
         books[asked.organization] = book
     }
 
-    /// What a reply shows of each quota is what the books have.
+    /// Whether a quota has no room for so many units.
+    func refuses(_ step: Step, _ units: UInt64, _ book: Books, at billing: Int64) -> Bool {
+        let now = billing / 1_000
+        var ceiling = UInt128(step.ceiling)
+        if let rollover = rollover(step.quota, at: billing) {
+            ceiling += UInt128(book.carried(step.key, at: now, rollover))
+        }
+        let taken = UInt128(book.used(step.key, at: now)) + UInt128(book.held(step.key, at: now))
+        return taken + UInt128(units) > ceiling
+    }
+
+    /// What was carried over is not checked here: of a counter that was only looked at, memory
+    /// alone knows.
+    func isVague(_ step: Step, _ book: Books) -> Bool { step.quota.rolloverMax != nil }
+
+    /// A request that carries an id comes again, and is answered as before; or another one with
+    /// that id, and is refused.
+    func askAgain(_ machine: Machine) throws {
+        machine.beginTurn(clock.now, policy)
+        let some = Self.organizations.filter { books[$0]?.answers.isEmpty == false }
+        guard !some.isEmpty else { return try charge(randomAsked(), "consume", machine) }
+        let name = pick(some)
+        let all = books[name, default: Books()].answers
+        guard let id = all.keys.sorted(by: { $0.lexicographicallyPrecedes($1) }).randomElement(
+            using: &random), let known = all[id]
+        else { return }
+        statistics.operation("ask again")
+        billingHighWater = max(billingHighWater, machine.billing)
+        if billingHighWater >= known.until {
+            books[name]?.answers[id] = nil
+            // Where billing time went back a little, it may be known or not.
+            if machine.billing >= known.until { try ask(known.asked, known.verb, machine) }
+            return
+        }
+        var asked = known.asked
+        let isOther = chance(1, in: 4)
+        if isOther { asked.meters["calls"] = asked.meters["calls"] == 1 ? 2 : 1 }
+        let body: [UInt8]
+        switch known.verb {
+        case "consume": body = Frames.consume(asked)
+        case "reserve": body = Frames.reserve(asked, token: token(asked))
+        default: body = Frames.check(asked, token: token(asked))
+        }
+        let connection = 1 + random.next() % 4
+        let answer = call(machine, body, known.verb, connection: connection)
+        note("\(known.verb) again, another \(isOther): \(asked) -> \(answer.status)")
+        statistics.outcome("ask again, another \(isOther): \(answer.status) \(answer.reason)")
+        if isOther {
+            guard answer.status == .conflict else { throw fail("another request: \(answer)") }
+            return
+        }
+        guard answer.bytes == known.bytes else {
+            throw fail("answered otherwise the second time: \(answer.status) \(answer.reason)")
+        }
+        // The hold ends with the connection that it was asked for by last.
+        if var hold = books[name]?.holds[known.hold], hold.state == .open, hold.connection > 0 {
+            hold.connection = connection
+            books[name]?.holds[known.hold] = hold
+            record(name, machine)
+        }
+        try acknowledge(name, machine, connection: connection)
+    }
+
+    // MARK: comparing
+
+    /// What a reply shows of each limit is what the books have.
     func compare(_ entries: [Answer.Entry], _ asked: Asked, _ book: Books, _ now: Int64) throws {
-        for entry in entries where entry.kind == 2 {
+        for entry in entries where entry.kind != 1 {
             let user = entry.scope == 1 ? asked.user : ""
             let key = Books.Key(user: user, quota: entry.name)
-            let used = book.used(key, at: now)
+            let used = entry.kind == 2 ? book.used(key, at: now) : book.busy(key)
             guard entry.used == used else {
                 throw fail("\(asked.organization) \(key): \(entry.used) used, not \(used)")
             }
-            guard entry.held == book.held(key) else {
-                throw fail("\(key): \(entry.held) held, the books say \(book.held(key))")
+            guard entry.kind == 2 else { continue }
+            let held = book.held(key, at: now)
+            guard entry.held == held else {
+                throw fail("\(asked.organization) \(key): \(entry.held) held, not \(held)")
             }
         }
     }
@@ -146,43 +287,25 @@ extension Simulation {
     /// Asks for everything that is counted of everybody, and compares it.
     func compareAll(_ machine: Machine) throws {
         for organization in Self.organizations {
-            var sums: [String: UInt64] = [:]
-            var whole: [String: UInt64] = [:]
-            for user in Self.users {
-                for plan in SimulationPolicy.plans.prefix(2) {
+            let some = organization == "acme" ? crowd : []
+            for user in Self.users + some {
+                for plan in SimulationPolicy.plans.prefix(some.isEmpty ? 2 : 1) {
                     let asked = Asked(
                         organization: organization, user: user, plan: plan, operation: "")
                     let body = Frames.usage(organization: organization, user: user, plan: plan)
-                    let answer = call(machine, body, .usage)
+                    let answer = call(machine, body, "usage")
                     guard answer.status == .ok else { throw fail("usage: \(answer.status)") }
                     let names = 8 + Int(answer.bytes[2])
                     let entries = Answer.entries(answer.bytes, at: names)
-                    let now = WallTime(milliseconds: machine.billing).seconds
                     let book = books[organization, default: Books()]
-                    try compare(entries, asked, book, now)
-                    for entry in entries where entry.kind == 2 && plan == "free_tier" {
-                        if entry.name == "daily_calls" { sums["calls", default: 0] += entry.used }
-                        if entry.name == "org_calls" { whole["calls"] = entry.used }
-                    }
+                    try compare(entries, asked, book, machine.billingSeconds)
                 }
             }
-            guard sums == whole || partlyReset.contains(organization) else {
-                throw fail("\(organization): its users used \(sums), itself \(whole)")
+            let (own, whole) = books[organization, default: Books()].everything
+            guard own == whole else {
+                throw fail("\(organization): its users used \(own), itself \(whole)")
             }
         }
-    }
-
-    /// Takes over what the engine has closed of an organization, after a change that was made in
-    /// part: of each counter, all that was open or nothing.
-    func readClosed(_ name: String, _ machine: Machine) throws {
-        var book = books[name, default: Books()]
-        let found = try machine.closed()[name, default: [:]]
-        for (key, open) in book.open where open.used > 0 {
-            let closed = Books.Closed(key: key, end: open.end)
-            if found[closed, default: 0] == book.closed[closed, default: 0] + open.used {
-                book.close(key)
-            }
-        }
-        books[name] = book
+        try compareHolds(machine)
     }
 }

@@ -6,10 +6,16 @@ import TollgateStorage
 /// One step of a run: time goes on, and somebody does something.
 extension Simulation {
     func step() throws {
-        guard let machine else { throw fail("nothing runs") }
         clock.goOn(&random)
+        try step(random.next() % 128)
+    }
+
+    /// What `choice`, less than 128, stands for.
+    func step(_ choice: UInt64) throws {
+        guard let machine else { throw fail("nothing runs") }
         do {
-            try act(machine)
+            try settleDue(machine)
+            try act(machine, choice)
         } catch let error as SimulationFailure {
             throw error
         } catch {
@@ -19,48 +25,70 @@ extension Simulation {
         }
     }
 
-    private func act(_ machine: Machine) throws {
-        switch random.next() % 100 {
-        case 0..<36: try charge(false, machine)
-        case 36..<48: try charge(true, machine)
-        case 48..<52: try reload(machine)
-        case 52..<54: try forget(machine)
-        case 54..<57: try reset(machine)
-        case 57..<61:
+    private func act(_ machine: Machine, _ choice: UInt64) throws {
+        switch choice {
+        case 0..<25: try maybeKilled(machine) { try charge(randomAsked(), "check", machine) }
+        case 25..<36: try maybeKilled(machine) { try charge(randomAsked(), "consume", machine) }
+        case 36..<50: try maybeKilled(machine) { try charge(randomAsked(), "reserve", machine) }
+        case 50..<55: try maybeKilled(machine) { try extend(machine) }
+        case 55..<63: try maybeKilled(machine) { try settle(machine) }
+        case 63..<66: try maybeKilled(machine) { try cancel(machine) }
+        case 66..<67: try hangUp(machine)
+        case 67..<77: try maybeKilled(machine) { try askAgain(machine) }
+        case 77..<81: try reload(machine)
+        case 81..<83: try forget(machine)
+        case 83..<86: try reset(machine)
+        case 86..<89:
             statistics.operation("compare")
             try compareAll(machine)
-        case 61..<67: try tend(machine)
-        case 67..<75: try flush(machine)
-        case 75..<78:
+        case 89..<94: try tend(machine)
+        case 94..<102: try flush(machine)
+        case 102..<105:
             statistics.operation("write back")
             note("write back")
             disk.writeBack()
-        case 78..<81: closePeriods(machine)
-        case 81..<84: try archive(machine)
-        case 84..<93: try snapshot(machine)
-        case 93..<94:
+        case 105..<107: closePeriods(machine)
+        case 107..<110: try archive(machine)
+        case 110..<119: try snapshot(machine)
+        case 119..<120:
             statistics.operation("audit")
             try audit(machine)
-        case 94..<96: try trouble(machine)
+        case 120..<122: try trouble(machine)
+        case 122..<124: try gather(machine)
         default: crash(machine)
         }
     }
 
-    private func charge(_ isConsume: Bool, _ machine: Machine) throws {
-        statistics.operation(isConsume ? "consume" : "check")
-        let asked = randomAsked()
-        guard chance(1, in: 60), plan.crashes.contains(.kill) else {
-            return try charge(asked, isConsume: isConsume, machine)
-        }
-        // Killed in the middle of it: nobody was told, so it happened or it did not.
-        statistics.operation("killed while it charges")
-        let shard = machine.shard(of: asked.organization)
-        tornFrom = (shard, machine.position(shard))
+    /// A request, in the middle of which the process may be killed: then nobody was told, so it
+    /// happened or it did not.
+    private func maybeKilled(_ machine: Machine, _ request: () throws -> Void) throws {
+        guard chance(1, in: 80), plan.crashes.contains(.kill) else { return try request() }
+        statistics.operation("killed while it answers")
+        tornAt = (0..<Engine.shardCount).map { machine.position($0) }
         disk.rememberMapped()
-        try charge(asked, isConsume: isConsume, machine)
+        try request()
+        guard !disk.hasCrashed else { return }
+        let changed = (0..<Engine.shardCount).first { machine.position($0) != tornAt[$0] }
+        tornFrom = changed.map { ($0, tornAt[$0]) }
         disk.tear()
         disk.faults.crashKind = .kill
         disk.crash(.kill)
+    }
+
+    /// Rows that nobody needs are given up; of a crowd, many use something first.
+    private func gather(_ machine: Machine) throws {
+        statistics.operation("sweep")
+        note("sweep")
+        for user in crowd where chance(1, in: 3) {
+            var asked = Asked(
+                organization: "acme", user: user, plan: "free_tier", operation: "models",
+                meters: ["calls": 1])
+            asked.explain = false
+            if chance(1, in: 8) { try machine.ledger.tend() }
+            try charge(asked, "consume", machine)
+        }
+        machine.beginTurn(clock.now, policy)
+        for _ in 0..<(2 * Engine.shardCount) { machine.workers[0].sweep() }
     }
 
     private func reload(_ machine: Machine) throws {
@@ -78,13 +106,15 @@ extension Simulation {
         let name = pick(Self.organizations)
         note("forget \(name)")
         machine.beginTurn(clock.now, policy)
-        guard machine.engine.forget(organization: name, isPersonal: false, at: clock.now) else {
-            return try partly(name, machine)
-        }
-        closeAll(name)
+        let isDone = machine.engine.forget(organization: name, isPersonal: false, at: clock.now)
+        guard isDone else { return try undone(name, machine) }
+        books[name]?.resetAll(at: machine.billingSeconds)
+        // What was over stands among the closed ones as well.
+        if let book = books[name] { for key in book.open.keys { books[name]?.close(key) } }
         books[name]?.open = [:]
         books[name]?.answers = [:]
-        record(name, machine, isOfManyTransactions: true)
+        books[name]?.holds = [:]
+        record(name, machine, .reset(name))
     }
 
     private func reset(_ machine: Machine) throws {
@@ -93,24 +123,17 @@ extension Simulation {
         note("reset \(name)")
         machine.beginTurn(clock.now, policy)
         guard machine.engine.resetQuotas(of: name, isPersonal: false, at: clock.now) else {
-            return try partly(name, machine)
+            return try undone(name, machine)
         }
-        closeAll(name)
-        record(name, machine, isOfManyTransactions: true)
+        books[name]?.resetAll(at: machine.billingSeconds)
+        record(name, machine, .reset(name))
     }
 
-    private func closeAll(_ name: String) {
-        var book = books[name, default: Books()]
-        for key in book.open.keys { book.close(key) }
-        books[name] = book
-    }
-
-    /// The journal had room for a part of it: what is closed then is for the engine to say.
-    private func partly(_ name: String, _ machine: Machine) throws {
+    /// The journal had no room: then nothing was reset, or all and it is not forgotten.
+    private func undone(_ name: String, _ machine: Machine) throws {
         guard machine.mayRefuse else { throw fail("\(name) was not reset") }
-        partlyReset.insert(name)
-        try readClosed(name, machine)
-        record(name, machine, isOfManyTransactions: true)
+        try settleReset(name, machine, at: machine.billingSeconds)
+        record(name, machine, .reset(name))
     }
 
     func tend(_ machine: Machine) throws {
@@ -126,6 +149,10 @@ extension Simulation {
             note("flush: synced")
             statistics.outcome("flush synced, changed \(isChanged)")
             noteSynced(through, machine)
+            for (shard, position) in machine.waiting {
+                machine.acknowledged[shard] = max(machine.acknowledged[shard], position)
+            }
+            machine.waiting = []
             if !isTroubled { machine.mayRefuse = false }
         case .refusing(let failure):
             note("flush: \(failure)")

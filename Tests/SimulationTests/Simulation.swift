@@ -47,6 +47,7 @@ final class Simulation {
     var tokens: [String: String] = [:]
     /// A shard whose last transaction may be there in part, and where it began.
     var tornFrom: (shard: Int, sequence: UInt64)?
+    var tornAt: [UInt64] = []
     var lastCrash = CrashKind.kill
     /// A kill lost nothing: no sync had failed before it.
     var isSurelyWhole = true
@@ -55,11 +56,11 @@ final class Simulation {
     /// How often the host was started.
     var boots: UInt64 = 1
     let segmentBytes: Int
-    /// Organizations of which a reset was cut off: some of their users' counters were reset, and
-    /// sums of users say nothing any more.
-    var partlyReset: Set<String> = []
-    /// Billing time never runs back, also over lives.
+    /// So many that an organization's rows are several slices of a snapshot; none in most runs.
+    let crowd: [String]
+    /// The latest billing time that anything was answered by, in milliseconds.
     var billingHighWater: Int64 = 0
+    var lastID: UInt64 = 0
     let reply = UnsafeMutableRawBufferPointer.allocate(
         byteCount: DecisionWorker.replyBytesMax, alignment: 8)
     private(set) var recent: [String] = []
@@ -69,8 +70,19 @@ final class Simulation {
     struct Recorded {
         var sequence: UInt64
         var books: [String: Books]
-        /// What led here from the state before may have been done in part.
-        var isOfManyTransactions = false
+        /// Billing time, in milliseconds.
+        var billing: Int64
+        var change = Change.one
+    }
+
+    /// What led to a state from the one before it.
+    enum Change {
+        /// One transaction.
+        case one
+        /// A reset of the organization, and perhaps that it is forgotten.
+        case reset(String)
+        /// Ends of these holds of the organization, one after the other.
+        case cuts(String, [[UInt8]])
     }
 
     init(_ plan: SimulationPlan) throws {
@@ -80,6 +92,7 @@ final class Simulation {
         frame = SimulationPolicy.Frame(&random)
         definition = SimulationPolicy.make(frame, &random)
         policy = try Self.compile(definition, generation: 1)
+        crowd = random.next() % 24 == 0 ? (0..<200).map { "one of a crowd, number \($0)" } : []
         segmentBytes = random.next() % 4 == 0 ? 256 * 1_024 : 64 * 1_024
         disk = SimulatedDisk(seed: random.next())
         disk.faults.liesAboutSync = plan.liesAboutSync

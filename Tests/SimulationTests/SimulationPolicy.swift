@@ -24,6 +24,9 @@ enum SimulationPolicy {
         ZoneRules(name: "Kiritimati", transitions: [], offsets: [], firstOffset: 50_400),
     ]
 
+    static let carriedLimit: UInt64 = 6
+    static let carriedMax: UInt64 = 9
+
     /// What a run keeps over reloads: the zone, and which limits there are.
     struct Frame {
         var zone: ZoneRules
@@ -31,13 +34,21 @@ enum SimulationPolicy {
         var hasTight: Bool
         var dailyPeriod: PeriodKind
         var monthlyPeriod: PeriodKind
+        var hasRollover: Bool
+        var hasConcurrency: Bool
+        var idempotencyMilliseconds: UInt64
 
         init(_ random: inout SeededRandom) {
             zone = zones[Int(random.next() % UInt64(zones.count))]
             hasWindows = random.next() % 3 == 0
             hasTight = random.next() % 2 == 0
-            dailyPeriod = .day
-            monthlyPeriod = .month
+            dailyPeriod = random.next() % 4 == 0 ? .week : .day
+            let periods: [PeriodKind] = [.month, .month, .billingMonth, .total]
+            monthlyPeriod = periods[Int(random.next() % 4)]
+            hasRollover = random.next() % 3 == 0
+            hasConcurrency = random.next() % 2 == 0
+            let lifetimes: [UInt64] = [1_000, 600_000, 86_400_000, 86_400_000]
+            idempotencyMilliseconds = lifetimes[Int(random.next() % 4)]
         }
     }
 
@@ -49,6 +60,7 @@ enum SimulationPolicy {
         var policy = PolicyDefinition()
         policy.meters = meters
         policy.timeZone = frame.zone
+        policy.idempotency.lifetimeMilliseconds = frame.idempotencyMilliseconds
         policy.operations = [
             OperationDefinition(
                 name: "chat",
@@ -83,6 +95,12 @@ enum SimulationPolicy {
                         name: "monthly_user", scope: .user, meter: "tokens", limit: 10 * limit(),
                         period: frame.monthlyPeriod))
             }
+            // A soft one refuses nobody before its overage is used up.
+            if pick([0, 0, 1]) == 1 {
+                plan.quotas[0].isSoft = true
+                plan.quotas[0].overageMax = pick([nil, 3])
+            }
+            addTerms(to: &plan, frame, &random)
             if frame.hasWindows, name != "open_tier" {
                 plan.rateLimits = [
                     RateLimitDefinition(
@@ -93,5 +111,30 @@ enum SimulationPolicy {
             return plan
         }
         return policy
+    }
+
+    /// What reservations are held by, and what is carried over.
+    private static func addTerms(
+        to plan: inout PlanDefinition, _ frame: Frame, _ random: inout SeededRandom
+    ) {
+        func pick<T>(_ list: [T]) -> T { list[Int(random.next() % UInt64(list.count))] }
+        if frame.hasRollover {
+            // Its limit stays: what was carried over is worked out by the one that holds then.
+            var quota = QuotaDefinition(
+                name: "carried_calls", scope: .user, limit: carriedLimit,
+                period: frame.dailyPeriod)
+            quota.rolloverMax = carriedMax
+            plan.quotas.append(quota)
+        }
+        if frame.hasConcurrency {
+            plan.concurrency = [
+                ConcurrencyDefinition(name: "open_calls", scope: .user, limit: pick([1, 3])),
+                ConcurrencyDefinition(
+                    name: "open_org", scope: .organization, limit: pick([2, 5])),
+            ]
+        }
+        plan.holds.ttlDefaultMilliseconds = pick([1_000, 20_000, 3_600_000])
+        plan.holds.ttlMaxMilliseconds = pick([3_600_000, 86_400_000])
+        plan.holds.cutStream = pick([.estimate, .reported, .nothing])
     }
 }

@@ -38,6 +38,10 @@ struct SimulationStatistics {
             counts.sorted { $0.key < $1.key }.map { "  \($0.key): \($0.value)" }
                 .joined(separator: "\n")
         }
-        return "operations\n\(lines(operations))\noutcomes\n\(lines(outcomes))"
+        let names = operations.keys.sorted()
+        let rarest = rarestPair(of: names)
+        let reached = "\(pairs.count) of \(names.count * names.count) pairs of operations reached,"
+            + " the rarest, \(rarest.pair), \(rarest.count) times"
+        return "operations\n\(lines(operations))\n\(reached)\noutcomes\n\(lines(outcomes))"
     }
 }
