@@ -32,7 +32,9 @@ let package = Package(
         // 2: durable state; configuration
         .target(
             name: "TollgateStorage",
-            dependencies: ["TollgateCore", "TollgateWire", "CChecksum", "CLinux", "CSQLite"],
+            dependencies: [
+                "TollgateCore", "TollgateWire", "CChecksum", "CLinux", "COpenSSL", "CSQLite",
+            ],
             swiftSettings: strict),
         .target(
             name: "TollgatePolicy",
@@ -83,7 +85,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "TollgateStorageTests",
-            dependencies: ["TollgateStorage", "TollgateCore", "CSQLite", "TestSupport"],
+            dependencies: [
+                "TollgateStorage", "TollgateCore", "TollgateWire", "CSQLite", "TestSupport",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "TollgateServerTests",

@@ -8,13 +8,14 @@ package protocol Disk: AnyObject, Sendable {
     /// every disk.
     func list(_ directory: String) throws(DiskError) -> [String]
 
-    /// Makes a directory of mode 0700; nothing when there is one already.
+    /// Makes a directory, of mode 0700 unless the disk has another; nothing when there is one
+    /// already.
     func makeDirectory(_ path: String) throws(DiskError)
 
-    /// Makes a file of mode 0600 that is not there yet. With `bytes` above 0 its room is set
-    /// aside, zeros are written to all of it and synced: neither a later write inside, nor one
-    /// into its mapping, needs room of the disk. Nothing is left behind when it fails, unless
-    /// removing fails too.
+    /// Makes a file that is not there yet, of mode 0600 unless the disk has another. With `bytes`
+    /// above 0 its room is set aside, zeros are written to all of it and synced: neither a later
+    /// write inside, nor one into its mapping, needs room of the disk. Nothing is left behind when
+    /// it fails, unless removing fails too.
     func create(_ path: String, bytes: Int) throws(DiskError) -> any DiskFile
 
     /// Opens a file that is there. With `writable` false, `write` and `map` fail with EBADF, and

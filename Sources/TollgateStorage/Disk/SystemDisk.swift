@@ -3,7 +3,14 @@ import Glibc
 
 /// The kernel's files.
 package final class SystemDisk: Disk {
-    package init() {}
+    private let fileMode: mode_t
+    private let directoryMode: mode_t
+
+    /// Nobody else's files; or, beside the owner's, those that a group may read.
+    package init(fileMode: mode_t = 0o600, directoryMode: mode_t = 0o700) {
+        self.fileMode = fileMode
+        self.directoryMode = directoryMode
+    }
 
     package func list(_ directory: String) throws(DiskError) -> [String] {
         guard let stream = opendir(directory) else { throw DiskError(.list, directory, errno) }
@@ -19,7 +26,7 @@ package final class SystemDisk: Disk {
     }
 
     package func makeDirectory(_ path: String) throws(DiskError) {
-        if mkdir(path, 0o700) == 0 { return }
+        if mkdir(path, directoryMode) == 0 { return }
         let failure = errno
         var status = stat()
         guard failure == EEXIST, lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR
@@ -28,7 +35,7 @@ package final class SystemDisk: Disk {
 
     package func create(_ path: String, bytes: Int) throws(DiskError) -> any DiskFile {
         let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW
-        let descriptor = try Self.opened(path, flags, .create)
+        let descriptor = try opened(path, flags, .create)
         let file = SystemFile(descriptor, path: path, bytes: bytes, isWritable: true)
         guard bytes > 0 else { return file }
         do throws(DiskError) {
@@ -44,7 +51,7 @@ package final class SystemDisk: Disk {
 
     package func open(_ path: String, writable: Bool) throws(DiskError) -> any DiskFile {
         let flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
-        let descriptor = try Self.opened(path, flags, .open)
+        let descriptor = try opened(path, flags, .open)
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
             let failure = errno
@@ -68,7 +75,7 @@ package final class SystemDisk: Disk {
     }
 
     package func syncDirectory(_ path: String) throws(DiskError) {
-        let descriptor = try Self.opened(
+        let descriptor = try opened(
             path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, .syncDirectory)
         defer { close(descriptor) }
         let failure = SystemFile.retried { fsync(descriptor) == 0 ? 0 : -Int(errno) }
@@ -102,11 +109,11 @@ package final class SystemDisk: Disk {
         return SystemLock(descriptor)
     }
 
-    private static func opened(
+    private func opened(
         _ path: String, _ flags: Int32, _ call: DiskError.Call
     ) throws(DiskError) -> Int32 {
         let result = SystemFile.retried {
-            let made = Glibc.open(path, flags, 0o600)
+            let made = Glibc.open(path, flags, fileMode)
             return made >= 0 ? Int(made) : -Int(errno)
         }
         guard result >= 0 else { throw DiskError(call, path, Int32(truncatingIfNeeded: -result)) }

@@ -1,0 +1,277 @@
+import TollgateCore
+import TollgateWire
+
+/// What was found when a whole log was checked.
+package struct AuditVerification: Sendable, Equatable {
+    /// Where something is not as it was written.
+    package struct Fault: Sendable, Equatable, CustomStringConvertible {
+        package var segment: UInt64
+        /// The block that belongs there; `nil`: of the segment as a whole.
+        package var block: UInt64?
+        package var path: String
+        package var offset: Int
+        package var words: String
+
+        package var description: String {
+            let place = block.map { "block \($0), " } ?? ""
+            return "segment \(segment), \(place)\(path), byte \(offset): \(words)"
+        }
+    }
+
+    package var faults: [Fault] = []
+    package var gaps: [AuditGap] = []
+    /// Where the log begins: above 1, older ones were removed.
+    package var firstSegment: UInt64 = 0
+    package var segments = 0
+    package var blocks: UInt64 = 0
+    package var records: UInt64 = 0
+    /// Seals whose signature is the key's; without a key none is checked.
+    package var sealsSigned = 0
+    package var seals = 0
+    /// The log ends with a seal: its daemon has ended in order.
+    package var isSealed = false
+    /// How far the log must go at least: `audit.head`.
+    package var head: AuditHeadFile?
+
+    package var isWhole: Bool { faults.isEmpty }
+
+    package init() {}
+}
+
+extension AuditReader {
+    /// Checks every byte of the log: hashes, chain, seals, signatures with a key, and that nothing
+    /// is missing at its end. Faults are in the result; thrown is what keeps from looking.
+    package func verify(key: AuditKey? = nil) throws(AuditFailure) -> AuditVerification {
+        var check = AuditCheck(self, key)
+        // Before the segments: what it says must be there by then.
+        check.result.head = try head(key)
+        try check.run()
+        return check.result
+    }
+
+    func head(_ key: AuditKey?) throws(AuditFailure) -> AuditHeadFile? {
+        let path = directory + "/" + AuditFiles.head
+        let block: Block
+        do throws(DiskError) { block = try disk.read(path, bytesMax: 64 << 10) } catch {
+            if error.isAbsent { return nil }
+            throw AuditFailure(error)
+        }
+        defer { block.keep() }
+        return AuditHeadFile(block.read, key)
+    }
+}
+
+/// The work of a verification.
+struct AuditCheck {
+    private static let looksMax = 5
+
+    private let reader: AuditReader
+    private let key: AuditKey?
+    var result = AuditVerification()
+    private var end = AuditEnd()
+    private var log: UInt64?
+    private var prunedBelow: UInt64 = 1
+    private var isHeadFound = false
+
+    init(_ reader: AuditReader, _ key: AuditKey?) {
+        self.reader = reader
+        self.key = key
+    }
+
+    mutating func run() throws(AuditFailure) {
+        let numbers = try reader.numbers()
+        result.firstSegment = numbers.first ?? 0
+        for (place, number) in numbers.enumerated() {
+            let next = place &+ 1 < numbers.count ? numbers[place &+ 1] : nil
+            try check(number, next: next, isFirst: place == 0)
+        }
+        checkHead()
+        if result.firstSegment > prunedBelow, result.firstSegment > 1 {
+            fault(
+                nil, AuditFiles.segment(prunedBelow), 0, segment: prunedBelow,
+                "is missing: the log begins with segment \(result.firstSegment), and no note says"
+                    + " that older ones were removed")
+        }
+    }
+
+    private mutating func fault(
+        _ block: UInt64?, _ name: String, _ offset: Int, segment: UInt64, _ words: String
+    ) {
+        result.faults.append(
+            AuditVerification.Fault(
+                segment: segment, block: block, path: reader.directory + "/" + name,
+                offset: offset, words: words))
+    }
+
+    private mutating func checkHead() {
+        guard let head = result.head, !isHeadFound else { return }
+        fault(
+            head.end.block &- 1, AuditFiles.segment(head.end.segment), head.end.offset,
+            segment: head.end.segment,
+            "the log was durable up to here, and does not have this block any more: it was cut, or"
+                + " changed")
+    }
+
+    /// One segment; `end` is where the one before came to.
+    private mutating func check(
+        _ number: UInt64, next: UInt64?, isFirst: Bool
+    ) throws(AuditFailure) {
+        let name = AuditFiles.segment(number)
+        let file: AuditSegmentFile
+        do throws(AuditFailure) {
+            file = try AuditSegmentFile(reader.disk, reader.directory, number)
+        } catch {
+            if error.kind == .disk { throw error }
+            fault(nil, name, error.offset ?? 0, segment: number, error.message)
+            end = AuditEnd()
+            end.segment = number
+            return
+        }
+        result.segments &+= 1
+        checkStart(file, isFirst: isFirst)
+        var missing: UInt64?
+        if let next, next == number &+ 1 {
+            // How much of it is meant; a header that is damaged is told of by itself.
+            do throws(AuditFailure) {
+                let following = try AuditSegmentFile(reader.disk, reader.directory, next)
+                let meant = following.header.previousBytes
+                if meant > UInt64(truncatingIfNeeded: file.bytes) { missing = meant }
+                file.limit(to: meant)
+            } catch {
+                if error.kind == .disk { throw error }
+            }
+        }
+        let before = result.faults.count
+        try walk(file, isLast: next == nil)
+        if let missing, result.faults.count == before {
+            fault(
+                end.block, name, file.bytes, segment: number,
+                "its end is missing: the segment behind it follows byte \(missing)")
+        }
+    }
+
+    private mutating func checkStart(_ file: AuditSegmentFile, isFirst: Bool) {
+        let name = AuditFiles.segment(file.number)
+        let header = file.header
+        if let log, header.log != log {
+            fault(nil, name, 24, segment: file.number, "it is of another log")
+        }
+        log = log ?? header.log
+        if isFirst {
+            if header.number == 1, header.firstBlock != 0 || header.previous != .zero {
+                fault(nil, name, 32, segment: file.number, "the first segment follows nothing")
+            }
+            return
+        }
+        if file.number != end.segment &+ 1 {
+            fault(
+                nil, AuditFiles.segment(end.segment &+ 1), 0, segment: end.segment &+ 1,
+                "is missing: segment \(file.number) is the next that is there")
+        } else if end.block != 0 || end.head != .zero,
+            header.previous != end.head || header.firstBlock != end.block
+                || header.previousBytes != UInt64(truncatingIfNeeded: end.offset)
+        {
+            fault(
+                header.firstBlock, name, 64, segment: file.number,
+                "it does not follow the segment before, which ends at byte \(end.offset) with block"
+                    + " \(end.block &- 1)")
+        }
+    }
+
+    private mutating func walk(_ file: AuditSegmentFile, isLast: Bool) throws(AuditFailure) {
+        var walk = AuditWalk(file)
+        var looks = 0
+        noteHead(walk.end)
+        while true {
+            let before = walk.end
+            switch try walk.next() {
+            case .block(let block):
+                try check(block, file, previous: before.head)
+                noteHead(walk.end)
+            case .end:
+                end = walk.end
+                result.isSealed = walk.isSealed
+                // Void is only what an open segment has behind its durable end.
+                if walk.isSealed, file.bytesThere > end.offset {
+                    fault(
+                        end.block, AuditFiles.segment(file.number), end.offset,
+                        segment: file.number, "there are bytes behind the seal")
+                }
+                return
+            case .broken(let words):
+                // The daemon may be writing just there.
+                if isLast, looks < Self.looksMax {
+                    let again = try AuditSegmentFile(reader.disk, reader.directory, file.number)
+                    if again.bytes > walk.file.bytes {
+                        looks &+= 1
+                        walk = AuditWalk(again, from: before)
+                        continue
+                    }
+                }
+                fault(
+                    before.block, AuditFiles.segment(file.number), before.offset,
+                    segment: file.number, isLast ? words + "; the log ends here" : words)
+                end = AuditEnd()
+                end.segment = file.number
+                return
+            }
+        }
+    }
+
+    private mutating func noteHead(_ end: AuditEnd) {
+        if let head = result.head, head.end == end { isHeadFound = true }
+    }
+
+    private mutating func check(
+        _ block: AuditReadBlock, _ file: AuditSegmentFile, previous: AuditHash
+    ) throws(AuditFailure) {
+        defer { block.keep() }
+        result.blocks &+= 1
+        let isGood: Bool
+        switch block.head.kind {
+        case .records:
+            result.records &+= UInt64(block.head.count)
+            isGood = Self.isWhole(block)
+        case .names: isGood = AuditNames(decoding: block.payload) != nil
+        case .gap:
+            let gap = AuditGap(block.payload, first: block.head.first, last: block.head.last)
+            isGood = gap != nil
+            if let gap {
+                result.gaps.append(gap)
+                if gap.cause == .pruned { prunedBelow = max(prunedBelow, gap.mark) }
+            }
+        case .seal:
+            result.seals &+= 1
+            isGood = AuditSeal(block.payload) != nil
+            if let key, isGood {
+                if AuditSeal.isSigned(
+                    block.payload, segment: file.number, previous: previous, key)
+                {
+                    result.sealsSigned &+= 1
+                } else {
+                    fault(
+                        block.head.number, AuditFiles.segment(file.number), block.offset,
+                        segment: file.number, "its seal is not signed with this key")
+                }
+            }
+        }
+        guard !isGood else { return }
+        fault(
+            block.head.number, AuditFiles.segment(file.number), block.offset,
+            segment: file.number, "its hash is right, and it is no block of its kind")
+    }
+
+    /// Every record, and every organization's chain.
+    private static func isWhole(_ block: AuditReadBlock) -> Bool {
+        guard let page = AuditPage(block.payload, count: block.head.count) else { return false }
+        var (at, last) = (0, [Int](repeating: -1, count: page.organizations.count))
+        for _ in 0..<page.count {
+            guard let record = page.record(at: at) else { return false }
+            let before = last[record.organization]
+            guard record.back == (before < 0 ? 0 : at &- before) else { return false }
+            last[record.organization] = at
+            at = record.end
+        }
+        return at == page.records.count && last == page.lastRecords
+    }
+}

@@ -1,0 +1,87 @@
+import Foundation
+import Testing
+import TollgateWire
+
+@testable import TollgateCore
+@testable import TollgateStorage
+
+/// Tests/Vectors/audit-v1.hex: a segment of version 1, a line for each 32 bytes, as it must be
+/// written and read for as long as there is a version 1. TOLLGATE_WRITE_VECTORS=1 writes it.
+@Suite struct AuditVectorTests {
+    private static let file = URL(filePath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "Vectors/audit-v1.hex")
+    private static let name = "/audit/" + AuditFiles.segment(1)
+
+    private static func written() throws -> (AuditWorld, [AuditSample]) {
+        let world = try AuditWorld()
+        var samples: [AuditSample] = []
+        for index in 0..<6 {
+            var sample = AuditSample()
+            sample.head.kind = UInt8(index + 1)
+            sample.head.bootNanoseconds = 77_000_000_000 + UInt64(index)
+            sample.head.generation = 1
+            sample.head.order = UInt64(40 + index)
+            (sample.head.plan, sample.head.operation) = (1, UInt16(index % 2))
+            (sample.head.rate, sample.head.rateLimit, sample.head.rateUsed) = (0, 600, 5)
+            (sample.head.quota, sample.head.quotaLimit, sample.head.quotaUsed) = (1, 900, 80)
+            sample.head.cost = index == 3 ? 1_250 : 0
+            sample.head.addressFamily = index % 2 == 0 ? 4 : 6
+            sample.head.addressHigh = 0x0101_a8c0
+            sample.charges = [AuditCharge(meter: 0, units: 3, weighted: 6)]
+            sample.user = index < 3 ? "ada" : "bob"
+            if index == 4 {
+                sample.head.reason = Reason.rateLimited.rawValue
+                sample.head.retryMilliseconds = 900
+                sample.standings = [
+                    AuditStanding(limit: 0, scope: 1, flags: 1, used: 600, held: 2, most: 600)
+                ]
+            }
+            if index > 1 { sample.hold = (0..<16).map { UInt8($0) } }
+            if index == 2 { sample.idempotency = (0..<16).map { UInt8(100 + $0) } }
+            if index == 5 {
+                sample.key = Array("0123456789abcdef".utf8)
+                sample.organization = "globex"
+            }
+            world.put(&sample)
+            samples.append(sample)
+        }
+        world.drain()
+        world.close()
+        return (world, samples)
+    }
+
+    @Test func theSegmentIsWrittenByteForByte() throws {
+        let (world, _) = try Self.written()
+        let inode = try #require((world.disk as? MemoryDisk)?.files[Self.name])
+        let bytes = Array(inode.memory.prefix(inode.size))
+        let text = stride(from: 0, to: bytes.count, by: 32).map { start in
+            bytes[start..<min(start + 32, bytes.count)]
+                .map { String(format: "%02x", $0) }.joined() + "\n"
+        }.joined()
+        if ProcessInfo.processInfo.environment["TOLLGATE_WRITE_VECTORS"] != nil {
+            try text.write(to: Self.file, atomically: true, encoding: .utf8)
+        }
+        #expect(try String(contentsOf: Self.file, encoding: .utf8) == text)
+    }
+
+    @Test func theSegmentIsReadFieldForField() throws {
+        let digits = try String(contentsOf: Self.file, encoding: .utf8).filter { !$0.isWhitespace }
+        let bytes = stride(from: 0, to: digits.count, by: 2).compactMap { at in
+            UInt8(digits.dropFirst(at).prefix(2), radix: 16)
+        }
+        #expect(bytes.count * 2 == digits.count)
+        let (world, samples) = try Self.written()
+        let inode = MemoryDisk.Inode(bytes.count)
+        bytes.withUnsafeBytes { inode.memory.copy($0, to: 0) }
+        (world.disk as? MemoryDisk)?.files[Self.name] = inode
+        let records = try auditRecords(world.reader)
+        try #require(records.count == samples.count)
+        for (record, sample) in zip(records, samples) {
+            #expect(auditDifferences(record, sample, AuditWorld.names) == [])
+        }
+        #expect(records[0].address == "192.168.1.1")
+        #expect(records[5].organization == "globex")
+        #expect(records[4].standings[0].limit == "per-minute")
+        #expect(try world.reader.verify(key: world.reader.key()).isWhole)
+    }
+}
