@@ -10,6 +10,8 @@ package struct LoadedPolicy: Sendable {
     package var directory: DirectorySettings?
     /// `nil`: there is none, and what was used is forgotten when the daemon ends.
     package var ledger: LedgerSettings?
+    /// `nil`: there is none, and decisions are recorded nowhere.
+    package var audit: AuditLogSettings?
 }
 
 /// Reads and checks policy files. Strict: what is not understood is an error, and nothing of a

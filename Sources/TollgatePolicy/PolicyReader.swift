@@ -43,9 +43,16 @@ struct PolicyReader {
         if let node = values["idempotency"] { policy.idempotency = idempotency(node) }
         let daemon = values["daemon"].map { DaemonSettings($0, reader) } ?? DaemonSettings()
         let directory = values["directory"].flatMap { DirectorySettings($0, reader) }
+        let ledger = values["ledger"].flatMap { LedgerSettings($0, directory, reader) }
+        let others = [("directory", directory?.path), ("ledger", ledger?.path)].compactMap {
+            name, path in path.map { (name: name, path: $0) }
+        }
         return LoadedPolicy(
             file: reader.file, definition: policy, daemon: daemon, directory: directory,
-            ledger: values["ledger"].flatMap { LedgerSettings($0, directory, reader) })
+            ledger: ledger,
+            audit: values["audit"].flatMap {
+                AuditLogSettings($0, others: others, reader)
+            })
     }
 
     /// Who mints tokens: others, and the daemon.

@@ -5,6 +5,7 @@ enum PolicySchema {
         "version", "daemon", "directory", "time_zone", "meters", "plans", "operations",
         "address_limits", "invalid_credentials", "issuers", "tokens",
         "reveal_credential_failures", "credential_bytes_max", "ledger", "idempotency",
+        "audit",
     ]
     static let daemonKeys = [
         "data_socket", "admin_socket", "roles", "threads", "connections_max",
@@ -30,6 +31,10 @@ enum PolicySchema {
     static let ledgerKeys = [
         "path", "durability", "snapshot_interval", "segment_bytes", "on_failure",
         "reservations_max",
+    ]
+    static let auditKeys = [
+        "path", "overload", "sample_allowed", "ring_bytes", "segment_bytes", "segment_age", "keep",
+        "bytes_max",
     ]
     static let addressLimitKeys = ["meter", "limit", "window", "mode", "sub_buckets", "classes"]
     static let rateLimitKeys = ["scope", "override_max"] + addressLimitKeys
@@ -58,6 +63,6 @@ enum PolicySchema {
         policyKeys, daemonKeys, socketKeys, roleKeys, memberKeys, directoryKeys, pepperKeys,
         operationKeys, chargeKeys, planKeys, rateLimitKeys, quotaKeys, invalidCredentialKeys,
         issuerKeys, keyKeys, claimKeys, tokenKeys, concurrencyKeys, holdKeys, idempotencyKeys,
-        ledgerKeys,
+        ledgerKeys, auditKeys,
     ].flatMap { $0 }
 }

@@ -2,17 +2,30 @@ import CLinux
 import Glibc
 import TollgateCore
 
-/// The audit log: entries are the reading thread's before the replies that they tell of leave.
-/// Without a log nothing here runs.
+/// What is told of replies before they leave: how long they took, and their entries in the audit
+/// log, where there is one.
 extension Reactor {
     /// A request waits at most so long for room; then, until there is some, the worker refuses.
     private static let auditWaitNanoseconds: UInt64 = 1_000_000_000
     private static let auditNapMicroseconds: UInt32 = 200
 
+    /// Before replies leave: how long their frames took, and their entries.
     @inline(__always)
-    func publishAudit() {
+    func tellOfReplies() {
+        let frames = counters.frames.load(ordering: .relaxed)
+        guard frames != framesTold else { return }
+        let end = tg_boottime()
+        counters.latency.add(
+            nanoseconds: end &- min(now, end), frames: frames &- framesTold)
+        framesTold = frames
+        publishAudit(end)
+    }
+
+    /// Hands over the entries since the last call.
+    @inline(__always)
+    func publishAudit(_ end: @autoclosure () -> UInt64 = tg_boottime()) {
         guard let audit else { return }
-        worker.publishAudit(now: BootTime(nanoseconds: tg_boottime()))
+        worker.publishAudit(now: BootTime(nanoseconds: end()))
         // Else it comes by itself, in a moment.
         if worker.isAuditFilling { audit.ring() }
     }

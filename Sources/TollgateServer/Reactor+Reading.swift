@@ -45,7 +45,7 @@ extension Reactor {
     func answer(_ slot: Int, _ bytes: UnsafeRawBufferPointer) {
         outputBytes = 0
         answerFrames(slot, bytes)
-        publishAudit()
+        tellOfReplies()
         writeReplies(slot, 0..<outputBytes)
     }
 

@@ -77,6 +77,8 @@ final class Reactor {
     let audit: Bell?
     /// It had no room for too long: until it has, nothing waits for it.
     var isAuditStuck = false
+    /// Frames whose replies were told of.
+    var framesTold: UInt64 = 0
     var heldReplies = HeldReplies()
     /// Registrations of the connections that are paused; those closed meanwhile among them.
     var paused: [UInt64] = []
@@ -233,7 +235,7 @@ final class Reactor {
     }
 
     private func write(_ range: ClosedRange<Int>) {
-        publishAudit()
+        tellOfReplies()
         for index in range {
             writeReplies(ready[index].slot, ready[index].start..<ready[index].end)
         }

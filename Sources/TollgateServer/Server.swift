@@ -16,6 +16,7 @@ package final class Server: Sendable {
     private let reloader: Reloader
     let directory: DirectoryService?
     let ledger: LedgerService?
+    let audit: AuditService?
     private let events: ServerEvents
     private let running: Atomic<Int>
     // Written by `init`, read by `join`.
@@ -32,7 +33,8 @@ package final class Server: Sendable {
     package init(
         _ settings: ServerSettings, policy: PolicyImage, engine: Engine, version: String,
         directory: DirectoryService? = nil, ledger: LedgerService? = nil,
-        bells: LedgerBells? = nil, adopted: (data: Int32?, admin: Int32?) = (nil, nil),
+        bells: LedgerBells? = nil, audit: AuditService? = nil,
+        adopted: (data: Int32?, admin: Int32?) = (nil, nil),
         events: ServerEvents = ServerEvents(),
         loader: @escaping Loader, onShutdown: @escaping @Sendable (UInt32) -> Void
     ) throws(StartError) {
@@ -44,6 +46,7 @@ package final class Server: Sendable {
         self.ledger = ledger
         // What was burnt of them the ledger has said.
         try directory?.publishGrants()
+        self.audit = audit
         (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)
         shared.ledger = ledger?.bells ?? bells
@@ -53,6 +56,8 @@ package final class Server: Sendable {
         mailboxes = made
         let workers = (0..<count).map { _ in engine.makeWorker() }
         decisions = workers.map(\.counters)
+        audit?.open(workers)
+        shared.audit = audit?.bell
         running = Atomic(count)
         let load = Indirect<Server>()
         reloader = try Reloader(load: {
@@ -64,6 +69,7 @@ package final class Server: Sendable {
         shared.wakeDescriptors += shared.ledger?.descriptors ?? []
         shared.statistics = { [weak self] in self?.statistics() ?? [] }
         try reloader.start()
+        if let audit { try start(audit, policy) }
         if let ledger { try start(ledger) }
         if let directory { try start(directory) }
         for (index, worker) in workers.enumerated() {
@@ -138,6 +144,12 @@ package final class Server: Sendable {
                 onStorageFailure: onStorageFailure))
     }
 
+    private func start(_ audit: AuditService, _ policy: PolicyImage) throws(StartError) {
+        shared.wakeDescriptors.append(audit.bell.descriptor)
+        try audit.add(policy)
+        try audit.start()
+    }
+
     /// Its calls come by the directory's thread, where there is one.
     private func start(_ ledger: LedgerService) throws(StartError) {
         shared.calls = ledger.calls
@@ -175,6 +187,7 @@ package final class Server: Sendable {
         directory?.end()
         ledger?.end()
         directory?.close(noting: ledger?.mark)
+        audit?.end()
     }
 
     private func handle(_ request: ControlRequest) {
@@ -235,9 +248,19 @@ package final class Server: Sendable {
                         "too many different sets of limits since start; restart the daemon"
                     ]))
             }
+            if let failure = record(image) { return .failure(failure) }
             shared.publish(image)
             return .success(generation)
         } catch { return .failure(error) }
+    }
+
+    /// Tells the audit log what the policy's names are; why it does not take them.
+    private func record(_ policy: PolicyImage) -> PolicyCompileError? {
+        guard let audit else { return nil }
+        do throws(StartError) { try audit.add(policy) } catch {
+            return PolicyCompileError(messages: [error.message])
+        }
+        return nil
     }
 
     private static func reloadReply(

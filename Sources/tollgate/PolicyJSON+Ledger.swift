@@ -34,6 +34,18 @@ extension PolicyJSON {
         ])
     }
 
+    static func audit(_ audit: AuditLogSettings) -> JSON {
+        .object([
+            ("path", .text(audit.path)), ("overload", .text("\(audit.overload)")),
+            ("sample_allowed", .count(audit.sampleAllowed)),
+            ("ring_bytes", .count(audit.ringBytes)),
+            ("segment_bytes", .count(audit.segmentBytes)),
+            ("segment_age_ms", .count(audit.segmentAgeMilliseconds)),
+            ("keep_ms", .optional(audit.keepMilliseconds)),
+            ("bytes_max", .optional(audit.bytesMax)),
+        ])
+    }
+
     static func idempotency(_ terms: IdempotencyTerms) -> JSON {
         .object([
             ("lifetime_ms", .count(terms.lifetimeMilliseconds)),

@@ -19,6 +19,7 @@ enum PolicyJSON {
             ("daemon", daemon(loaded.daemon)),
             ("directory", loaded.directory.map(directory) ?? .null),
             ("ledger", loaded.ledger.map(ledger) ?? .null),
+            ("audit", loaded.audit.map(audit) ?? .null),
             ("idempotency", idempotency(policy.idempotency)),
         ])
     }

@@ -58,6 +58,26 @@ extension PolicyText {
         }
     }
 
+    func audit(_ audit: AuditLogSettings?) -> String {
+        guard let audit else {
+            return pairs([("path", "none: decisions are recorded nowhere")])
+        }
+        let one = audit.sampleAllowed
+        return pairs([
+            ("path", audit.path),
+            (
+                "without room",
+                audit.overload == .block
+                    ? "a request waits, and is refused after a second"
+                    : "it is left out and counted"
+            ),
+            ("allowed checks", one == 1 ? "every one" : "one in \(one)"),
+            ("segment", "\(audit.segmentBytes) bytes or \(span(audit.segmentAgeMilliseconds))"),
+            ("kept for", audit.keepMilliseconds.map { span($0) } ?? "ever"),
+            ("at most", audit.bytesMax.map { "\($0) bytes" } ?? "as many bytes as come"),
+        ])
+    }
+
     func ledger(_ ledger: LedgerSettings?, _ policy: PolicyDefinition) -> String {
         let answers = (
             "answers", "kept \(span(policy.idempotency.lifetimeMilliseconds)), at most"

@@ -20,6 +20,7 @@ struct PolicyText {
         blocks.append(title("daemon") + "\n" + pairs(daemon(loaded.daemon)))
         blocks.append(title("directory") + "\n" + directory(loaded.directory))
         blocks.append(title("ledger") + "\n" + ledger(loaded.ledger, policy))
+        blocks.append(title("audit") + "\n" + audit(loaded.audit))
         return blocks.joined(separator: "\n\n")
     }
 

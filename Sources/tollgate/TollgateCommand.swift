@@ -28,7 +28,7 @@ struct TollgateCommand: ParsableCommand {
             RevokeCommand.self, OverrideCommand.self, CreditCommand.self, SigningKeyCommand.self,
             PolicyCommand.self, LogCommand.self, BackupCommand.self, ImportCommand.self,
             ExportCommand.self, DirectoryCommand.self, LedgerCommand.self, SnapshotCommand.self,
-            StatsCommand.self, TopCommand.self,
+            AuditCommand.self, ExplainCommand.self, StatsCommand.self, TopCommand.self,
             HealthCommand.self, ReloadCommand.self, StopCommand.self, VersionCommand.self,
         ])
 }

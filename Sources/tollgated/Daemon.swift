@@ -102,6 +102,7 @@ struct Daemon {
                 log: log, behind: behind ?? 0)
             if let mark = ledger?.mark { directory?.note(mark) }
         }
+        let audit = try openAudit(loaded, reactors: settings.threads, log)
         var events = ServerEvents()
         events.willReload = {
             manager.notify("RELOADING=1\nMONOTONIC_USEC=\(tg_monotonic() / 1_000)")
@@ -116,7 +117,7 @@ struct Daemon {
         let path = options.config
         return try Server(
             settings, policy: image, engine: engine, version: Self.version, directory: directory,
-            ledger: ledger, adopted: manager.sockets, events: events,
+            ledger: ledger, audit: audit, adopted: manager.sockets, events: events,
             loader: { Self.reload(path, startedWith: loaded, log) },
             onShutdown: { control.askToEnd(graceMilliseconds: $0) })
     }
@@ -178,6 +179,7 @@ struct Daemon {
             var changed = started.daemon.changes(in: loaded.daemon).map { "daemon.\($0)" }
             if started.directory != loaded.directory { changed.append("directory") }
             if started.ledger != loaded.ledger { changed.append("ledger") }
+            if started.audit != loaded.audit { changed.append("audit") }
             if !changed.isEmpty {
                 log.warning(
                     "changed in \(path), but in force only after a restart:"

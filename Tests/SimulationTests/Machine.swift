@@ -171,7 +171,7 @@ extension Machine {
                     case .quota: counted = row.quota(slot.headOffset).pointee.held
                     case .concurrency:
                         counted = UInt64(row.concurrency(slot.headOffset).pointee.open)
-                    case .window, .pool: continue
+                    case .window, .pool, .grants: continue
                     }
                     if counted != sums[place, default: 0] {
                         wrong = "\(slot.identity): holds \(counted), reservations"

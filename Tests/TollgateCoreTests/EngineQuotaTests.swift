@@ -59,6 +59,24 @@ import TollgateWire
         #expect(harness.usage(organization: "acme", user: "ada", plan: "p")["q"] == 9 << 40)
     }
 
+    @Test func whatIsRecordedBeyond64BitsStaysAtTheirEnd() throws {
+        let quota = QuotaDefinition(
+            name: "q", scope: .user, meter: "tokens", limit: QuotaDefinition.unlimited,
+            period: .month)
+        var policy = EngineQuotaModelTests.definition(
+            PlanDefinition(name: "p", quotas: [quota]), nil)
+        policy.operations[0].charges[1].weight = 1 << 22
+        let harness = try EngineHarness(policy)
+        for used in [1 << 62, 2 << 62, 3 << 62, .max, .max] as [UInt64] {
+            #expect(
+                harness.consume(
+                    organization: "acme", user: "ada", plan: "p", operation: "op",
+                    meters: [("tokens", 1 << 40)]
+                ).isAllowed)
+            #expect(harness.usage(organization: "acme", user: "ada", plan: "p")["q"] == used)
+        }
+    }
+
     @Test func aTotalNeverBeginsAnew() throws {
         let harness = try harness(
             QuotaDefinition(name: "q", scope: .organization, limit: 3, period: .total))

@@ -41,6 +41,16 @@ import TollgateWire
         #expect(harness.numbers()[0] == 14)
     }
 
+    /// With `durability: always` a reply waits for the sync of what it tells.
+    @Test func anAnswerThatIsGivenAgainWaitsForTheSyncLikeTheFirst() {
+        let ledger = MemoryLedger()
+        ledger.begin(harness.engine)
+        harness.worker.hasJournaled = false
+        #expect(check(7).isAllowed && harness.worker.hasJournaled)
+        harness.worker.hasJournaled = false
+        #expect(check(7).isAllowed && harness.worker.hasJournaled)
+    }
+
     @Test func anIdThatStandsForAnotherRequestIsAConflict() {
         #expect(check(7).isAllowed)
         #expect(check(7, tokens: 6).status == .conflict)

@@ -80,6 +80,7 @@ import Testing
         #expect(plain.definition.issuers[0].planSource == issuer.planSource)
         #expect(plain.definition.issuers[0].unknownOrganizations == issuer.unknownOrganizations)
         #expect(plain.ledger == loaded.ledger)
+        checkAudit(loaded, plain)
         #expect(plain.definition.idempotency == policy.idempotency)
         #expect(plain.definition.plans[1].holds == policy.plans[1].holds)
         var terms = policy.tokens
@@ -87,6 +88,14 @@ import Testing
         #expect(plain.definition.tokens == terms)
         #expect(plain.directory?.path == loaded.directory?.path)
         #expect(plain.directory?.signingKeysPath == loaded.directory?.signingKeysPath)
+    }
+
+    private func checkAudit(_ loaded: LoadedPolicy, _ plain: LoadedPolicy) {
+        var audit = AuditLogSettings(path: "/var/lib/tollgate/audit")
+        #expect(plain.audit == audit)
+        audit.keepMilliseconds = 90 * 86_400_000
+        audit.bytesMax = 20 << 30
+        #expect(loaded.audit == audit)
     }
 
     private func checkLedger(_ loaded: LoadedPolicy) {

@@ -241,7 +241,7 @@ import Testing
         ),
         (
             "{quotas: {q: {scope: user, period: day, limit: 5, override_max: 9}}}",
-            #"6:58: unknown key "override_max" in quota q; known: scope, meter, limit, period, time_zone, soft, overage_max, rollover_max, member_min, member_max"#
+            #"6:58: unknown key "override_max" in quota q; known: scope, meter, limit, period, time_zone, soft, overage_max, rollover_max, member_min, member_max, credits"#
         ),
         (
             "{rate_limits: {credential_rate: {scope: user, window: 1s, limit: 5}}}",

@@ -115,6 +115,57 @@ import TollgateWire
         }
     }
 
+    /// What was synced is told by two things: tables in the files' headers, and marks among the
+    /// slots. Here the tables are lost.
+    @Test func marksAloneTellThatDamageIsNoTornEnd() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, _) = try Self.small(&random)
+        let journals = disk.files.filter { $0.key.contains("/journal-") }
+        for inode in journals.values {
+            for offset in 1_024..<SegmentHeader.bytes { inode.memory[offset] = 0 }
+        }
+        #expect(try start(disk.copy(), books, "without tables") == .same)
+        var refused = 0
+        for (path, inode) in journals.sorted(by: { $0.key < $1.key }) {
+            for offset in stride(from: SegmentHeader.bytes, to: inode.size, by: 4_096) {
+                let rest = UnsafeRawBufferPointer(rebasing: inode.memory[offset..<inode.size])
+                guard isSyncedByMark(rest) else { continue }
+                let damaged = disk.copy()
+                damaged.files[path]?.memory[offset + JournalFormat.headerBytes + 12] ^= 1
+                if try start(damaged, books, "\(path) region \(offset)") == .refused {
+                    refused += 1
+                }
+            }
+        }
+        print("regions that marks speak of: \(refused)")
+        #expect(refused > 0)
+    }
+
+    /// Whether a mark behind the first slot of a region says that this was synced.
+    private func isSyncedByMark(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let header = try? JournalRegionHeader(bytes) else { return false }
+        let marked = JournalReader.syncedThrough(
+            in: UnsafeRawBufferPointer(rebasing: bytes.prefix(Int(header.bytes))),
+            from: JournalFormat.headerBytes + 2 * JournalFormat.slotBytes,
+            firstSequence: header.firstSequence)
+        return (marked ?? 0) >= header.firstSequence
+    }
+
+    @Test func aFileThatIsMissingIsNamed() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, _, _) = try Self.small(&random)
+        // One of those that stood ready: no shard misses anything of it.
+        let path = try #require(
+            disk.files.keys.filter { $0.contains("/journal-") }.sorted().dropLast().last)
+        disk.files[path] = nil
+        #expect {
+            try LedgerWorld(disk)
+        } throws: { error in
+            let failure = error as? LedgerFailure
+            return failure?.path == path && "\(error)".contains("the file is missing")
+        }
+    }
+
     @Test func aDamagedGenerationIsPassedOver() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
         let (disk, books, _) = try Self.small(&random)
@@ -125,6 +176,29 @@ import TollgateWire
         #expect(LedgerBooks(world, of: books) == books)
         #expect(disk.files[newest] == nil)
         #expect(disk.files["/ledger/quarantine/" + LedgerFiles.name(.snapshot, 2)] != nil)
+    }
+
+    /// The older generation has all of the journal behind it, in however many files that is.
+    @Test func theOlderGenerationAndItsJournalHoldTheWhole() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+        var books = LedgerBooks()
+        for _ in 0..<4 {
+            for _ in 0..<16 {
+                world.charge(100, &random, &books, organizations: 3)
+                try world.ledger.tend()
+                _ = world.ledger.flush(now: world.now)
+            }
+            _ = try world.ledger.snapshot(now: world.now)
+        }
+        let damaged = disk.copy()
+        let newest = try #require(
+            damaged.files.keys.filter { $0.contains("/snapshot-") }.sorted().last)
+        damaged.files[newest]?.memory[200] ^= 1
+        let again = try LedgerWorld(damaged)
+        #expect(again.report.passedOver.count == 1)
+        #expect(LedgerBooks(again, of: books) == books)
     }
 
     /// A refused start, again and again, leaves every byte as it was (RELIABILITY D8).

@@ -91,6 +91,20 @@ final class LedgerFolder {
         _ = try disk.lock(path("lock"))
     }
 
+    @Test func aFileWhoseSyncFailedIsNeverSyncedAgain() throws {
+        var ends: [Int32] = [0, 0]
+        try #require(pipe(&ends) == 0)
+        defer { close(ends[1]) }
+        // The file closes this end. A pipe cannot be synced.
+        let file = SystemFile(ends[0], path: path("a"), bytes: 0, isWritable: true)
+        #expect(throws: DiskError(.sync, path("a"), EINVAL)) { try file.sync() }
+        // From now on the kernel would say that all is well.
+        let good = open(path("b"), O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        #expect(dup2(good, ends[0]) == ends[0] && fdatasync(ends[0]) == 0)
+        close(good)
+        #expect(throws: DiskError(.sync, path("a"), EINVAL)) { try file.sync() }
+    }
+
     @Test func whatCannotBeDoneSaysWhy() throws {
         try disk.makeDirectory(path("d"))
         _ = symlink(path("d"), path("link"))

@@ -121,10 +121,12 @@ import TollgateWire
         }
     }
 
-    @Test func aFailedSyncGoesToNewFiles() throws {
+    /// Also where the file that failed has room left for further regions.
+    @Test(arguments: [256 * 1024, 4 * 1024 * 1024])
+    func aFailedSyncGoesToNewFiles(segmentBytes: Int) throws {
         var random = SeededRandom.printed("LedgerFaultTests")
         let disk = MemoryDisk()
-        let world = try LedgerWorld(disk)
+        let world = try LedgerWorld(disk) { $0.segmentBytes = segmentBytes }
         var books = LedgerBooks()
         world.charge(100, &random, &books)
         let before = world.ledger.status.generation
@@ -137,6 +139,11 @@ import TollgateWire
         #expect(disk.syncedAgain == [])
         // Nothing of the old files is needed: they may hold anything.
         world.charge(100, &random, &books)
+        guard case .synced = world.ledger.flush(now: world.now) else {
+            Issue.record("it was not healed for good")
+            return
+        }
+        #expect(disk.syncedAgain == [])
         for (path, inode) in disk.files where path.hasSuffix("000001.tgj") {
             inode.memory.initializeMemory(as: UInt8.self, repeating: 0)
             let header = SegmentHeader(
@@ -192,5 +199,30 @@ import TollgateWire
             call += 1
         }
         #expect(call > 60)
+    }
+
+    /// What the disk cannot read now may be whole: no older generation takes its place.
+    @Test func aGenerationThatCannotBeReadNowIsNotPassedOver() throws {
+        var random = SeededRandom.printed("LedgerFaultTests")
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        var books = LedgerBooks()
+        world.charge(100, &random, &books)
+        _ = try world.ledger.snapshot(now: world.now)
+        world.charge(100, &random, &books)
+        var refused = 0
+        for call in 1... {
+            let next = disk.copy()
+            next.fault = .once(call, EIO)
+            do {
+                let started = try LedgerWorld(next)
+                #expect(started.report.passedOver.isEmpty)
+                if next.failures == 0 { break }
+            } catch let failure as LedgerFailure {
+                #expect(failure.kind == .disk)
+                refused += 1
+            }
+        }
+        #expect(refused > 20)
     }
 }

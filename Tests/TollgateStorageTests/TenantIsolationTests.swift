@@ -104,6 +104,8 @@ import TollgateCore
                 let revoked = try bench.store.acting(for: id).delete(
                     tokensExpire: Sample.time(1 << 40), by: Sample.change(bench.now))
                 #expect(revoked.isPersonal == bench.model[gone]?.record.isPersonal)
+                // What its counters held is forgotten: the id is free again.
+                for left in try bench.store.leftovers() { try bench.store.remove(left) }
                 bench.revoke(revoked)
                 bench.model[gone] = nil
                 #expect(refusal { _ = try bench.store.acting(for: id).record() } == .notFound)

@@ -14,6 +14,7 @@ import TollgateCore
             try store.database.execute(
                 """
                 DROP TABLE leftovers; DROP TABLE marks; DROP INDEX admin_log_at;
+                DROP TABLE grants; DROP TABLE ledger_mark;
                 DROP INDEX refresh_tokens_spent; PRAGMA user_version = 1
                 """)
         }

@@ -22,7 +22,7 @@ FILES = [
     "Sources/TollgateCore/Ledger/Reservation.swift",
     "Sources/TollgateCore/Ledger/ReservationRestore.swift",
     "Sources/TollgateCore/Ledger/RowHead.swift",
-    "Sources/TollgateCore/Ledger/ShardRestorer.swift",
+    "Sources/TollgateCore/Ledger/ShardRestorer*.swift",
     "Sources/TollgateCore/Ledger/SnapshotSlices.swift",
     "Sources/TollgateCore/Limits/WindowRestore.swift",
     "Sources/TollgateCore/Routes/*.swift",

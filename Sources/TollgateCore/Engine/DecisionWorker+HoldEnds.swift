@@ -224,7 +224,11 @@ extension DecisionWorker {
         // A request is at hand, whose own numbers stand where these come.
         let ofRequest = overrideScratch.pointee
         defer { overrideScratch.pointee = ofRequest }
-        if scene.plan >= 0 { scene.principal.overrides = overrides(of: scene, binding.policy) }
+        // Only what credits pay depends on the limit here. Nowhere is a shard's lock taken within
+        // the directory's.
+        if scene.plan >= 0, engine.creditAccounts.load(ordering: .relaxed) > 0 {
+            scene.principal.overrides = overrides(of: scene, binding.policy)
+        }
         guard var evaluation = evaluation(of: &scene, in: shard, binding),
             case .done = end(
                 reservation, scene, &evaluation, settles: false, in: shard, binding.policy)

@@ -1,6 +1,7 @@
 import TollgateWire
 
-/// Items of the journal that mean all of an organization.
+/// Items of the journal that mean more than one row: periods that are over, and all of an
+/// organization.
 extension ShardRestorer {
     func applyForget(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
         guard item.count > 1, item[0] <= 1 else { throw .badItem(.forget) }
@@ -21,4 +22,23 @@ extension ShardRestorer {
         let row = shard.table.pointee.row(found)
         row.isResetting = item[0] & 2 == 0
     }
+
+    func applyClosed(
+        _ item: UnsafeRawBufferPointer, sequence: UInt64
+    ) throws(LedgerFault) {
+        guard ClosedPeriod(item) != nil else { throw .badItem(.closed) }
+        guard sequence > archivedThrough else { return }
+        let counter = item.loadLittle(at: 0, as: UInt16.self)
+        guard let name = meaning[counter] else { throw .unknownCounter(counter) }
+        guard let number = engine.layouts.names.number(of: name) else { throw .tooManyCounters }
+        var period = Array(item)
+        period[0] = UInt8(number & 0xff)
+        period[1] = UInt8(number >> 8)
+        period.withUnsafeBytes { shard.ledger?.pointee.closed.append($0, sequence: sequence) }
+    }
+
+    /// What a snapshot holds of closed periods that were not archived yet, named by the snapshot.
+    package func add(
+        closed item: UnsafeRawBufferPointer, sequence: UInt64
+    ) throws(LedgerFault) { try applyClosed(item, sequence: sequence) }
 }

@@ -1,18 +1,5 @@
 import TollgateWire
 
-/// Why what was read is no state of this shard.
-package enum LedgerFault: Error, Equatable, Sendable {
-    /// Offset of a row's image that is none.
-    case badRow(at: Int)
-    /// The row's name and its hash do not go together: another ledger's, or damaged.
-    case foreignRow
-    case unknownRow(UInt32)
-    case unknownCounter(UInt16)
-    case badItem(JournalKind)
-    case tooManyCounters
-    case outOfMemory
-}
-
 /// Puts one shard together again: rows of a snapshot, then items of its journal in their order,
 /// then `finish`. After the directory was loaded, before the engine serves; shards side by side,
 /// each in one thread.
@@ -29,7 +16,7 @@ package final class ShardRestorer {
     private let layouts: [UInt32]
     /// What journals call counters, by number; it changes as names are replayed.
     var meaning: [UInt16: String] = [:]
-    private(set) var handles = NumberTable()
+    var handles = NumberTable()
     /// Offsets of quotas, by layout and counter; and the last one that was looked for.
     private var offsets: [UInt64: Int] = [:]
     private var lastPlace = UInt64.max
@@ -39,7 +26,7 @@ package final class ShardRestorer {
     private var restorations: [UInt32: [Restoration]] = [:]
     private var numberMost: UInt32 = 0
     /// Closed periods up to this sequence number stand in the archive already.
-    private let archivedThrough: UInt64
+    let archivedThrough: UInt64
     /// Rows were copied until the journal stood here: what it says before of a row that is unknown
     /// is of one that was given up before the snapshot came to it.
     private let copiedThrough: UInt64
@@ -326,25 +313,6 @@ package final class ShardRestorer {
         row.isDefined = true
         note(head.number, handle)
     }
-
-    private func applyClosed(
-        _ item: UnsafeRawBufferPointer, sequence: UInt64
-    ) throws(LedgerFault) {
-        guard ClosedPeriod(item) != nil else { throw .badItem(.closed) }
-        guard sequence > archivedThrough else { return }
-        let counter = item.loadLittle(at: 0, as: UInt16.self)
-        guard let name = meaning[counter] else { throw .unknownCounter(counter) }
-        guard let number = engine.layouts.names.number(of: name) else { throw .tooManyCounters }
-        var period = Array(item)
-        period[0] = UInt8(number & 0xff)
-        period[1] = UInt8(number >> 8)
-        period.withUnsafeBytes { shard.ledger?.pointee.closed.append($0, sequence: sequence) }
-    }
-
-    /// What a snapshot holds of closed periods that were not archived yet, named by the snapshot.
-    package func add(
-        closed item: UnsafeRawBufferPointer, sequence: UInt64
-    ) throws(LedgerFault) { try applyClosed(item, sequence: sequence) }
 
     /// A reservation or an idempotency record: what was known of it gives place.
     private func applyContent(

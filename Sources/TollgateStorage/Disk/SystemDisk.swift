@@ -85,17 +85,17 @@ package final class SystemDisk: Disk {
     }
 
     package func lock(_ path: String) throws(DiskError) -> any DiskLock {
-        try Self.lock(path, O_RDWR | O_CREAT, LOCK_EX)
+        try lock(path, O_RDWR | O_CREAT, LOCK_EX)
     }
 
     package func lockToLook(_ path: String) throws(DiskError) -> (any DiskLock)? {
-        do throws(DiskError) { return try Self.lock(path, O_RDONLY, LOCK_SH) } catch {
+        do throws(DiskError) { return try lock(path, O_RDONLY, LOCK_SH) } catch {
             guard error.isAbsent else { throw error }
             return nil
         }
     }
 
-    private static func lock(
+    private func lock(
         _ path: String, _ flags: Int32, _ operation: Int32
     ) throws(DiskError) -> any DiskLock {
         let descriptor = try opened(path, flags | O_CLOEXEC | O_NOFOLLOW, .lock)

@@ -229,7 +229,7 @@ extension Engine {
         let restorer = ShardRestorer(
             self, shard: shard, names: [],
             layoutTable: UnsafeRawBufferPointer(start: nil, count: 0), archivedThrough: 0,
-            saved: saved, now: now)
+            copiedThrough: 0, saved: saved, now: now)
         do throws(LedgerFault) { try restorer?.finish(nextSequence: nextSequence) } catch {
             throw LedgerFailure(.damaged, path, "cannot begin empty: \(error)")
         }

@@ -1,0 +1,137 @@
+import CLinux
+import Glibc
+import Synchronization
+import TollgateCore
+import TollgateStorage
+
+/// What the policy says of the audit log beside where and how it is kept.
+package struct AuditPlan: Sendable {
+    package var settings: AuditSettings
+    /// Nothing is decided unrecorded; else what finds no room is left out and counted.
+    package var isBlocking = true
+    /// Of allowed CHECKs one in so many is recorded.
+    package var sampleOneIn: UInt64 = 1
+
+    package init(_ settings: AuditSettings) { self.settings = settings }
+}
+
+/// Takes the entries of all reactors' rings into the audit log, on one thread of its own.
+///
+/// Life: made before the sockets open, which takes over what the last life left in its rings;
+/// `start`; `end`, once the reactors have ended, which takes the last entries and seals.
+package final class AuditService: Sendable {
+    /// How long an entry waits at most, so that who follows the log sees it.
+    private static let roundMilliseconds: Int32 = 100
+
+    let plan: AuditPlan
+    let audit: AuditLog
+    let log: Log
+    let bell: Bell
+    private let isEnding = Atomic<Bool>(false)
+    // Written by `start`, read by `end`, both of the thread that owns the server.
+    private nonisolated(unsafe) var thread: pthread_t?
+
+    /// Throws with the exit code when the log cannot be used. `reactors`: how many will decide.
+    package init(
+        _ plan: AuditPlan, reactors: Int, boot: (UInt64, UInt64), log: Log
+    ) throws(StartError) {
+        self.plan = plan
+        self.log = log
+        bell = try Bell()
+        do throws(AuditFailure) {
+            audit = try AuditLog.open(
+                plan.settings, rings: reactors, boot: boot, life: nil, now: Self.now
+            ) { log.info("audit: \($0)") }
+        } catch { throw StartError("audit \(error)", exitCode: error.exitCode) }
+    }
+
+    static var now: WallTime { WallTime(milliseconds: tg_walltime()) }
+
+    /// Has the workers write to the rings, one each. Before the reactors run.
+    func open(_ workers: [DecisionWorker]) {
+        for (worker, ring) in zip(workers, audit.rings) {
+            worker.openAudit(ring, isBlocking: plan.isBlocking, sampleOneIn: plan.sampleOneIn)
+        }
+    }
+
+    /// Before the policy is in force: what the indices in its entries mean.
+    func add(_ policy: PolicyImage) throws(StartError) {
+        do throws(AuditFailure) { try audit.add(policy.auditNames) } catch {
+            throw StartError("audit \(error)", exitCode: error.exitCode)
+        }
+    }
+
+    func start() throws(StartError) {
+        let box = Unmanaged.passRetained(self)
+        var made = pthread_t()
+        let result = pthread_create(&made, nil, { argument in
+            guard let argument else { return nil }
+            Unmanaged<AuditService>.fromOpaque(argument).takeRetainedValue().run()
+            return nil
+        }, box.toOpaque())
+        guard result == 0 else {
+            box.release()
+            throw StartError("thread: \(errorText(result))", exitCode: 71)
+        }
+        thread = made
+    }
+
+    private func run() {
+        var trouble: String?
+        while !isEnding.load(ordering: .acquiring) {
+            bell.wait(milliseconds: Self.roundMilliseconds)
+            audit.drain(now: Self.now)
+            tell(audit.status.failure, &trouble)
+        }
+    }
+
+    /// Trouble is told once, and its end.
+    private func tell(_ failure: String?, _ told: inout String?) {
+        guard failure != told else { return }
+        if let failure {
+            log.error(
+                "audit: \(failure); "
+                    + (plan.isBlocking
+                        ? "once the rings are full requests are refused"
+                        : "once the rings are full decisions are left out of the log"))
+        } else {
+            log.info("audit: recording again")
+        }
+        told = failure
+    }
+
+    /// Takes what is left, and seals; whether all of it is on the disk.
+    @discardableResult
+    func end() -> Bool {
+        isEnding.store(true, ordering: .releasing)
+        bell.ring()
+        if let thread { pthread_join(thread, nil) }
+        thread = nil
+        audit.close(now: Self.now)
+        guard let failure = audit.status.failure else { return true }
+        log.error("audit: \(failure); what is left stands in its rings, for the next start")
+        return false
+    }
+}
+
+extension Server {
+    /// What the audit log has, and how it goes; nothing without one.
+    func auditStatistics() -> [Statistic] {
+        guard let audit else { return [] }
+        let status = audit.audit.status
+        func count(_ name: String, _ value: UInt64) -> Statistic {
+            Statistic(name: "tollgate_audit_\(name)_total", value: value, isGauge: false)
+        }
+        func gauge(_ name: String, _ value: UInt64) -> Statistic {
+            Statistic(name: "tollgate_audit_\(name)", value: value, isGauge: true)
+        }
+        return [
+            gauge("info{path=\"\(audit.plan.settings.directory)\"}", 1),
+            count("recorded", status.recorded), count("dropped", status.dropped),
+            gauge("waiting_bytes", UInt64(max(0, status.waitingBytes))),
+            gauge("segments", UInt64(max(0, status.segments))),
+            gauge("bytes", UInt64(max(0, status.bytes))),
+            gauge("trouble", status.failure == nil ? 0 : 1),
+        ]
+    }
+}

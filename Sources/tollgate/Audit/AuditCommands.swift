@@ -1,0 +1,240 @@
+import ArgumentParser
+import Glibc
+import TollgateCore
+import TollgatePolicy
+import TollgateStorage
+import TollgateWire
+
+struct AuditCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "audit", abstract: "The record of every decision.",
+        discussion: """
+            Reads the log's files, also while the daemon writes them; what it decides stands there \
+            a tenth of a second later.
+            """,
+        subcommands: [
+            AuditTail.self, AuditQueryCommand.self, AuditExport.self, AuditVerify.self,
+            AuditList.self,
+        ])
+}
+
+/// Which decisions are wanted.
+struct AuditFilter: ParsableArguments {
+    @Option(help: "From then on: a date in ISO 8601, or a length of time ago (1h).")
+    var since: String?
+    @Option(help: "Before then.") var until: String?
+    @Option(help: "Of this organization.") var organization: String?
+    @Option(help: "Of this user.") var user: String?
+    @Option(help: "By this API key: its id.") var key: String?
+    @Option(help: "Of this operation.") var operation: String?
+    @Option(help: "For this reason, as quotaExhausted; may be given again.")
+    var reason: [String] = []
+    @Option(help: "check, consume, reserve, extend, settle, cancel or cut; may be given again.")
+    var kind: [String] = []
+    @Option(help: "About this reservation: 32 hexadecimal digits.") var reservation: String?
+    @Flag(help: "Only what was denied.") var denied = false
+    @Flag(help: "Only what was allowed.") var allowed = false
+
+    func validate() throws {
+        if denied, allowed { throw ValidationError("give --denied or --allowed, not both") }
+        _ = try query()
+    }
+
+    func query() throws -> AuditQuery {
+        var query = AuditQuery()
+        query.since = try since.map { WallTime(milliseconds: try Instants.past($0)) }
+        query.until = try until.map { WallTime(milliseconds: try Instants.past($0)) }
+        query.organization = organization
+        query.user = user
+        query.keyID = key
+        query.operation = operation
+        if !reason.isEmpty { query.reasons = Set(try reason.map(Self.reason)) }
+        if !kind.isEmpty { query.kinds = Set(try kind.map(Self.kind)) }
+        query.hold = try reservation.map(Self.bytes)
+        if denied { query.isDenied = true }
+        if allowed { query.isDenied = false }
+        return query
+    }
+
+    private static func reason(_ name: String) throws -> UInt16 {
+        if let known = Reason.allCases.first(where: { "\($0)" == name }) { return known.rawValue }
+        let names = Reason.allCases.map { "\($0)" }
+        let meant = likelyMeant(name, names).map { " (did you mean \($0)?)" } ?? ""
+        throw ValidationError("there is no reason \"\(name)\"\(meant)")
+    }
+
+    private static func kind(_ name: String) throws -> AuditKind {
+        if let known = AuditKind.allCases.first(where: { "\($0)" == name }) { return known }
+        let names = AuditKind.allCases.map { "\($0)" }.joined(separator: ", ")
+        throw ValidationError("a kind is one of \(names), not \"\(name)\"")
+    }
+
+    private static func bytes(_ text: String) throws -> [UInt8] {
+        let digits = text.compactMap { $0.hexDigitValue.map { UInt8($0) } }
+        guard digits.count == 32, text.utf8.count == 32 else {
+            throw ValidationError("a reservation is 32 hexadecimal digits, not \"\(text)\"")
+        }
+        return stride(from: 0, to: 32, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+    }
+}
+
+extension Instants {
+    /// As `milliseconds`, but a length of time is one before now.
+    static func past(_ text: String) throws(ValidationError) -> Int64 {
+        if let seconds = Lengths.parsed(text) { return (Times.now - seconds) * 1_000 }
+        return try milliseconds(text)
+    }
+}
+
+struct AuditTail: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tail", abstract: "The newest decisions, and with -f those that come.")
+    @OptionGroup var place: AuditPlaceOptions
+    @OptionGroup var filter: AuditFilter
+    @Option(name: .shortAndLong, help: "So many of the newest.") var number = 10
+    @Flag(name: .shortAndLong, help: "Go on, until interrupted.") var follow = false
+    @Option(help: "table, jsonl or csv.") var format = AuditView.Format.table
+    @OptionGroup var output: OutputOptions
+
+    private static let lookMicroseconds: UInt32 = 200_000
+    /// Decisions of several threads stand in the log as they were taken in: one may be told later
+    /// than another that is younger.
+    private static let overlapMilliseconds: Int64 = 60_000
+
+    func validate() throws {
+        guard (0...1_000_000).contains(number) else {
+            throw ValidationError("-n is 0 to 1000000")
+        }
+    }
+
+    func run() throws {
+        let reader = try place.reader()
+        var view = AuditView(output.json ? .jsonl : format)
+        var query = try filter.query()
+        // What is there when it begins is known by the newest block, wanted or not.
+        var seen = try newestBlock(reader)
+        query.limit = number
+        query.isNewestFirst = true
+        var newest: [AuditRecord] = []
+        if number > 0 {
+            _ = try onAudit { () throws(AuditFailure) in
+                try reader.run(query) { newest.append($0); return true }
+            }
+        }
+        try view.print(newest.reversed())
+        guard follow else { return }
+        query.limit = nil
+        query.isNewestFirst = false
+        let asked = query.since
+        while !Console.isClosed {
+            usleep(Self.lookMicroseconds)
+            let from = seen.wall - Self.overlapMilliseconds
+            query.since = WallTime(milliseconds: max(asked?.milliseconds ?? from, from))
+            let now = try newestBlock(reader)
+            guard now.block > seen.block else { continue }
+            var fresh: [AuditRecord] = []
+            let last = seen.block
+            _ = try onAudit { () throws(AuditFailure) in
+                try reader.run(query) { record in
+                    if record.block > last, record.block <= now.block { fresh.append(record) }
+                    return true
+                }
+            }
+            try view.print(fresh)
+            seen = now
+        }
+    }
+
+    private func newestBlock(_ reader: AuditReader) throws -> (block: UInt64, wall: Int64) {
+        var query = AuditQuery()
+        query.limit = 1
+        query.isNewestFirst = true
+        var found: (block: UInt64, wall: Int64) = (0, Times.now * 1_000)
+        _ = try onAudit { () throws(AuditFailure) in
+            try reader.run(query) {
+                found = ($0.block, $0.wall.milliseconds)
+                return false
+            }
+        }
+        return found
+    }
+}
+
+struct AuditQueryCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "query", abstract: "Decisions that meet every condition given.",
+        discussion: "Without --all the newest of them, 100 or as --limit says; oldest first.")
+    @OptionGroup var place: AuditPlaceOptions
+    @OptionGroup var filter: AuditFilter
+    @Option(help: "Decisions to show at most: the newest.") var limit: Int?
+    @Flag(help: "Show all, however many.") var all = false
+    @Option(help: "table, jsonl or csv.") var format = AuditView.Format.table
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        if limit != nil, all { throw ValidationError("give --limit or --all, not both") }
+        guard (1...1_000_000).contains(limit ?? 1) else {
+            throw ValidationError("--limit is 1 to 1000000; for more: --all")
+        }
+    }
+
+    func run() throws {
+        let view = AuditView(output.json ? .jsonl : format)
+        let reader = try place.reader()
+        var query = try filter.query()
+        if all { return try AuditPrinting.stream(reader, query, view) }
+        query.limit = limit ?? 100
+        query.isNewestFirst = true
+        var found: [AuditRecord] = []
+        let scan = try onAudit { () throws(AuditFailure) in
+            try reader.run(query) { found.append($0); return true }
+        }
+        var printing = view
+        try printing.print(found.reversed())
+        if found.isEmpty {
+            Console.printError("no decision meets that")
+        } else if scan.matched == query.limit, limit == nil {
+            Console.printError("the newest \(scan.matched); for more: --limit N, or --all")
+        }
+    }
+}
+
+struct AuditExport: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export", abstract: "All decisions that meet the conditions, oldest first.")
+    enum Format: String, ExpressibleByArgument, CaseIterable { case jsonl, csv }
+
+    @OptionGroup var place: AuditPlaceOptions
+    @OptionGroup var filter: AuditFilter
+    @Option(help: "jsonl or csv.") var format = Format.jsonl
+
+    func run() throws {
+        try AuditPrinting.stream(
+            try place.reader(), try filter.query(), AuditView(format == .csv ? .csv : .jsonl))
+    }
+}
+
+enum AuditPrinting {
+    private static let partCount = 1_000
+
+    /// However many there are, they cost no memory.
+    static func stream(_ reader: AuditReader, _ query: AuditQuery, _ view: AuditView) throws {
+        var view = view
+        var part: [AuditRecord] = []
+        var count = 0
+        var failure: (any Error)?
+        _ = try onAudit { () throws(AuditFailure) in
+            try reader.run(query) { record in
+                part.append(record)
+                count += 1
+                guard part.count == partCount else { return true }
+                do { try view.print(part) } catch { failure = error }
+                part.removeAll(keepingCapacity: true)
+                return failure == nil && !Console.isClosed
+            }
+        }
+        if let failure { throw failure }
+        try view.print(part)
+        if view.format == .table, count == 0 { Console.printError("no decision meets that") }
+    }
+}

@@ -1,0 +1,186 @@
+import ArgumentParser
+import TollgateCore
+import TollgateStorage
+import TollgateWire
+
+/// How decisions of the log are shown.
+struct AuditView {
+    enum Format: String, ExpressibleByArgument, CaseIterable { case table, jsonl, csv }
+
+    static let header = [
+        "TIME", "DECISION", "REASON", "KIND", "ORGANIZATION", "USER", "OPERATION", "CHARGED",
+        "LIMIT", "ID",
+    ]
+    private static let csvHeader = [
+        "time", "id", "kind", "verdict", "reason", "organization", "personal_organization", "user",
+        "plan", "operation", "credential_kind", "key_id", "issuer", "address", "charges",
+        "cost_micros", "rate_limit", "rate_limit_limit", "rate_limit_used", "quota",
+        "quota_limit", "quota_used", "retry_after_ms", "latency_ns", "dry_run", "overage",
+        "repeated", "reservation", "idempotency_id",
+    ]
+
+    let format: Format
+    private var widths = header.map(\.count)
+    private var isFirst = true
+
+    init(_ format: Format) { self.format = format }
+
+    /// A part of a list; columns widen from part to part as they must.
+    mutating func print(_ records: [AuditRecord]) throws {
+        defer { isFirst = isFirst && records.isEmpty }
+        guard !records.isEmpty else { return }
+        var lines: [String] = []
+        switch format {
+        case .jsonl: lines = records.map { Self.json($0).text }
+        case .csv:
+            if isFirst { lines.append(Self.csvHeader.joined(separator: ",")) }
+            lines += records.map { Self.csv($0).map(Self.quoted).joined(separator: ",") }
+        case .table:
+            var rows = records.map { Self.row($0).map { visible($0, onOneLine: true) } }
+            if isFirst { rows.insert(Self.header, at: 0) }
+            for row in rows {
+                for (column, cell) in row.enumerated() {
+                    widths[column] = max(widths[column], cell.count)
+                }
+            }
+            lines = rows.map(padded)
+        }
+        try Console.print(lines.joined(separator: "\n"))
+    }
+
+    private func padded(_ row: [String]) -> String {
+        var line = zip(row, widths).map { cell, width in
+            cell + String(repeating: " ", count: max(0, width - cell.count))
+        }.joined(separator: "  ")
+        while line.last == " " { line.removeLast() }
+        return line
+    }
+
+    static func time(_ wall: WallTime) -> String {
+        let text = Instants.shown(wall.milliseconds)
+        let thousandths = String(((wall.milliseconds % 1_000) + 1_000) % 1_000)
+        let padded = String(repeating: "0", count: 3 - thousandths.count) + thousandths
+        return text.hasSuffix("Z") ? text.dropLast() + "." + padded + "Z" : text
+    }
+
+    static func id(_ id: UInt64) -> String { hexadecimal(id) }
+
+    static func hexadecimal(_ number: UInt64) -> String {
+        let digits = String(number, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+
+    static func hexadecimal(_ bytes: [UInt8]) -> String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
+    static func reason(_ number: UInt16) -> String {
+        Reason(rawValue: number).map { "\($0)" } ?? "reason \(number)"
+    }
+
+    private static func credential(_ kind: UInt8) -> String {
+        switch CredentialKind(rawValue: kind) {
+        case .accessToken: "access_token"
+        case .apiKey: "api_key"
+        default: "none"
+        }
+    }
+
+    private static func row(_ record: AuditRecord) -> [String] {
+        let refusing = record.standings.first { $0.refuses }?.limit
+        let shown = record.quota ?? record.rate
+        let limit =
+            refusing ?? shown.map { "\($0.name) \(grouped($0.used))/\(grouped($0.limit))" } ?? "-"
+        let charges = record.charges.filter { $0.weighted > 0 }
+            .map { "\($0.meter)=\($0.weighted)" }.joined(separator: " ")
+        return [
+            time(record.wall), record.isAllowed ? "allowed" : "denied",
+            record.isAllowed ? "-" : reason(record.reason), "\(record.kind)",
+            record.organization.isEmpty ? "-" : record.organization,
+            record.user.isEmpty ? "-" : record.user, record.operation ?? "-",
+            charges.isEmpty ? "-" : charges, limit, id(record.id),
+        ]
+    }
+
+    static func json(_ record: AuditRecord) -> JSON {
+        func shown(_ limit: AuditRecord.Shown?) -> JSON {
+            guard let limit else { return .null }
+            return .object([
+                ("name", .text(limit.name)), ("limit", .count(limit.limit)),
+                ("used", .count(limit.used)),
+            ])
+        }
+        return .object([
+            ("time", .text(time(record.wall))), ("time_ms", .count(record.wall.milliseconds)),
+            ("id", .text(id(record.id))), ("kind", .text("\(record.kind)")),
+            ("verdict", .text(record.isAllowed ? "allow" : "deny")),
+            ("reason", .text(reason(record.reason))), ("reason_code", .count(record.reason)),
+            ("organization", .text(record.organization)),
+            ("personal_organization", .bool(record.flags.contains(.personal))),
+            ("user", .text(record.user)), ("plan", .optional(record.plan)),
+            ("operation", .optional(record.operation)),
+            ("credential_kind", .text(credential(record.credentialKind))),
+            ("key_id", .optional(record.keyID)), ("issuer", .optional(record.issuer)),
+            ("address", .optional(record.address)), ("charges", .list(record.charges.map(charge))),
+            ("cost_micros", .count(record.cost)), ("rate_limit", shown(record.rate)),
+            ("quota", shown(record.quota)), ("retry_after_ms", .count(record.retryMilliseconds)),
+            ("latency_ns", .count(record.latencyNanoseconds)),
+            ("dry_run", .bool(record.flags.contains(.dryRun))),
+            ("overage", .bool(record.flags.contains(.overage))),
+            ("repeated", .bool(record.flags.contains(.repeated))),
+            ("reservation", .optional(record.hold.map(hexadecimal))),
+            ("idempotency_id", .optional(record.idempotency.map(hexadecimal))),
+            ("limits", .list(record.standings.map(standing))), ("order", .count(record.order)),
+            ("policy_generation", .count(record.generation)),
+            ("segment", .count(record.segment)), ("block", .count(record.block)),
+        ])
+    }
+
+    private static func charge(_ charge: AuditRecord.Charge) -> JSON {
+        .object([
+            ("meter", .text(charge.meter)), ("units", .count(charge.units)),
+            ("weighted", .count(charge.weighted)),
+        ])
+    }
+
+    private static func standing(_ standing: AuditRecord.Standing) -> JSON {
+        .object([
+            ("name", .text(standing.limit)), ("meter", .optional(standing.meter)),
+            ("kind", .optional(LimitKind(rawValue: standing.kind).map { "\($0)" })),
+            ("scope", .optional(LimitScope(rawValue: standing.scope).map { "\($0)" })),
+            ("used", .count(standing.used)), ("held", .count(standing.held)),
+            ("limit", .count(standing.most)), ("refuses", .bool(standing.refuses)),
+        ])
+    }
+
+    private static func csv(_ record: AuditRecord) -> [String] {
+        func flag(_ flag: AuditFlags) -> String { record.flags.contains(flag) ? "true" : "false" }
+        func shown(_ limit: AuditRecord.Shown?) -> [String] {
+            limit.map { [$0.name, "\($0.limit)", "\($0.used)"] } ?? ["", "", ""]
+        }
+        let charges = record.charges.map { "\($0.meter)=\($0.weighted)" }.joined(separator: " ")
+        let who = [
+            record.organization, flag(.personal), record.user, record.plan ?? "",
+            record.operation ?? "", credential(record.credentialKind), record.keyID ?? "",
+            record.issuer ?? "", record.address ?? "",
+        ]
+        return [
+            time(record.wall), id(record.id), "\(record.kind)",
+            record.isAllowed ? "allow" : "deny", reason(record.reason),
+        ] + who + [charges, "\(record.cost)"] + shown(record.rate) + shown(record.quota) + [
+            "\(record.retryMilliseconds)", "\(record.latencyNanoseconds)", flag(.dryRun),
+            flag(.overage), flag(.repeated), record.hold.map(hexadecimal) ?? "",
+            record.idempotency.map(hexadecimal) ?? "",
+        ]
+    }
+
+    /// As RFC 4180 has it; a name that a spreadsheet would take for a formula is told apart by a
+    /// quotation mark before it.
+    private static func quoted(_ cell: String) -> String {
+        var cell = cell
+        if let first = cell.first, "=+-@\t\r".contains(first) { cell = "'" + cell }
+        guard cell.contains(where: { ",\"\n\r".contains($0) }) else { return cell }
+        return "\"" + cell.split(separator: "\"", omittingEmptySubsequences: false)
+            .joined(separator: "\"\"") + "\""
+    }
+}

@@ -1,0 +1,28 @@
+import TollgateCore
+import TollgatePolicy
+import TollgateServer
+import TollgateStorage
+
+/// What the policy says of the audit log, as the server takes it.
+extension Daemon {
+    /// Opens the log and takes over what the last life left; `nil` when the policy has none.
+    func openAudit(
+        _ loaded: LoadedPolicy, reactors: Int, _ log: Log
+    ) throws(StartError) -> AuditService? {
+        guard let wanted = loaded.audit else { return nil }
+        var settings = AuditSettings(directory: wanted.path)
+        settings.ringBytes = wanted.ringBytes
+        settings.segmentBytes = wanted.segmentBytes
+        settings.segmentSeconds = Int64(clamping: wanted.segmentAgeMilliseconds / 1_000)
+        settings.keepSeconds = wanted.keepMilliseconds.map { Int64(clamping: $0 / 1_000) }
+        settings.bytesMax = wanted.bytesMax.map { Int64(clamping: $0) }
+        var plan = AuditPlan(settings)
+        plan.isBlocking = wanted.overload == .block
+        plan.sampleOneIn = wanted.sampleAllowed
+        let boot: (UInt64, UInt64)
+        do throws(DiskError) { boot = try HostBoot.id() } catch {
+            throw StartError("\(error)", exitCode: 71)
+        }
+        return try AuditService(plan, reactors: reactors, boot: boot, log: log)
+    }
+}
