@@ -12,7 +12,7 @@ final class ReactorCounters: Sendable {
     let deadlineCloses = Atomic<UInt64>(0)
     let bufferCloses = Atomic<UInt64>(0)
     let turns = Atomic<UInt64>(0)
-    let latency = LatencyHistogram()
+    let latency = LatencyBuckets()
     // Set once; the atomics behind it are made for sharing. By status.
     nonisolated(unsafe) let statuses: UnsafeMutablePointer<Atomic<UInt64>>
     static let statusCount = 1 + Int(Status.allCases.map(\.rawValue).max() ?? 0)

@@ -84,7 +84,7 @@ def test_usage_shows_what_was_used(cli):
     assert [limit["name"] for limit in organization["limits"]] == ["monthly_tokens"]
     assert "nothing is known of nobody" in cli("usage", "nobody").stdout
     assert cli.json("usage", "nobody") == {
-        "organization": "nobody", "user": None, "plan": None, "limits": []}
+        "organization": "nobody", "user": None, "plan": None, "limits": [], "credits": []}
     assert len(cli.json("usage", "nobody", "x", "--plan", "pro_tier")["limits"]) == 2
     assert "no limits" in cli("usage", "nobody", "x", "--plan", "open_tier").stdout
     cli.error("usage", "nobody", "--plan", "no_tier", code=USAGE)

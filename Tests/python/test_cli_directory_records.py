@@ -127,7 +127,8 @@ def test_a_dry_run_counts_and_imports_nothing(script):
     said = script.cli("import", "-", "--dry-run", stdin=lines(organizations(2))).stdout
     assert "nothing was imported" in said and script.calls == []
     assert script.cli.json("import", "-", "--dry-run", stdin=lines(organizations(2))) == {
-        "records": {"organization": 2, "user": 0, "override": 0, "key": 0, "revocation": 0}}
+        "records": {"organization": 2, "user": 0, "override": 0, "grant": 0, "key": 0,
+                    "revocation": 0}}
 
 
 def test_an_import_that_is_cut_off_says_where_to_go_on(script, directory):

@@ -138,7 +138,8 @@ def test_the_daemon_is_small(story, tmp_path) -> None:
     policy = story.state / "small.yaml"
     policy.write_text((story.state / "tollgate.yaml").read_text().replace(
         f"path: '{story.state}/directory'", f"path: '{directory}'").replace(
-        f"path: '{story.state}/ledger'", f"path: '{directory}/ledger'"))
+        f"path: '{story.state}/ledger'", f"path: '{directory}/ledger'").replace(
+        f"path: '{story.state}/audit'", f"path: '{directory}/audit'"))
     assert str(directory) in policy.read_text()
     idle = subprocess.Popen(
         [stripped, "-c", policy, "--data-socket", path, "--admin-socket",

@@ -6,7 +6,7 @@ import Synchronization
 /// Buckets double: the first holds what took a microsecond or less, the last but one a second and
 /// a bit, the last all else. Names and meaning of what STATS tells of it are those of Prometheus'
 /// histograms (prometheus.io, "Histograms and summaries").
-final class LatencyHistogram: Sendable {
+final class LatencyBuckets: Sendable {
     /// Bounds: 1 µs · 2^0 to 1 µs · 2^20.
     static let boundCount = 21
 
@@ -58,28 +58,28 @@ extension Server {
         let name = "tollgate_frame_duration"
         var entries: [Statistic] = []
         var below: UInt64 = 0
-        for index in 0..<LatencyHistogram.boundCount {
+        for index in 0..<LatencyBuckets.boundCount {
             below &+= sums[index]
             entries.append(
                 Statistic(
                     name: "\(name)_seconds_bucket{le=\"\(Self.seconds(of: index))\"}",
                     value: below, isGauge: false))
         }
-        below &+= sums[LatencyHistogram.boundCount]
+        below &+= sums[LatencyBuckets.boundCount]
         for (label, value) in [("_seconds_bucket{le=\"+Inf\"}", below), ("_seconds_count", below)] {
             entries.append(Statistic(name: name + label, value: value, isGauge: false))
         }
         // Whole numbers: STATS has no others.
         entries.append(
             Statistic(
-                name: "\(name)_nanoseconds_sum", value: sums[LatencyHistogram.boundCount + 1],
+                name: "\(name)_nanoseconds_sum", value: sums[LatencyBuckets.boundCount + 1],
                 isGauge: false))
         return entries
     }
 
     /// `0.000004`, without trailing zeros.
     private static func seconds(of index: Int) -> String {
-        let microseconds = LatencyHistogram.bound(index)
+        let microseconds = LatencyBuckets.bound(index)
         let digits = String(microseconds % 1_000_000)
         var fraction = String(repeating: "0", count: 6 - digits.count) + digits
         while fraction.hasSuffix("0") { fraction.removeLast() }
