@@ -61,6 +61,8 @@ class KilledLedger:
         assert len(self.place.files("snapshot")) == 2
         self.kept = self.place.path / "kept"
         shutil.copytree(self.place.ledger, self.kept)
+        self.kept_directory = self.place.path / "kept-directory"
+        shutil.copytree(self.directory.directory, self.kept_directory)
 
     def charge(self, one, count):
         for _ in range(count):
@@ -78,10 +80,14 @@ class KilledLedger:
         key = (organization, "ada")
         self.told[key] = self.told.get(key, 0) + burst.told
 
-    def restore(self):
-        """As the kill left it."""
+    def restore(self, *, directory=True):
+        """As the kill left it; without the directory, which remembers how far the ledger was, it is
+        an old copy by then."""
         shutil.rmtree(self.place.ledger)
         shutil.copytree(self.kept, self.place.ledger)
+        if directory:
+            shutil.rmtree(self.directory.directory)
+            shutil.copytree(self.kept_directory, self.directory.directory)
 
     def start(self, *, arguments=(), directory=None):
         return LedgerDaemon(

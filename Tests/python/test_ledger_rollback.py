@@ -46,10 +46,10 @@ def generations(killed):
 
 
 def test_an_old_copy_is_refused_until_it_is_accepted(killed):
-    killed.restore()
+    killed.restore(directory=False)
     lives(killed)
     newest = max(generations(killed))
-    killed.restore()
+    killed.restore(directory=False)
     assert f"generation {newest} was there" in refused(killed)
     refused(killed)
     said, found = lives(killed, arguments=["--accept-rollback"])
@@ -74,18 +74,18 @@ def test_a_copy_from_before_the_last_end_is_noticed(killed):
 
 
 def test_an_emptied_place_and_another_ledger_are_noticed(killed):
-    killed.restore()
+    killed.restore(directory=False)
     lives(killed, arguments=["--accept-rollback"])
     shutil.rmtree(killed.place.ledger)
     killed.place.ledger.mkdir(mode=0o700)
     assert "there is no ledger" in refused(killed)
     lives(killed, arguments=["--accept-rollback"])
-    killed.restore()
+    killed.restore(directory=False)
     assert "another ledger" in refused(killed)
 
 
 def test_a_directory_that_knows_no_ledger_takes_any(killed):
-    killed.restore()
+    killed.restore(directory=False)
     other = Place()
     try:
         one = killed.start(directory=other)
