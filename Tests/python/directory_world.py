@@ -30,16 +30,16 @@ GRACE = "60s"
 class DirectoryDaemon(conftest.Daemon):
     """With a directory in `state`, which is kept when the daemon is removed if it was given.
 
-    `tokens` is the policy's section, by its names; `None` is none."""
+    `tokens` is the policy's section, by its names; `None` is none. `directory` adds to its own."""
 
-    def __init__(self, *, state=None, settings=None, tokens=(), **options):
+    def __init__(self, *, state=None, settings=None, tokens=(), directory=(), **options):
         self.owns_state = state is None
         self.state = pathlib.Path(state or new_state())
         uid = os.geteuid()
         roles = {"issue": {"users": [uid]}, "admin": {"users": [uid]}}
         sections = {"directory": {
             "path": str(self.state / "directory"),
-            "peppers": [{"generation": 1, "file": str(self.state / "pepper")}]}}
+            "peppers": [{"generation": 1, "file": str(self.state / "pepper")}], **dict(directory)}}
         if tokens is not None:
             sections["tokens"] = {"issuer": "https://tollgate.example.com",
                                   "refresh_grace": GRACE, **dict(tokens)}
