@@ -31,10 +31,15 @@ struct KilledDaemon {
         }
     }
 
-    /// Until it answers.
+    /// What a start may take at most, in seconds; `TOLLGATE_READY_SECONDS` for a shorter look.
+    private static let readySeconds =
+        getenv("TOLLGATE_READY_SECONDS").flatMap { UInt64(String(cString: $0)) } ?? 30
+
+    /// Until it answers. Where it does not in time, the error says what its threads do, now and a
+    /// second later.
     mutating func waitUntilReady() throws {
         let client = BlockingClient(path: dataSocket, timeoutMilliseconds: 20_000)
-        let deadline = tg_boottime() + 30_000_000_000
+        let deadline = tg_boottime() + Self.readySeconds * 1_000_000_000
         while true {
             do throws(ClientError) { return try client.ping() } catch {
                 var status: Int32 = 0
@@ -42,10 +47,18 @@ struct KilledDaemon {
                     process = 0
                     throw Mismatch("it did not start, status \(status): see \(directory)/log")
                 }
-                guard tg_boottime() < deadline else { throw Mismatch("it is not ready") }
+                guard tg_boottime() < deadline else { throw notReady() }
                 usleep(500)
             }
         }
+    }
+
+    private func notReady() -> Mismatch {
+        let now = ThreadView.lines(of: process)
+        sleep(1)
+        return Mismatch(
+            "it is not ready after \(Self.readySeconds) s: see \(directory)/log; its threads:\n"
+                + "\(now)\na second later:\n\(ThreadView.lines(of: process))")
     }
 
     /// It is not to be left behind, whatever has become of it.

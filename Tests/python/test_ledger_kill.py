@@ -35,3 +35,20 @@ def test_nothing_is_lost_and_nothing_is_doubled_by_kills():
     # Everything that is to be seen came about.
     missing = [words for words, count in counts.items() if count == 0]
     assert not missing or KILLS < 500, missing
+
+
+def test_of_a_daemon_that_does_not_get_ready_it_says_what_its_threads_do(tmp_path):
+    stuck = tmp_path / "stuck"
+    stuck.write_text("#!/bin/sh\nexec sleep 1000\n")
+    stuck.chmod(0o755)
+    done = subprocess.run(
+        [BUILT / "ledger-kills", stuck, tmp_path, "4"], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "TOLLGATE_READY_SECONDS": "1"})
+    assert done.returncode == 1
+    # Two looks at the one thread of each of four.
+    threads = re.findall(
+        r"^  \d+ sleep: state S \(sleeping\), waits in (\S+), system call (.+), stack (.+)$",
+        done.stdout, re.M)
+    assert len(threads) == 8, done.stdout
+    # Where this user may see it: clock_nanosleep, by its number on x86-64 and arm64.
+    assert os.geteuid() != 0 or {call.split()[0] for _, call, _ in threads} <= {"230", "115"}
