@@ -20,6 +20,8 @@ struct RowArena: ~Copyable {
     /// The largest row: header, id and all limits of a plan in one scope.
     static let rowUnitsMax = 4096
 
+    typealias Chunk = (base: UnsafeMutableRawPointer, bytes: Int)
+
     private var chunks: UnsafeMutablePointer<UnsafeMutableRawPointer?>
     private var chunkCapacity: Int
     private var chunkCount = 0
@@ -88,7 +90,7 @@ struct RowArena: ~Copyable {
     }
 
     /// Bytes of a chunk that hold rows, and where it stands; `nil` behind the last.
-    func chunk(_ index: Int) -> (base: UnsafeMutableRawPointer, bytes: Int)? {
+    func chunk(_ index: Int) -> Chunk? {
         guard index < chunkCount, let base = chunks[index] else { return nil }
         let taken = index == chunkCount - 1 ? unitsTaken : Self.unitsPerChunk
         return (base, taken * Self.unitBytes)

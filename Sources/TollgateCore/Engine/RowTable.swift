@@ -137,7 +137,18 @@ struct RowTable: ~Copyable {
     }
 
     /// Stretches of memory with rows one after the other, rows that were given up among them.
-    func chunk(_ index: Int) -> (base: UnsafeMutableRawPointer, bytes: Int)? { arena.chunk(index) }
+    func chunk(_ index: Int) -> RowArena.Chunk? { arena.chunk(index) }
+
+    /// The row that begins at `offset` of a chunk, also one that was given up; `nil` in the rest of
+    /// a chunk, which the next row did not fit in and which may be shorter than a row's header.
+    func row(in chunk: RowArena.Chunk, at offset: Int) -> (row: Row, bytes: Int)? {
+        let rest = chunk.bytes - offset
+        guard rest >= Row.headerBytes else { return nil }
+        let row = Row(base: chunk.base + offset)
+        let bytes = row.units * RowArena.unitBytes
+        precondition(bytes <= rest, "a row that goes on behind its chunk")
+        return bytes > 0 ? (row, bytes) : nil
+    }
 
     func forEach(_ body: (Row) -> Void) {
         for slot in 0...mask where slots[slot] != 0 {

@@ -33,10 +33,7 @@ extension Engine {
         while cursor.offset < chunk.bytes, copied < Self.sliceBytes,
             cursor.offset - start < 2 * Self.sliceBytes
         {
-            let row = Row(base: chunk.base + cursor.offset)
-            let bytes = row.units * RowArena.unitBytes
-            // The rest of a chunk that the next row did not fit in.
-            guard bytes > 0 else {
+            guard let (row, bytes) = shard.table.pointee.row(in: chunk, at: cursor.offset) else {
                 cursor.offset = chunk.bytes
                 break
             }
