@@ -40,6 +40,11 @@ extension LedgerService {
             let info = try ledger.snapshots().last { $0.generation == generation }
             counters.snapshots.wrappingAdd(1, ordering: .relaxed)
             trouble.end(.snapshot)
+            if let failure = ledger.removalFailure {
+                trouble.meet(failure, at: .removal)
+            } else {
+                trouble.end(.removal)
+            }
             outcome =
                 info.map { LedgerCalls.reply(.object(["snapshot": SnapshotInfo($0).json])) }
                 ?? .refused(.conflict, "another snapshot is written already; ask again")

@@ -12,6 +12,8 @@ final class LedgerTrouble: Sendable {
         case sync
         case snapshot
         case archive
+        /// Removing what a newer snapshot has made needless.
+        case removal
 
         var words: String {
             switch self {
@@ -19,6 +21,7 @@ final class LedgerTrouble: Sendable {
             case .sync: "the journal cannot be synced"
             case .snapshot: "no snapshot can be written"
             case .archive: "closed periods cannot be archived"
+            case .removal: "files that are needed no more cannot be removed, and take up room"
             }
         }
     }
@@ -67,7 +70,8 @@ final class LedgerTrouble: Sendable {
     var worst: Entry? {
         lock.lock()
         defer { lock.unlock() }
-        return [Work.sync, .supply, .archive, .snapshot].lazy.compactMap { self.entries[$0] }.first
+        return [Work.sync, .supply, .archive, .snapshot, .removal].lazy
+            .compactMap { self.entries[$0] }.first
     }
 
     /// What an operator is to do.

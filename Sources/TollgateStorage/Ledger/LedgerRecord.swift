@@ -63,6 +63,9 @@ extension Ledger {
             ].compactMap { $0 })
     }
 
+    /// Why what the last snapshot made needless is still there; the next tries again.
+    package var removalFailure: LedgerFailure? { withRecord { $0.dropFailure } }
+
     /// The journal has grown so much since the last snapshot that another one is due.
     package var wantsSnapshot: Bool {
         let live = running
