@@ -17,6 +17,11 @@ extension Daemon {
                     + " directory under ledger: to keep it")
             return nil
         }
+        if loaded.directory == nil {
+            log.info(
+                "ledger: no directory: in the policy to remember how far it had come: an old copy,"
+                    + " put back in its place, would not be noticed")
+        }
         guard tg_end_on_bus_error() == 0 else {
             throw StartError("sigaction: \(errorText(errno))", exitCode: 71)
         }

@@ -1,10 +1,13 @@
 """An old copy of a ledger, put back in its place, is noticed by what the directory remembers of it
-(RELIABILITY, S54, D9)."""
+(RELIABILITY, S54, D9); and what README says is not noticed, is not."""
 
 import shutil
 
 import pytest
+from commandline import Cli
 from ledger_damage import KilledLedger
+from ledger_daemon import daemon, used
+from hardening import eventually
 from directory_daemon import Place
 
 
@@ -26,6 +29,13 @@ def lives(killed, *, arguments=()):
     finally:
         one.remove()
     return said, found
+
+
+def copied(one, copy):
+    """Once no file is being made."""
+    eventually(lambda: len(one.place.files("journal")) >= 3
+               and not list(one.place.ledger.glob("*.part")))
+    shutil.copytree(one.place.ledger, copy)
 
 
 def refused(killed):
@@ -64,7 +74,7 @@ def test_a_copy_from_before_the_last_end_is_noticed(killed):
     one = killed.start(arguments=["--accept-rollback"])
     copy = killed.place.path / "copy"
     try:
-        shutil.copytree(killed.place.ledger, copy)
+        copied(one, copy)
         assert one.stop() == 0
     finally:
         one.remove()
@@ -82,6 +92,56 @@ def test_an_emptied_place_and_another_ledger_are_noticed(killed):
     lives(killed, arguments=["--accept-rollback"])
     killed.restore(directory=False)
     assert "another ledger" in refused(killed)
+
+
+def test_ledger_and_directory_put_back_together_are_an_honest_start(killed):
+    killed.restore()
+    lives(killed)
+    killed.restore()
+    said, found = lives(killed)
+    assert found == killed.told and "old copy" not in said
+
+
+def test_a_copy_since_the_newest_snapshot_is_not_noticed_after_a_kill(killed):
+    killed.restore()
+    copy = killed.place.path / "copy"
+    one = killed.start()
+    try:
+        copied(one, copy)
+        assert one.charge("o0", "u0", 5).allowed
+        one.kill()
+    finally:
+        one.remove()
+    shutil.rmtree(killed.place.ledger)
+    shutil.move(copy, killed.place.ledger)
+    _, found = lives(killed)
+    # The charge since is forgotten.
+    assert found == killed.told
+
+
+def test_without_a_directory_nothing_is_noticed_and_the_start_says_so():
+    with daemon(ledger={"durability": "always"}) as one:
+        copy = one.place.path / "copy"
+        assert one.charge("acme", "ada", 7).allowed
+        one.kill()
+        assert "an old copy, put back in its place, would not be noticed" in one.logged()
+        shutil.copytree(one.place.ledger, copy)
+        one.start()
+        assert one.charge("acme", "ada", 50).allowed
+        # What another host may remember: it never goes down, but by an old copy.
+        before = Cli(one).json("health")["ledger"]["snapshot"]["generation"]
+        assert one.stop() == 0
+        shutil.rmtree(one.place.ledger)
+        shutil.move(copy, one.place.ledger)
+        one.process = one.start()
+        assert used(one.callers, "acme", "ada")["user_tokens"] == 7
+        assert Cli(one).json("health")["ledger"]["snapshot"]["generation"] <= before
+
+
+def test_with_a_directory_the_start_does_not_say_so(killed):
+    killed.restore()
+    said, _ = lives(killed)
+    assert "would not be noticed" not in said
 
 
 def test_a_directory_that_knows_no_ledger_takes_any(killed):
