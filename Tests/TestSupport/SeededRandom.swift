@@ -11,12 +11,11 @@ package struct SeededRandom: RandomNumberGenerator {
 
     package init(seed: UInt64) { state = seed }
 
-    /// A generator whose seed is printed; TOLLGATE_TEST_SEED repeats a run. Another seed each time,
-    /// or that of `known`.
-    package static func printed(_ what: String, known: UInt64? = nil) -> SeededRandom {
+    /// A generator whose seed is printed; TOLLGATE_TEST_SEED repeats a run.
+    package static func printed(_ what: String) -> SeededRandom {
         let seed =
             ProcessInfo.processInfo.environment["TOLLGATE_TEST_SEED"].flatMap { UInt64($0) }
-            ?? known ?? UInt64.random(in: 0...UInt64.max)
+            ?? UInt64.random(in: 0...UInt64.max)
         print("\(what): seed \(seed)")
         return SeededRandom(seed: seed)
     }

@@ -136,6 +136,36 @@ import TollgateWire
         #expect(harness.burnt == ["a": 0])
     }
 
+    /// 5 units are held when the day ends, of the 30 that were agreed with the organization: by the
+    /// plan's 10 another number would be left.
+    @Test(arguments: [false, true])
+    func aHoldThatIsCutCarriesOverWhatTheAgreedLimitLeaves(isOfConnection: Bool) throws {
+        var policy = PolicyDefinition.crediting {
+            ($0.limit, $0.rolloverMax, $0.hasCredits) = (10, 50, false)
+        }
+        policy.plans[0].holds.ttlMaxMilliseconds = 86_400_000
+        let harness = try EngineHarness(policy)
+        harness.engine.directory.put(
+            OrganizationEntry(
+                id: "acme", subscription: SubscriptionEntry(plan: "pro_tier", isServed: true),
+                overrides: [OverrideEntry(limit: "tokens_quota", units: 30)]))
+        let body = DecisionWorker.reserveBody(
+            harness.creditToken, meters: [("tokens", 5), ("calls", 0)], timeToLive: 80_000_000)
+        let held = body.withUnsafeBytes {
+            HoldAnswer(
+                harness.worker.reserve($0, connection: 7, into: harness.reply), harness.reply)
+        }
+        #expect(held.isAllowed && held.answer.quota.limit == 30)
+        harness.advance(milliseconds: isOfConnection ? 40_000_000 : 81_000_000)
+        if isOfConnection {
+            harness.worker.release(connection: 7)
+        } else {
+            harness.worker.tendHolds()
+        }
+        #expect(harness.engine.gauges.openReservations == 0)
+        #expect(harness.use(0).quota.limit == 55)
+    }
+
     @Test func aSoftQuotaBurnsCreditsBeforeItHasOverage() throws {
         let harness = try EngineHarness(
             .crediting { ($0.isSoft, $0.overageMax) = (true, 5) })

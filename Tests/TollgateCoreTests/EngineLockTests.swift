@@ -53,4 +53,42 @@ import TollgateWire
         #expect(ends[0], "the cut waited for the directory")
         #expect(engine.gauges.openReservations == 0)
     }
+
+    #if DEBUG
+        /// What follows is proved by every other test that is built like this one: it would trap.
+        @Test(arguments: LockRank.wrong)
+        func aLockUnderOneOfItsRankOrAboveEndsTheProcess(of ranks: LockRank.Pair) async {
+            await #expect(processExitsWith: .failure) { [ranks] in
+                let first = Lock(ranks.first)
+                let second = Lock(ranks.second)
+                first.lock()
+                second.lock()
+            }
+            await #expect(processExitsWith: .success) { [ranks] in
+                let first = Lock(ranks.first)
+                let second = Lock(ranks.second)
+                first.lock()
+                first.unlock()
+                second.lock()
+                second.unlock()
+            }
+        }
+    #endif
 }
+
+#if DEBUG
+    extension LockRank {
+        struct Pair: Codable, Sendable {
+            private var raw: [UInt8]
+
+            init(_ first: LockRank, _ second: LockRank) { raw = [first.rawValue, second.rawValue] }
+            var first: LockRank { LockRank(rawValue: raw[0]) ?? .outer }
+            var second: LockRank { LockRank(rawValue: raw[1]) ?? .outer }
+        }
+
+        static let wrong = [
+            Pair(.shard, .shard), Pair(.shard, .outer), Pair(.registry, .shard),
+            Pair(.leaf, .registry), Pair(.leaf, .leaf),
+        ]
+    }
+#endif

@@ -32,7 +32,7 @@ package final class DirectoryImage: Sendable {
         locks = .allocate(capacity: 2 * Self.shardCount)
         tables = .allocate(capacity: 2 * Self.shardCount)
         for index in 0..<(2 * Self.shardCount) {
-            (locks + index).initialize(to: Lock())
+            (locks + index).initialize(to: Lock(.shard))
             (tables + index).initialize(to: RowTable())
         }
     }

@@ -23,7 +23,7 @@ final class KeyNotes: Sendable {
     static let usedMax = 100_000
     static let rehashesMax = 1_024
 
-    private let lock = Lock()
+    private let lock = Lock(.leaf)
     // All guarded by the lock; peppers are set before the first decision, and never again.
     private nonisolated(unsafe) var used: [APIKeyID] = []
     private nonisolated(unsafe) var rehashes: [APIKeyID: KeyRehash] = [:]

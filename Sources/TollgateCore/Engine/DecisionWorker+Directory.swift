@@ -132,7 +132,7 @@ extension DecisionWorker {
             resolved.principal.plan = policy.plans.find(plan.name) ?? -1
             resolved.until = plan.until
         }
-        addOverrides(lists, to: &resolved, policy)
+        addOverrides(lists, to: &resolved, policy, in: overrideScratch)
         return .none
     }
 
@@ -165,31 +165,33 @@ extension DecisionWorker {
 
     private func addOverrides(
         _ lists: (user: OverrideList.Reference, shared: OverrideList.Reference),
-        to resolved: inout Resolved, _ policy: PolicyImage
+        to resolved: inout Resolved, _ policy: PolicyImage,
+        in set: UnsafeMutablePointer<OverrideSet>
     ) {
         let plan = resolved.principal.plan
         guard plan >= 0, lists.user != 0 || lists.shared != 0 else { return }
-        overrideScratch.pointee = OverrideSet()
+        set.pointee = OverrideSet()
         var until = resolved.until
         for (reference, isOfUser) in [(lists.user, true), (lists.shared, false)] {
             _ = withObject(reference, OverrideList.self) { list in
                 policy.add(
                     list, ofUser: isOfUser, plan: plan, at: now.wall,
-                    to: &overrideScratch.pointee, until: &until)
+                    to: &set.pointee, until: &until)
             }
         }
         resolved.until = until
-        if overrideScratch.pointee.count > 0 {
-            resolved.principal.overrides = UnsafePointer(overrideScratch)
-        }
+        if set.pointee.count > 0 { resolved.principal.overrides = UnsafePointer(set) }
     }
 
-    /// Adds the numbers and the calendar that hold for a subject that was named, not proved. Valid
-    /// until the worker's next request.
+    /// Adds the numbers and the calendar that hold for a subject that was named, not proved.
+    /// `overrides`: where the numbers are put, and how long they are valid.
     ///
     /// Inactive is whom nobody serves: the directory does not know the organization, and there is
     /// no issuer whose claims would do.
-    func complete(_ principal: inout Principal, _ policy: PolicyImage) {
+    func complete(
+        _ principal: inout Principal, _ policy: PolicyImage,
+        _ overrides: UnsafeMutablePointer<OverrideSet>
+    ) {
         principal.isInactive = !policy.servesUnknownOrganizations
         guard !engine.directory.isEmpty else { return }
         var resolved = Resolved(principal)
@@ -212,7 +214,7 @@ extension DecisionWorker {
             if record.hasSubscription { principal.calendar = record.calendar }
             principal.members = record.members(isStranger: !isMember)
         }
-        addOverrides(lists, to: &resolved, policy)
+        addOverrides(lists, to: &resolved, policy, in: overrides)
         principal.overrides = resolved.principal.overrides
     }
 

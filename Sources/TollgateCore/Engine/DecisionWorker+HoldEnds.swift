@@ -65,16 +65,6 @@ extension DecisionWorker {
             ledger: shard.ledger, ledgerState: engine.state)
     }
 
-    /// Other numbers than the plan's, until the next are asked for. Takes the lock of the
-    /// directory's shard, where nobody waits for a tenant's.
-    private func overrides(
-        of scene: HoldScene, _ policy: PolicyImage
-    ) -> UnsafePointer<OverrideSet>? {
-        var principal = scene.principal
-        complete(&principal, policy)
-        return principal.overrides
-    }
-
     /// Finds out which charge of the operation is which meter of the reservation.
     func matchMeters(_ reservation: Reservation, _ scene: HoldScene, _ policy: PolicyImage) {
         for index in 0..<Reservation.metersMax { holdMeters[index] = -1 }
@@ -209,8 +199,11 @@ extension DecisionWorker {
 
     // MARK: cuts
 
-    /// Ends what is held of the plan's terms; false when the journal has no room now.
-    func cut(_ reservation: Reservation, in shard: Shard, _ binding: PolicyBinding) -> Bool {
+    /// Ends what is held of the plan's terms; false when the journal has no room now. `facts`: of
+    /// whom it is of, where the cut asks for them.
+    func cut(
+        _ reservation: Reservation, _ facts: HoldFacts, in shard: Shard, _ binding: PolicyBinding
+    ) -> Bool {
         let policy = CutStream(rawValue: reservation.head.pointee.cut) ?? .reported
         for index in 0..<reservation.meterCount {
             let meter = reservation.meters[index]
@@ -221,14 +214,7 @@ extension DecisionWorker {
             }
         }
         var scene = scene(of: reservation, binding.policy)
-        // A request is at hand, whose own numbers stand where these come.
-        let ofRequest = overrideScratch.pointee
-        defer { overrideScratch.pointee = ofRequest }
-        // Only what credits pay depends on the limit here. Nowhere is a shard's lock taken within
-        // the directory's.
-        if scene.plan >= 0, engine.creditAccounts.load(ordering: .relaxed) > 0 {
-            scene.principal.overrides = overrides(of: scene, binding.policy)
-        }
+        scene.add(facts)
         guard var evaluation = evaluation(of: &scene, in: shard, binding),
             case .done = end(
                 reservation, scene, &evaluation, settles: false, in: shard, binding.policy)
@@ -239,7 +225,7 @@ extension DecisionWorker {
     }
 
     /// Ends the holds whose time is over, so that they refuse nobody who comes after that. Under
-    /// the shard's lock, before anything is looked at.
+    /// the shard's lock, before anything is looked at: it may be let go and taken again.
     @inline(__always)
     func endDue(in shard: Shard, _ binding: PolicyBinding) {
         guard let ledger = shard.ledger else { return }
@@ -247,17 +233,46 @@ extension DecisionWorker {
         noteOrder(in: shard)
     }
 
+    /// Whether the cut of a reservation asks what the directory says: where its quotas count not
+    /// only units but what their limit leaves of them, to credits or to the period after.
+    private func asksForFacts(_ reservation: Reservation, _ policy: PolicyImage) -> Bool {
+        guard !engine.directory.isEmpty, let plan = policy.plans.find(reservation.plan) else {
+            return false
+        }
+        return policy.compiledPlans[plan].countsByLimit
+    }
+
+    /// Each time round one is ended, or it is found out what its end asks for, which nobody keeps:
+    /// so it comes to an end, whoever else ends some meanwhile.
     @inline(never)
     private func cutDue(
         in shard: Shard, _ ledger: UnsafeMutablePointer<ShardLedger>, _ binding: PolicyBinding
     ) {
+        var known: (id: ReservationID, facts: HoldFacts)?
         while ledger.pointee.kept.hasDue(now.boot), let first = ledger.pointee.kept.open.first {
             // What cannot be written of it waits, where nothing may be left out.
             guard mayWriteCut else { return }
-            guard cut(Reservation(shard.table.pointee.row(first)), in: shard, binding) else {
-                return
+            let reservation = Reservation(shard.table.pointee.row(first))
+            let id = reservation.id
+            if known?.id != id, asksForFacts(reservation, binding.policy) {
+                // The directory's lock is taken under no other.
+                let found = withSubject(of: reservation, binding.policy) { principal in
+                    shard.lock.pointee.unlock()
+                    defer { shard.lock.pointee.lock() }
+                    return facts(of: principal, binding.policy, cutOverrides)
+                }
+                known = (id, found)
+                continue
             }
+            let found = known?.id == id ? known?.facts : nil
+            guard cut(reservation, found ?? HoldFacts(), in: shard, binding) else { return }
         }
+    }
+
+    /// What the cut of a reservation asks for. Under no lock.
+    private func factsToCut(_ id: ReservationID, _ policy: PolicyImage) -> HoldFacts {
+        guard !engine.directory.isEmpty else { return HoldFacts() }
+        return facts(of: id, policy, cutOverrides) { asksForFacts($0, policy) }
     }
 
     /// Ends holds whose time is over, and forgets what ended long ago. At every tick; takes each
@@ -288,12 +303,13 @@ extension DecisionWorker {
         guard let binding else { return }
         while case let place = heldNotes.pointee.first(of: connection), place != 0 {
             let id = heldNotes.pointee.id(place)
+            let facts = factsToCut(id, binding.policy)
             _ = engine.withReservation(id) { reservation, shard in
                 let head = reservation.head
                 guard reservation.state == .open, head.pointee.worker == number,
                     head.pointee.note == place
                 else { return }
-                if !mayWriteCut || !cut(reservation, in: shard, binding) {
+                if !mayWriteCut || !cut(reservation, facts, in: shard, binding) {
                     // As soon as there is room in the journal and the audit log.
                     shard.ledger?.pointee.kept.open.move(
                         reservation.kept, end: 0)

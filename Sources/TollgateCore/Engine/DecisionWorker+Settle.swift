@@ -63,7 +63,10 @@ extension DecisionWorker {
         guard let index = id.shard(engine.hash) else { throw Self.notFound }
         let shard = engine.shard(index)
         // One lock at a time: the directory's is let go before the counters' is taken.
-        let facts = engine.directory.isEmpty ? HoldFacts() : facts(of: id, binding.policy)
+        let facts =
+            engine.directory.isEmpty
+            ? HoldFacts()
+            : facts(of: id, binding.policy, overrideScratch) { $0.state != .settled }
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
         endDue(in: shard, binding)
@@ -84,21 +87,54 @@ extension DecisionWorker {
         var calendar: UInt16?
     }
 
-    private func facts(of id: ReservationID, _ policy: PolicyImage) -> HoldFacts {
-        let copy = UnsafeMutableRawBufferPointer(start: names, count: 2 * 255)
-        let found: Principal? = engine.withReservation(id) { reservation, _ in
-            guard reservation.state != .settled else { return nil }
-            var principal = scene(of: reservation, policy).principal
-            copy.copy(principal.user, to: 0)
-            copy.copy(principal.organization, to: 255)
-            let all = UnsafeRawBufferPointer(copy)
-            principal.user = all.slice(at: 0, length: principal.user.count)
-            principal.organization = all.slice(at: 255, length: principal.organization.count)
-            return principal
-        } ?? nil
-        guard var principal = found, principal.plan >= 0 else { return HoldFacts() }
-        complete(&principal, policy)
+    /// Under no lock; the numbers are put into `overrides`. Of what `isAsked` names alone.
+    func facts(
+        of id: ReservationID, _ policy: PolicyImage,
+        _ overrides: UnsafeMutablePointer<OverrideSet>, where isAsked: (Reservation) -> Bool
+    ) -> HoldFacts {
+        let found: HoldFacts? = withUnsafeTemporaryAllocation(byteCount: 2 * 255, alignment: 8) {
+            let copy = $0
+            let found: Principal? = engine.withReservation(id) { reservation, _ in
+                isAsked(reservation) ? subject(of: reservation, policy, copiedTo: copy) : nil
+            } ?? nil
+            return found.map { facts(of: $0, policy, overrides) }
+        }
+        return found ?? HoldFacts()
+    }
+
+    /// Under no lock; the numbers are put into `overrides`.
+    func facts(
+        of named: Principal, _ policy: PolicyImage,
+        _ overrides: UnsafeMutablePointer<OverrideSet>
+    ) -> HoldFacts {
+        guard named.plan >= 0 else { return HoldFacts() }
+        var principal = named
+        complete(&principal, policy, overrides)
         return HoldFacts(overrides: principal.overrides, calendar: principal.calendar)
+    }
+
+    /// Lends whom a reservation is of, with names that do not stand in its row: `body` may let the
+    /// shard's lock go.
+    func withSubject<R>(
+        of reservation: Reservation, _ policy: PolicyImage, _ body: (Principal) -> R
+    ) -> R {
+        withUnsafeTemporaryAllocation(byteCount: 2 * 255, alignment: 8) {
+            body(subject(of: reservation, policy, copiedTo: $0))
+        }
+    }
+
+    /// `copy` has room for two names.
+    private func subject(
+        of reservation: Reservation, _ policy: PolicyImage,
+        copiedTo copy: UnsafeMutableRawBufferPointer
+    ) -> Principal {
+        var principal = scene(of: reservation, policy).principal
+        copy.copy(principal.user, to: 0)
+        copy.copy(principal.organization, to: 255)
+        let all = UnsafeRawBufferPointer(copy)
+        principal.user = all.slice(at: 0, length: principal.user.count)
+        principal.organization = all.slice(at: 255, length: principal.organization.count)
+        return principal
     }
 
     /// What is charged of each meter: what was named, else the estimate.

@@ -45,7 +45,7 @@ extension DecisionWorker {
         let compiled = policy.compiledOperations[operation]
         try setUnits(compiled, policy, defaults: false)
         var principal = principal(request, plan: plan)
-        complete(&principal, policy)
+        complete(&principal, policy, overrideScratch)
         var decision = Decision()
         decision.id = decisionID
         audit?.pointee.request.idempotency = idempotencyID
@@ -183,7 +183,7 @@ extension DecisionWorker {
         if principal.plan < 0 { principal.plan = subscribedPlan(named, binding.policy) }
         if principal.plan < 0 { principal.plan = lastPlan(principal, binding.policy) }
         // One lock at a time: the directory's is let go before the counters' is taken.
-        complete(&principal, binding.policy)
+        complete(&principal, binding.policy, overrideScratch)
         let shard = engine.tenantShard(principal.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }

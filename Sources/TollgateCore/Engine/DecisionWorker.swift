@@ -19,6 +19,8 @@ package final class DecisionWorker {
     /// Its key's id, its overrides, and the names of the key that was just looked up.
     let scratchKey: UnsafeMutablePointer<APIKeyID>
     let overrideScratch: UnsafeMutablePointer<OverrideSet>
+    /// The same of whom a hold is of that is cut while a request is at hand.
+    let cutOverrides: UnsafeMutablePointer<OverrideSet>
     let names: UnsafeMutableRawPointer
     /// Weighted units of each charge of the request's operation.
     /// Behind the last, what they cost.
@@ -106,6 +108,8 @@ package final class DecisionWorker {
         scratchKey.initialize(to: .none)
         overrideScratch = .allocate(capacity: 1)
         overrideScratch.initialize(to: OverrideSet())
+        cutOverrides = .allocate(capacity: 1)
+        cutOverrides.initialize(to: OverrideSet())
         names = .allocate(byteCount: 2 * 255, alignment: 16)
         scratch = .allocate(capacity: 1)
         let nobody = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -123,6 +127,7 @@ package final class DecisionWorker {
         scratch.deallocate()
         scratchKey.deallocate()
         overrideScratch.deallocate()
+        cutOverrides.deallocate()
         names.deallocate()
         lookCopies.deallocate()
         answer.deallocate()

@@ -85,7 +85,7 @@ package final class Engine: Sendable {
     /// Boottime, nanoseconds, of the last refused credential of anybody; 0 is never.
     let lastInvalidCredential = Atomic<UInt64>(0)
     let verified: VerifiedMarks
-    private let clockLock = Lock()
+    private let clockLock = Lock(.leaf)
     // Guarded by `clockLock`.
     private nonisolated(unsafe) var clock = BillingClock()
 
@@ -99,7 +99,7 @@ package final class Engine: Sendable {
         locks = .allocate(capacity: 2 * Self.shardCount)
         tables = .allocate(capacity: 2 * Self.shardCount)
         for index in 0..<(2 * Self.shardCount) {
-            (locks + index).initialize(to: Lock())
+            (locks + index).initialize(to: Lock(.shard))
             (tables + index).initialize(to: RowTable())
         }
         ledgers = .allocate(capacity: Self.shardCount)

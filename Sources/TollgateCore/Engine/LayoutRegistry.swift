@@ -15,7 +15,7 @@ final class LayoutRegistry: Sendable {
     }
 
     let names = CounterNames()
-    private let lock = Lock()
+    private let lock = Lock(.registry)
     private let count = Atomic<Int>(0)
     // Entries below `count` are immutable; the one at `count` is written under the lock.
     private nonisolated(unsafe) let layouts: UnsafeMutablePointer<Entry>

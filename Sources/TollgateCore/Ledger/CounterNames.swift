@@ -7,7 +7,7 @@ import Synchronization
 final class CounterNames: Sendable {
     static let namesMax = 65_535
 
-    private let lock = Lock()
+    private let lock = Lock(.leaf)
     private let count = Atomic<Int>(0)
     // Entries below `count` are immutable; the one at `count` is written under the lock.
     private nonisolated(unsafe) let names: UnsafeMutablePointer<String>

@@ -210,6 +210,7 @@ struct PolicyCompiler {
                 organizationLayout: Int32(sharedLayout), all: all,
                 concurrency: append(concurrency), hasPools: plan.quotas.contains(where: \.isPool),
                 hasCredits: plan.quotas.contains(where: \.hasCredits),
+                countsByLimit: plan.quotas.contains { $0.hasCredits || $0.rolloverMax != nil },
                 holds: plan.holds, priceStart: priceStart, tag: Self.tag(plan.name)))
     }
 

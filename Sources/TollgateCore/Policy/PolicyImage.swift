@@ -111,6 +111,9 @@ struct CompiledPlan: BitwiseCopyable {
     var hasPools: Bool
     /// Of some of its quotas, what is granted beyond them burns.
     var hasCredits: Bool
+    /// Of some of its quotas the limit says what is counted, too: what burns of credits, or what is
+    /// carried over.
+    var countsByLimit: Bool
     var holds: HoldTerms
     /// Where its prices begin in `PolicyImage.prices`, one for each meter; -1: it has none.
     var priceStart: Int32

@@ -33,7 +33,7 @@ final class CalendarTable: Sendable {
         var anchorDay: Int64
     }
 
-    private let lock = Lock()
+    private let lock = Lock(.leaf)
     private let count = Atomic<Int>(1)
     // Entries below `count` are immutable; the one at `count` is written under the lock.
     private nonisolated(unsafe) let calendars: UnsafeMutablePointer<SubjectCalendar>
