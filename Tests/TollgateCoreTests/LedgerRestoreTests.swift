@@ -199,6 +199,43 @@ import TollgateWire
         #expect(harness.engine.closedWaiting == 1)
     }
 
+    /// The journal names a row when it first can, behind a snapshot that has it: what was charged
+    /// before, with leave to do without a journal, and what was carried over stand there alone.
+    @Test func whatARowHadBeforeTheJournalNamedItIsNotLost() throws {
+        var policy = PolicyDefinition.small()
+        policy.plans[1].quotas = ["calls", "tokens"].map {
+            var quota = QuotaDefinition(
+                name: "daily_\($0)", scope: .organization, meter: $0, limit: 1_000, period: .day)
+            quota.rolloverMax = 1_000
+            return quota
+        }
+        let (harness, ledger) = (try EngineHarness(policy), MemoryLedger())
+        ledger.begin(harness.engine)
+        func consume(_ calls: UInt64, _ tokens: UInt64) -> Bool {
+            harness.consume(
+                organization: "acme", user: "ada", plan: "pro_tier", operation: "chat",
+                meters: [("calls", calls), ("tokens", tokens)]
+            ).isAllowed
+        }
+        harness.engine.setLedgerState(.unjournaled)
+        #expect(consume(100, 10))
+        harness.advance(milliseconds: 86_400_000)
+        #expect(consume(7, 2))
+        harness.engine.setLedgerState(.refusing)
+        let snapshot = ledger.snapshot(of: harness.engine, at: harness.moment)
+        harness.engine.setLedgerState(.serving)
+        // Of tokens alone anything is journaled: each costs ten.
+        #expect(consume(0, 1))
+        func limits(_ harness: EngineHarness) -> [String: UInt64] {
+            harness.limits(harness.creditToken).filter { $0.key.hasPrefix("daily_") }
+        }
+        #expect(limits(harness) == ["daily_calls": 1_900, "daily_tokens": 1_900])
+        let again = try restored(ledger, snapshot, like: harness)
+        #expect(limits(again) == limits(harness))
+        let used = again.usage(organization: "acme", user: "ada", plan: "pro_tier")
+        #expect(used["daily_calls"] == 7 && used["daily_tokens"] == 30)
+    }
+
     /// Every 17th bit: so all bits of a byte, all bytes of a field, over the rows.
     @Test func aFlippedBitOfAnImageIsAFaultOrANumber() throws {
         let (harness, ledger) = (try EngineHarness(), MemoryLedger())

@@ -59,7 +59,7 @@ package enum JournalFormat {
 package enum JournalKind: UInt8, Sendable, CaseIterable {
     /// u16 counter, u32 row, u64 used, then `PeriodBytes`.
     case quota = 1
-    /// Defines a row's number; all its counters become 0.
+    /// Defines a row's number; where its key had another number, all its counters become 0.
     case row = 2
     /// Defines a counter's number: u16, then the bytes of its identity.
     case counter = 3

@@ -289,16 +289,9 @@ package final class ShardRestorer {
         var handle = shard.table.pointee.find(key)
         if handle != .none {
             let row = shard.table.pointee.row(handle)
-            handles.remove(row.number)
-            // A row of credits that goes on is as it was.
-            if row.number != head.number, row.kind == RowKind.credits.rawValue {
-                CreditAccount(row).clear()
-            }
-            row.number = head.number
-            for slot in engine.layouts.layout(row.layout).slots where slot.kind == .quota {
-                row.quota(slot.headOffset).pointee = QuotaCell(
-                    used: 0, endSeconds: 0, journaledDay: 0)
-            }
+            // One of that number is the row itself: the snapshot may know what no journal tells,
+            // as of a time when nothing was journaled. Another was given up before this was made.
+            if row.number != head.number { begin(anew: row) }
         } else {
             let layout = head.kind == .credits ? CreditAccount.layout : RowLayout([])
             guard let number = engine.layouts.number(of: layout) else { throw .tooManyCounters }
@@ -312,6 +305,16 @@ package final class ShardRestorer {
         row.planTag = head.planTag
         row.isDefined = true
         note(head.number, handle)
+    }
+
+    /// Nothing of it was counted.
+    private func begin(anew row: Row) {
+        handles.remove(row.number)
+        if row.kind == RowKind.credits.rawValue { CreditAccount(row).clear() }
+        for slot in engine.layouts.layout(row.layout).slots where slot.kind == .quota {
+            row.quota(slot.headOffset).pointee = QuotaCell(
+                used: 0, endSeconds: 0, journaledDay: 0)
+        }
     }
 
     /// A reservation or an idempotency record: what was known of it gives place.
