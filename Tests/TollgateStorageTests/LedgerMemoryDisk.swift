@@ -50,6 +50,8 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     var directories: Set<String> = []
     var locked: Set<String> = []
     var fault: Fault?
+    /// Files that cannot be made, by path.
+    var failsMaking: ((String) -> Bool)?
     var calls = 0
     var bytesRead = 0
     /// Calls that failed as they were told to.
@@ -111,6 +113,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
     func create(_ path: String, bytes: Int) throws(DiskError) -> any DiskFile {
         try call(.create, path)
+        if failsMaking?(path) == true { throw failed(.create, path, ENOSPC) }
         guard files[path] == nil else { throw DiskError(.create, path, EEXIST) }
         let inode = Inode(bytes)
         files[path] = inode

@@ -199,6 +199,53 @@ import TollgateWire
         #expect(call > 60)
     }
 
+    /// A number that was used is not used again, though nothing tells any more for what: what is
+    /// closed under it would be taken for what was archived once.
+    @Test(arguments: [false, true])
+    func aRepairedJournalGoesOnBehindAllNumbers(isJournalGone: Bool) throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+        world.charge("acme", "ada", tokens: 1)
+        _ = try world.ledger.snapshot(now: world.now)
+        for number in 0..<40 {
+            world.charge("acme", "u\(number)", tokens: 1)
+            try world.ledger.tend()
+        }
+        world.advance(milliseconds: 86_400_000)
+        try LedgerTests.closeAll(world)
+        #expect(try world.ledger.archive() > 40)
+        try world.ledger.close(now: world.now)
+        let archived = world.ledger.running.archive.archivedThrough
+        let shard = try #require(archived.indices.first { archived[$0] > 0 })
+        let numbered = world.engine.journalPosition(shard: shard).next
+        let damaged = disk.copy()
+        for (path, inode) in damaged.files {
+            // Of the newest snapshot, for that there is something to repair.
+            if path.hasSuffix(LedgerFiles.name(.snapshot, 2)) { inode.memory[200] ^= 1 }
+            guard path.hasSuffix(".tgj") else { continue }
+            if isJournalGone { damaged.files[path] = nil }
+            let scan = try SegmentScan(
+                Self.options, number: try #require(
+                    LedgerFiles.number(String(path.dropFirst("/ledger/".count)), .journal)),
+                ledger: nil, disk)
+            for (offset, header) in scan.regions where Int(header.shard) == shard {
+                // A slot in the middle of what was synced.
+                inode.memory[offset + JournalFormat.headerBytes + 20 * 32] ^= 1
+            }
+        }
+        #expect(try !repair(damaged, world.now).losses.isEmpty)
+        let again = try LedgerWorld(damaged, at: world.now) { $0.segmentBytes = 64 * 1024 }
+        let next = again.engine.journalPosition(shard: shard).next
+        #expect(next >= (isJournalGone ? archived[shard] + 1 : numbered))
+        again.charge("acme", "bob", tokens: 1)
+        again.advance(milliseconds: 86_400_000)
+        try LedgerTests.closeAll(again)
+        let waiting = again.engine.closedWaiting
+        #expect(waiting > 0)
+        let third = try LedgerWorld(damaged.copy(), at: again.now)
+        #expect(third.engine.closedWaiting == waiting)
+    }
+
     @Test func aTornEndIsNoDamage() throws {
         var random = SeededRandom.printed("LedgerRepairTests")
         let (disk, _, now) = try killed(&random)

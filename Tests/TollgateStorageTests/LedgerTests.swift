@@ -61,6 +61,65 @@ import TollgateWire
         #expect(LedgerBooks(next, of: books) == books)
     }
 
+    /// A daemon that is killed again and again, before it writes another snapshot than that of its
+    /// start: `charges` of a life, none also right after that snapshot.
+    @Test(arguments: [0, 1, 40])
+    func aLoopOfCrashesPilesNothingUp(charges: Int) throws {
+        var random = SeededRandom.printed("LedgerTests")
+        var disk = MemoryDisk()
+        var books = LedgerBooks()
+        var most = 0
+        for life in 1...30 {
+            let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+            #expect(LedgerBooks(world, of: books) == books)
+            for _ in 0..<charges {
+                world.charge(20, &random, &books)
+                try world.ledger.tend()
+            }
+            #expect(world.ledger.status.failures == [])
+            let count = LedgerFiles.numbers(try disk.list("/ledger"), .journal).count
+            if life == 4 { most = count }
+            // What fell due may take some more files in one life than in another.
+            if life > 4 { #expect(count <= 2 * most, "\(count) files after \(life) lives") }
+            disk = disk.copy()
+        }
+        // What is left is what both generations need.
+        let newest = try #require(LedgerFiles.numbers(try disk.list("/ledger"), .snapshot).last)
+        disk.files["/ledger/" + LedgerFiles.name(.snapshot, newest)]?.memory[200] ^= 1
+        let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+        #expect(world.report.passedOver.count == 1)
+        #expect(LedgerBooks(world, of: books) == books)
+    }
+
+    /// Killed when the snapshot of a start stands and none of that life's files of the journal.
+    @Test func startsThatAreCutShortUseNoNumberTwice() throws {
+        var random = SeededRandom.printed("LedgerTests")
+        var disk = MemoryDisk()
+        var books = LedgerBooks()
+        let world = try LedgerWorld(disk)
+        world.charge(100, &random, &books)
+        var last = LedgerFiles.numbers(try disk.list("/ledger"), .journal).last ?? 0
+        for _ in 0..<4 {
+            disk = disk.copy()
+            let generations = LedgerFiles.numbers(try disk.list("/ledger"), .snapshot)
+            // The first file of the journal is the next that is made behind it.
+            disk.failsMaking = { $0.contains("/journal-") }
+            #expect(throws: LedgerFailure.self) { try LedgerWorld(disk) }
+            disk.failsMaking = nil
+            let now = LedgerFiles.numbers(try disk.list("/ledger"), .snapshot)
+            #expect(now.last == (generations.last ?? 0) + 1)
+        }
+        disk = disk.copy()
+        let again = try LedgerWorld(disk)
+        #expect(LedgerBooks(again, of: books) == books)
+        let first = try #require(LedgerFiles.numbers(try disk.list("/ledger"), .journal).first)
+        #expect(first > last)
+        again.charge(100, &random, &books)
+        last = try #require(LedgerFiles.numbers(try disk.list("/ledger"), .journal).last)
+        let third = try LedgerWorld(disk.copy())
+        #expect(LedgerBooks(third, of: books) == books)
+    }
+
     @Test func oneProcessAtATime() throws {
         let disk = MemoryDisk()
         let world = try LedgerWorld(disk)
@@ -99,16 +158,10 @@ import TollgateWire
         #expect(try disk.list("/ledger") == before.list("/ledger"))
     }
 
-    @Test func closedPeriodsGoToTheArchiveOnce() throws {
-        let disk = MemoryDisk()
-        var world = try LedgerWorld(disk)
-        world.charge("acme", "ada", tokens: 5)
-        world.charge("acme", "bob", tokens: 7)
-        world.advance(milliseconds: 86_400_000)
-        world.charge("acme", "ada", tokens: 1)
-        var cursor = 0
+    /// Puts every quota whose period is over among the closed periods.
+    static func closeAll(_ world: LedgerWorld) throws {
         for shard in 0..<Engine.shardCount {
-            cursor = 0
+            var cursor = 0
             while cursor >= 0 {
                 let hasRoom = world.engine.closePeriods(
                     shard: shard, slots: 64, cursor: &cursor, now: world.now)
@@ -116,6 +169,16 @@ import TollgateWire
                 try world.ledger.tend()
             }
         }
+    }
+
+    @Test func closedPeriodsGoToTheArchiveOnce() throws {
+        let disk = MemoryDisk()
+        var world = try LedgerWorld(disk)
+        world.charge("acme", "ada", tokens: 5)
+        world.charge("acme", "bob", tokens: 7)
+        world.advance(milliseconds: 86_400_000)
+        world.charge("acme", "ada", tokens: 1)
+        try Self.closeAll(world)
         #expect(world.ledger.status.closedWaiting == 2)
         _ = try world.ledger.snapshot(now: world.now)
         // A crash before they are archived, and one after.

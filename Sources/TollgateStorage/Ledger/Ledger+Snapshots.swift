@@ -81,8 +81,7 @@ extension Ledger {
         var files: Set<UInt64> = []
         var from = UInt64.max
         for generation in kept {
-            guard let needed = generation.files else { return }
-            files.formUnion(needed)
+            files.formUnion(generation.files)
             from = min(from, generation.from)
         }
         _ = live.supply.release(allBut: files, below: from)

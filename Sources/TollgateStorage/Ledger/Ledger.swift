@@ -194,10 +194,7 @@ package final class Ledger: Sendable {
         live = Live(
             engine: engine, supply: supply, archive: archive, life: report.life,
             firstSegment: first)
-        if report.read > 0 {
-            record.generations.append(
-                LedgerRecord.Generation(number: report.read, files: nil, from: 0))
-        }
+        if report.read > 0, let read = start.read { record.generations.append(read) }
         record.lastGeneration = start.generation
         lock.unlock()
         let writer = snapshotWriter(now)
@@ -284,6 +281,8 @@ struct LedgerStart {
     var generation: UInt64 = 0
     var segment: UInt64 = 0
     var archive: UsageArchive?
+    /// The generation that was read.
+    var read: LedgerRecord.Generation?
 
     init() {}
 
@@ -292,5 +291,6 @@ struct LedgerStart {
         generation = reading.generation
         segment = reading.segment
         archive = reading.archive
+        read = reading.needed
     }
 }

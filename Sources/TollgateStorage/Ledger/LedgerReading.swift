@@ -21,6 +21,15 @@ struct LedgerReading: Sendable {
 
     func source(of shard: Int) -> SnapshotFile { otherSources[shard] ?? snapshot }
 
+    /// What of the journal the generation that was read needs, to be read again: files before its
+    /// own in which some shard's way from it on begins.
+    var needed: LedgerRecord.Generation {
+        let from = snapshot.header.segmentsFrom
+        let files = chains.flatMap { $0.pieces.map(\.segment.header.number) }
+        return LedgerRecord.Generation(
+            number: snapshot.header.generation, files: Set(files.filter { $0 < from }), from: from)
+    }
+
     /// What recovery cuts off.
     var cuts: [LedgerCut] {
         let newest = segments.map(\.header.life).max() ?? 0
@@ -103,11 +112,16 @@ struct LedgerReader: Sendable {
         try checkArchive(archive, snapshot)
         let chains = try chains(snapshot, segments)
         for chain in chains { if let fault = chain.fault { throw fault } }
+        try checkEnds(of: chains, archive)
         return LedgerReading(
             snapshot: snapshot, chains: chains, segments: segments, archive: archive,
             passedOver: passedOver,
             life: max(snapshot.header.life, segments.map(\.header.life).max() ?? 0),
-            generation: generations.last ?? 0, segment: segments.map(\.header.number).max() ?? 0)
+            generation: generations.last ?? 0,
+            // Its own files may not have been made, nor any before be left.
+            segment: max(
+                segments.map(\.header.number).max() ?? 0,
+                max(snapshot.header.segmentsFrom, 1) &- 1))
     }
 
     /// The way of each shard from the snapshot on; with a fault where it ends too early.
@@ -136,6 +150,19 @@ struct LedgerReader: Sendable {
                     "the file is missing")
             }
             expected &+= 1
+        }
+    }
+
+    /// What is archived was in the journal before, synced: also where every file of it is gone.
+    private func checkEnds(
+        of chains: [ShardChain], _ archive: UsageArchive
+    ) throws(LedgerFailure) {
+        let places = zip(chains, archive.archivedThrough).enumerated()
+        for (shard, (chain, through)) in places where through >= chain.next {
+            throw LedgerFailure(
+                .damaged, options.path,
+                "the journal of shard \(shard) lacks numbers \(chain.next) to \(through), of which"
+                    + " closed periods were archived")
         }
     }
 

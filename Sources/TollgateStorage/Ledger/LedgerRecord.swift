@@ -5,9 +5,8 @@ struct LedgerRecord {
     /// A snapshot that is durable.
     struct Generation: Equatable {
         var number: UInt64
-        /// Files of the journal that it needs, besides all from `from` on; `nil`: of a life before,
-        /// it needs all there are.
-        var files: Set<UInt64>?
+        /// Files of the journal that it needs, besides all from `from` on.
+        var files: Set<UInt64>
         var from: UInt64
     }
 

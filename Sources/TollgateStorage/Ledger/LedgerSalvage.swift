@@ -72,7 +72,9 @@ extension LedgerReader {
                 candidates.map(\.file.header.life).max() ?? 0,
                 segments.map(\.header.life).max() ?? 0),
             generation: generations.last ?? 0,
-            segment: LedgerFiles.numbers(names, .journal).last ?? 0)
+            segment: max(
+                LedgerFiles.numbers(names, .journal).last ?? 0,
+                max(candidates.map(\.file.header.segmentsFrom).max() ?? 0, 1) &- 1))
         var losses: [LedgerLoss] = []
         for shard in 0..<Engine.shardCount {
             try choose(shard, candidates, &reading)
@@ -200,22 +202,25 @@ extension LedgerReader {
                     kind: .counters, shard: shard,
                     words: "shard \(shard): some of its counters, which no snapshot has whole"))
         }
-        if chain.fault != nil {
-            let slots = chain.required > chain.next ? chain.required &- chain.next : 0
+        let through = reading.archive.archivedThrough[shard]
+        // Marks tell it, and what was archived of it.
+        let required = max(chain.required, through &+ 1)
+        if chain.fault != nil || required > chain.next {
+            let slots = required > chain.next ? required &- chain.next : 0
             losses.append(
                 LedgerLoss(
                     kind: .slots, shard: shard, slots: slots,
                     words: "shard \(shard): what slots \(chain.next) to"
-                        + " \(max(chain.required, chain.next &+ 1) &- 1) of its journal changed"))
+                        + " \(max(required, chain.next &+ 1) &- 1) of its journal changed"))
         }
-        let through = reading.archive.archivedThrough[shard]
         if through < reading.source(of: shard).shards[shard].archived {
             losses.append(
                 LedgerLoss(
                     kind: .closed,
                     words: "closed periods of shard \(shard) that were archived once"))
         }
-        reading.chains[shard].next = max(chain.next, chain.required, through &+ 1)
+        // A period that is closed later must not have the number of one that was archived.
+        reading.chains[shard].next = max(chain.next, required)
         return losses
     }
 }
