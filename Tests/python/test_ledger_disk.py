@@ -47,8 +47,8 @@ def go_through_trouble(one, burst, heal):
             token(one, plan=plan), operation="look", units={"tokens": 1}).reason
 
     assert reason("windowed_tier") == "none"
-    # One quota may still find room where four have not.
-    eventually(lambda: reason("small_tier") == REFUSED, 5)
+    # One quota may still find room where four have not: a few times.
+    assert REFUSED in [reason("small_tier") for _ in range(64)]
     assert set(burst.charge(64)) == {REFUSED}
     assert burst.used() == told
     one.wait_for_state("refusing")
