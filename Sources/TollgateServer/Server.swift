@@ -45,7 +45,7 @@ package final class Server: Sendable {
         self.directory = directory
         self.ledger = ledger
         // What was burnt of them the ledger has said.
-        try directory?.publishGrants()
+        try directory?.beginServing()
         self.audit = audit
         (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)

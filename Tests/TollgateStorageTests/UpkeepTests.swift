@@ -14,7 +14,7 @@ import TollgateCore
             try store.database.execute(
                 """
                 DROP TABLE leftovers; DROP TABLE marks; DROP INDEX admin_log_at;
-                DROP TABLE grants; DROP TABLE ledger_mark;
+                DROP TABLE grants; DROP TABLE ledger_mark; DROP TABLE resets;
                 DROP INDEX refresh_tokens_spent; PRAGMA user_version = 1
                 """)
         }
@@ -22,6 +22,43 @@ import TollgateCore
         #expect(try store.leftovers().isEmpty)
         #expect(try store.mark(.purgedBy) == nil)
         #expect(try store.acting(for: OrganizationID("acme")).record().name == "Acme")
+        try store.checkAll()
+    }
+
+    /// What was decided stands with the change of plans, whatever becomes of the daemon next.
+    @Test func aChangeOfPlansLeavesItsResetToBeDone() throws {
+        let folder = TestFolder()
+        let id = try OrganizationID("acme")
+        var store = try folder.store()
+        _ = try store.createOrganization(id, name: "Acme", by: Sample.change())
+        var tenant = store.acting(for: id)
+        _ = try tenant.subscribe(
+            to: PlanName("free"), status: .active, anchor: Sample.time(1), zone: "UTC",
+            by: Sample.change(1))
+        _ = try tenant.changePlan(to: PlanName("big"), by: Sample.change(2))
+        #expect(try store.resets().isEmpty)
+        _ = try tenant.changePlan(to: PlanName("big"), resets: true, by: Sample.change(3))
+        let copy = try folder.copied()
+        store = try copy.store()
+        let first = try #require(store.resets().first)
+        #expect(first.organization == id && !first.isPersonal)
+        #expect(try store.resets().count == 1)
+        // Another takes its place, and is not taken for the one that was done.
+        tenant = store.acting(for: id)
+        _ = try tenant.schedulePlan(
+            PendingPlan(plan: PlanName("free"), mode: .reset, at: Sample.time(100)),
+            by: Sample.change(4))
+        #expect(try store.resets() == [first])
+        #expect(try store.applyDuePlans(by: Sample.change(100)).count == 1)
+        let second = try #require(store.resets().first)
+        #expect(second.id != first.id)
+        try store.remove(first)
+        #expect(try store.resets() == [second])
+        try store.remove(second)
+        #expect(try store.resets().isEmpty)
+        _ = try tenant.changePlan(to: PlanName("big"), resets: true, by: Sample.change(101))
+        _ = try tenant.delete(tokensExpire: Sample.time(900), by: Sample.change(102))
+        #expect(try store.resets().isEmpty)
         try store.checkAll()
     }
 

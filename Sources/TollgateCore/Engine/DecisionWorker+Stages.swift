@@ -186,7 +186,8 @@ extension DecisionWorker {
             case .user: engine.users.wrappingSubtract(1, ordering: .relaxed)
             case .organization, .personalOrganization:
                 engine.organizations.wrappingSubtract(1, ordering: .relaxed)
-            case .reservation, .idempotency: break  // Never idle: `forgetKept` has them.
+            // Never idle: `forgetKept` and `keepResets` have them.
+            case .reservation, .idempotency, .reset: break
             case .credits: engine.creditAccounts.wrappingSubtract(1, ordering: .relaxed)
             default: engine.addresses.wrappingSubtract(1, ordering: .relaxed)
             }

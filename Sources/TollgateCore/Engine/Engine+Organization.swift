@@ -42,6 +42,7 @@ extension Engine {
             case .reservation where tenant.owns(Reservation(row)): detach(row, in: shard)
             case .user where tenant.owns(row, hash):
                 users.wrappingSubtract(1, ordering: .relaxed)
+            case .reset where tenant.owns(row, hash): break
             case .credential where tenant.owns(row, hash):
                 credentials.wrappingSubtract(1, ordering: .relaxed)
             case .credits where tenant.owns(row, hash):

@@ -5,41 +5,74 @@ import TollgateWire
 /// What fits into one transaction of the journal is one. More is several, between two items that
 /// say that the reset begins and that it is done; meanwhile the organization's row says so as well,
 /// in snapshots too. Whoever finds it begun ends it: the next call, upkeep, or recovery.
+///
+/// A reset with an id is done once, however often it is asked for, also over crashes: a row of its
+/// own, which is journaled where the reset begins, says so until it is forgotten.
 extension Engine {
     /// Begins the quotas of the organization and of its users anew: what they used so far is a
     /// closed part of the period. False, and to be asked again, when the journal had no room for
-    /// all of it.
+    /// all of it. `id`: of a reset that is done once.
     package func resetQuotas(
-        of organization: String, isPersonal: Bool, at now: Moment
+        of organization: String, isPersonal: Bool, once id: ResetID? = nil, at now: Moment
     ) -> Bool {
         let (state, now) = (self.state, Moment(boot: now.boot, wall: read(now).period))
+        let once = id
         return DirectoryImage.withBytes(organization) { id in
             let tenant = TenantHash(id, isPersonal: isPersonal, hash)
             let shard = tenantShard(tenant.hash)
             shard.lock.pointee.lock()
             defer { shard.lock.pointee.unlock() }
-            return reset(tenant, id, in: shard, state, now)
+            guard let once, state != .off else { return reset(tenant, id, in: shard, state, now) }
+            return reset(once, tenant, id, in: shard, state, now)
         }
     }
 
-    /// Under the shard's lock; the wall clock of `now` is billing time.
+    /// A reset that is done once, under the shard's lock.
+    private func reset(
+        _ once: ResetID, _ tenant: TenantHash, _ id: UnsafeRawBufferPointer, in shard: Shard,
+        _ state: LedgerState, _ now: Moment
+    ) -> Bool {
+        withUnsafeBytes(of: once) { bytes in
+            let key = tenant.resetKey(bytes, hash)
+            let found = shard.table.pointee.find(tenant.organizationKey(id))
+            if shard.table.pointee.find(key) != .none {
+                guard found != .none, shard.table.pointee.row(found).isResetting else {
+                    return true
+                }
+                return reset(tenant, id, in: shard, state, now)
+            }
+            guard let layout = layouts.number(of: RowLayout([])) else { return false }
+            let mark = shard.table.pointee.insert(
+                key, layout: layout, layoutBytes: 0, ownerName: id)
+            guard mark != .none else { return false }
+            let row = shard.table.pointee.row(mark)
+            let isDone = reset(tenant, id, in: shard, state, now, mark: row)
+            // One that has begun and has no room for its end is ended by whoever comes next.
+            if !isDone, !row.isDefined { shard.table.pointee.remove(mark) }
+            return isDone
+        }
+    }
+
+    /// Under the shard's lock; the wall clock of `now` is billing time. `mark`: a row that the
+    /// journal is to name where it begins.
     private func reset(
         _ tenant: TenantHash, _ id: UnsafeRawBufferPointer, in shard: Shard, _ state: LedgerState,
-        _ now: Moment
+        _ now: Moment, mark: Row? = nil
     ) -> Bool {
         guard let ledger = shard.ledger, state != .refusing else { return shard.ledger == nil }
         let found = shard.table.pointee.find(tenant.organizationKey(id))
         let isBegun = found != .none && shard.table.pointee.row(found).isResetting
         if state == .serving {
-            var slots = 0
+            var slots = mark == nil ? 0 : ShardLedger.rowSlotsMax
             forEachUsed(of: tenant, id, in: shard) { row, _, _, credits in
                 slots += ShardLedger.closeSlots(of: row, credits)
             }
             guard slots > 0 || isBegun else { return true }
             guard slots <= ShardJournal.transactionSlotsMax, !isBegun else {
-                return resetInParts(tenant, id, found, in: shard, now)
+                return resetInParts(tenant, id, found, in: shard, now, mark: mark)
             }
             guard ledger.pointee.makeRoom(slots, now: now) else { return false }
+            if let mark { ledger.pointee.define(mark) }
         }
         forEachUsed(of: tenant, id, in: shard) { row, counter, cell, credits in
             if state == .off {
@@ -60,11 +93,12 @@ extension Engine {
     /// In as many transactions as it takes.
     private func resetInParts(
         _ tenant: TenantHash, _ id: UnsafeRawBufferPointer, _ found: RowHandle, in shard: Shard,
-        _ now: Moment
+        _ now: Moment, mark: Row?
     ) -> Bool {
         guard let ledger = shard.ledger,
             let row = organizationRow(tenant, id, found, in: shard),
-            row.isResetting || ledger.pointee.noteReset(of: row, isDone: false, now: now)
+            (row.isResetting && mark == nil)
+                || ledger.pointee.noteReset(of: row, isDone: false, now: now, mark: mark)
         else { return false }
         var isDone = true
         forEachUsed(of: tenant, id, in: shard) { row, counter, cell, credits in
@@ -88,6 +122,34 @@ extension Engine {
         guard made != .none else { return nil }
         organizations.wrappingAdd(1, ordering: .relaxed)
         return shard.table.pointee.row(made)
+    }
+
+    /// Nobody will ask for the reset any more.
+    package func forgetReset(_ id: ResetID, of organization: String, isPersonal: Bool) {
+        DirectoryImage.withBytes(organization) { name in
+            let tenant = TenantHash(name, isPersonal: isPersonal, hash)
+            let shard = tenantShard(tenant.hash)
+            shard.lock.pointee.lock()
+            defer { shard.lock.pointee.unlock() }
+            let mark = withUnsafeBytes(of: id) {
+                shard.table.pointee.find(tenant.resetKey($0, hash))
+            }
+            if mark != .none { shard.table.pointee.remove(mark) }
+        }
+    }
+
+    /// A start has found the resets that are to be done, or were done lately: nobody will ask for
+    /// others any more. Looks at every row.
+    package func keepResets(_ kept: Set<ResetID>) {
+        for index in 0..<Self.shardCount {
+            let shard = shard(index)
+            shard.lock.pointee.lock()
+            _ = shard.table.pointee.removeAll { row in
+                row.kind == RowKind.reset.rawValue
+                    && (row.idBytes != 16 || !kept.contains(ResetID(row.id)))
+            }
+            shard.lock.pointee.unlock()
+        }
     }
 
     /// Ends a reset that has begun; false when the journal had no room. Under the shard's lock.
@@ -133,5 +195,12 @@ extension Engine {
                 body(row, counters[index], cell, credits(of: slot, row, in: shard))
             }
         }
+    }
+}
+
+extension TenantHash {
+    /// The row that says that a reset has begun.
+    func resetKey(_ id: UnsafeRawBufferPointer, _ keyed: KeyedHash) -> RowKey {
+        RowKey(kind: .reset, owner: fingerprint, id: id, hash: keyed.hash(id, tweak: hash))
     }
 }

@@ -151,7 +151,8 @@ final class PolicyBinding {
         let boot = BootTime(nanoseconds: now.nanoseconds - min(now.nanoseconds, apart))
         let wall = WallTime(milliseconds: period.milliseconds - Self.turnsApartSeconds * 1_000)
         // What else a ledger holds stands in lists of its own.
-        guard row.hasCounters, !row.isResetting else { return false }
+        guard row.hasCounters, !row.isResetting, row.kind != RowKind.reset.rawValue
+        else { return false }
         let layout = registry.layout(row.layout)
         let carries = carriesOver(row.layout, layout)
         for slot in layout.slots {

@@ -184,6 +184,9 @@ enum RowKind: UInt8 {
     case idempotency = 14
     /// What was granted to an organization beyond one of its quotas: `CreditAccount`.
     case credits = 15
+    /// Says of a reset of an organization's quotas, by its id, that it has begun: it is not done
+    /// again.
+    case reset = 16
 }
 
 /// A row's place in its table's arena; 0 is no row.

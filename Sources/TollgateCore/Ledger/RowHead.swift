@@ -70,6 +70,7 @@ struct RowHead {
         case .reservation: .reservation
         case .idempotency: .idempotency
         case .credits: .credits
+        case .reset: .reset
         default: nil
         }
     }
@@ -84,7 +85,7 @@ struct RowHead {
             guard tenant.hash == hash, owner == 0, id.count > 0,
                 engine.shardIndex(tenant) == shard
             else { return nil }
-        case .user, .credential, .credits:
+        case .user, .credential, .credits, .reset:
             for isPersonal in [false, true] {
                 let tenant = TenantHash(ownerName, isPersonal: isPersonal, engine.hash)
                 if tenant.fingerprint == owner, engine.hash.hash(id, tweak: tenant.hash) == hash {

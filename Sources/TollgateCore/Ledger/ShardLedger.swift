@@ -168,13 +168,16 @@ struct ShardLedger {
     }
 
     /// Journals that a reset of all quotas of an organization, whose row it is, begins, or that it
-    /// is done, and notes it there; false when the journal has no room.
-    mutating func noteReset(of row: Row, isDone: Bool, now: Moment) -> Bool {
+    /// is done, and notes it there; false when the journal has no room. `mark`: a row that is named
+    /// in the same transaction.
+    mutating func noteReset(of row: Row, isDone: Bool, now: Moment, mark: Row? = nil) -> Bool {
         let isPersonal = row.kind == RowKind.personalOrganization.rawValue
         let bytes = [(isPersonal ? 1 : 0) | (isDone ? 2 : 0)] + row.id
-        let slots = JournalFormat.slots(itemBytes: bytes.count) + Self.rowSlotsMax
+        let rows = (mark == nil ? 1 : 2) * Self.rowSlotsMax
+        let slots = JournalFormat.slots(itemBytes: bytes.count) + rows
         guard makeRoom(slots, now: now) else { return false }
         define(row)
+        if let mark { define(mark) }
         bytes.withUnsafeBytes { journal.append(.reset, $0) }
         journal.commit()
         row.isResetting = !isDone

@@ -44,10 +44,11 @@ extension CallHandlers {
                 zone: context.policy.timeZone.name, by: context.change)
         } else {
             _ = try tenant.changePlan(
-                to: change.to, prorated: try context.prorated(change), by: context.change)
+                to: change.to, prorated: try context.prorated(change), resets: change.resetsNow,
+                by: context.change)
         }
         try context.publishOrganization(tenant.organization)
-        if change.resetsNow { context.publications.append(.quotasReset(change.organization)) }
+        if change.resetsNow { context.publications.append(.quotasReset) }
     }
 
     static func cancelPlanChange(

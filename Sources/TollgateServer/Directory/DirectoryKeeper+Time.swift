@@ -14,6 +14,7 @@ extension DirectoryKeeper {
         keepDigests()
         keepTokenLife()
         forgetLeftovers()
+        carryOutResets()
         if issuer.lacksKey { makeMissingKey() }
         if let before = issuer.takeReplaced() { lookAtPolicy(replacing: before) }
         guard now.nanoseconds &- lastMinute >= Self.minuteNanoseconds else { return }
@@ -115,6 +116,9 @@ extension DirectoryKeeper {
             repeat {
                 applied = try store.applyDuePlans(by: change)
                 for due in applied { try publish(due) }
+                if links != nil, applied.contains(where: { $0.mode == .reset }) {
+                    carryOutResets()
+                }
             } while applied.count == Page<AppliedPlan>.itemsMax
         } catch { _ = note(error) }
     }
@@ -125,6 +129,5 @@ extension DirectoryKeeper {
         engine.directory.put(
             OrganizationEntry(
                 record, due.subscription, try tenant.overrides(of: nil), zone: plan.zone))
-        if due.mode == .reset { reset(record) }
     }
 }

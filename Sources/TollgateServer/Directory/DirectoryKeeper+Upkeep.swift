@@ -27,21 +27,37 @@ extension DirectoryKeeper {
                 }
             }
         } catch { _ = note(error) }
-        resetsToDo.removeAll {
-            engine.resetQuotas($0.organization.text, isPersonal: $0.isPersonal)
-        }
     }
 
-    /// Begins an organization's quotas anew: as soon as there is a journal that takes it. A start
-    /// applies plans that are due before the ledger is read.
-    func reset(_ organization: OrganizationRecord) {
-        if links != nil,
-            engine.resetQuotas(organization.id.text, isPersonal: organization.isPersonal)
-        {
-            return
-        }
-        let due = Leftover(organization)
-        if !resetsToDo.contains(due) { resetsToDo.append(due) }
+    // MARK: resets
+
+    /// Begins quotas anew of which the directory says that it is to be done: as soon as the journal
+    /// takes it, and once, whatever comes between. Who asked for it was told that it will be done.
+    func carryOutResets() {
+        do throws(DirectoryError) {
+            let (now, due) = (tg_boottime(), try store.resets())
+            for reset in due {
+                if let since = resetsDone[reset] {
+                    if now &- since >= Self.leftoverNanoseconds { try store.remove(reset) }
+                } else if engine.resetForGood(reset) {
+                    resetsDone[reset] = now
+                }
+            }
+            // Taken out the time before, or another was decided since.
+            for reset in resetsDone.keys where !due.contains(reset) {
+                resetsDone[reset] = nil
+                engine.forgetReset(
+                    reset.id, of: reset.organization.text, isPersonal: reset.isPersonal)
+            }
+        } catch { _ = note(error) }
+    }
+
+    /// After the ledger's restart, before requests: nothing may be used of what is to begin anew.
+    func resumeResets() throws(StartError) {
+        do throws(DirectoryError) {
+            engine.keepResets(Set(try store.resets().map(\.id)))
+        } catch { throw Self.startError(error) }
+        carryOutResets()
     }
 
     // MARK: how long tokens live
@@ -106,6 +122,20 @@ extension DirectoryKeeper {
 }
 
 extension Engine {
+    /// Begins an organization's quotas anew, once; whether nothing can undo it any more, as soon as
+    /// the journal is synced. Else it is to be asked again.
+    func resetForGood(_ reset: DueReset) -> Bool {
+        let isDone = journaled {
+            resetQuotas(
+                of: reset.organization.text, isPersonal: reset.isPersonal, once: reset.id,
+                at: .present)
+        }
+        switch currentLedgerState {
+        case .serving, .off: return isDone
+        default: return false
+        }
+    }
+
     /// Forgets what a deleted organization used; whether nothing of it can come back, for the
     /// journal has it too. Else it is to be asked again.
     func forgetForGood(_ leftover: Leftover) -> Bool {

@@ -22,8 +22,8 @@ final class DirectoryKeeper {
     private var forbidden = ForbiddenLines()
     /// By leftover: the boottime at which it was forgotten.
     var forgotten: [Leftover: UInt64] = [:]
-    /// Organizations whose quotas begin anew as soon as the journal takes that.
-    var resetsToDo: [Leftover] = []
+    /// By reset that is due: the boottime at which it was done.
+    var resetsDone: [DueReset: UInt64] = [:]
     /// As the directory has it: how long tokens may live.
     var keptLife: Int64 = 0
     /// Since the first look at what has expired, and as the directory has it.
@@ -81,8 +81,8 @@ final class DirectoryKeeper {
         run(&batch, policy: links.policy())
         let publications = batch.publications
         for publication in publications {
-            if case .quotasReset(let organization) = publication {
-                reset(organization)
+            if case .quotasReset = publication {
+                carryOutResets()
             } else {
                 engine.directory.publish(publication, engine: engine)
             }

@@ -88,8 +88,12 @@ package final class DirectoryService: Sendable {
             plan, issuer: issuer, engine: engine, log: log, steps: steps, counters: counters)
     }
 
-    /// Puts grants of credits into the engine, whose ledger has been put together.
-    func publishGrants() throws(StartError) { try keeper?.publishGrants() }
+    /// Puts grants of credits into the engine, whose ledger has been put together, and begins anew
+    /// what is to.
+    func beginServing() throws(StartError) {
+        try keeper?.publishGrants()
+        try keeper?.resumeResets()
+    }
 
     /// The policy as it is put in force: with the daemon's own issuer.
     package var definition: PolicyDefinition { issuer.definition }

@@ -17,8 +17,8 @@ enum Publication {
     case keysRevoked(organization: String, isPersonal: Bool, user: String?)
     case organizationGone(OrganizationRecord)
     case userGone(UserID, of: OrganizationRecord)
-    /// What was used of the organization's quotas is forgotten.
-    case quotasReset(OrganizationRecord)
+    /// Quotas are to begin anew: the directory says whose.
+    case quotasReset
     /// The daemon's own issuer verifies by other keys, or signs with another.
     case signingKeys(SigningKeyChange)
 }
@@ -49,9 +49,7 @@ extension DirectoryImage {
         case .userGone(let id, let organization):
             removeUser(
                 id.text, organization: organization.id.text, isPersonal: organization.isPersonal)
-        case .quotasReset(let organization):
-            engine.resetQuotas(organization.id.text, isPersonal: organization.isPersonal)
-        case .signingKeys: break
+        case .quotasReset, .signingKeys: break
         }
     }
 }
@@ -70,12 +68,6 @@ extension Engine {
             usleep(500)
         }
         return true
-    }
-
-    /// Begins the quotas of an organization anew; whether it is done.
-    @discardableResult
-    func resetQuotas(_ organization: String, isPersonal: Bool) -> Bool {
-        journaled { resetQuotas(of: organization, isPersonal: isPersonal, at: .present) }
     }
 }
 

@@ -11,6 +11,13 @@ package struct Leftover: Sendable, Hashable {
     }
 }
 
+/// A reset of an organization's quotas that was decided.
+package struct DueReset: Sendable, Hashable {
+    package var organization: OrganizationID
+    package var isPersonal: Bool
+    package var id: ResetID
+}
+
 /// What a start has to know of lives before it: numbers by name.
 package enum DirectoryMark: String, Sendable {
     /// How long tokens may live under the policy in force, in milliseconds.
@@ -50,6 +57,34 @@ extension DirectoryStore {
         try run(
             "INSERT OR REPLACE INTO leftovers(organization, personal, at) VALUES(?, ?, ?)",
             leftover.key + [.integer(now.milliseconds)])
+    }
+
+    // MARK: resets
+
+    /// The oldest first.
+    package func resets() throws(DirectoryError) -> [DueReset] {
+        try rows(
+            """
+            SELECT r.organization, o.personal, r.id
+            FROM resets r JOIN organizations o ON o.id = r.organization ORDER BY r.at LIMIT 1000
+            """, []
+        ) { row throws(StorageFault) in
+            guard let id = row.withBytes(2, { ResetID(Array($0)) }) else {
+                throw row.damaged("a reset")
+            }
+            return DueReset(
+                organization: OrganizationID(unchecked: try row.name(0)), isPersonal: row.flag(1),
+                id: id)
+        }
+    }
+
+    /// It is done for good. One that was decided since stays.
+    package func remove(_ reset: DueReset) throws(DirectoryError) {
+        _ = try together { () throws(DirectoryError) in
+            try run(
+                "DELETE FROM resets WHERE organization = ? AND id = ?",
+                [.text(reset.organization.text), .bytes(reset.id.bytes)])
+        }
     }
 
     // MARK: marks
@@ -103,6 +138,14 @@ extension Leftover {
 }
 
 extension TenantDirectory {
+    /// Within a change. One that is not done yet and this are one.
+    func addReset(at now: WallTime) throws(DirectoryError) {
+        try store.run(
+            """
+            INSERT OR REPLACE INTO resets(organization, id, at) VALUES(?, randomblob(16), ?)
+            """, [tenant, .integer(now.milliseconds)])
+    }
+
     /// Sessions of a user that can go on, beyond the `count` begun last: the oldest first.
     package func sessions(
         of user: UserID, beyond count: Int, at now: WallTime

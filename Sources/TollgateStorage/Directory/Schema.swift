@@ -7,7 +7,7 @@ enum Schema {
     /// "TGdr", so that other programs' files, and these in other programs, are told.
     static let applicationID: Int64 = 0x5447_6472
 
-    static let steps = [first, upkeep, credits, ledgerMark]
+    static let steps = [first, upkeep, credits, ledgerMark, resets]
 
     private static let first = tenants + credentials + refresh + records
 
@@ -18,6 +18,17 @@ enum Schema {
           ledger INTEGER NOT NULL,
           generation INTEGER NOT NULL
         ) STRICT;
+
+        """
+
+    /// Resets of quotas that were decided, and that the ledger may not have yet. Each is done once,
+    /// by its id.
+    private static let resets = """
+        CREATE TABLE resets(
+          organization TEXT NOT NULL PRIMARY KEY REFERENCES organizations(id) ON DELETE CASCADE,
+          id BLOB NOT NULL CHECK(length(id) = 16),
+          at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
 
         """
 

@@ -47,9 +47,9 @@ extension TenantDirectory {
 
     /// Another plan from now on; what was pending is forgotten. In the same transaction, `prorated`
     /// limits take the place of those that the plan before left, wherever the operator has not set
-    /// another number.
+    /// another number; and with `resets` it stands that the quotas are to begin anew.
     package func changePlan(
-        to plan: PlanName, prorated: [ProratedLimit] = [], by change: Change
+        to plan: PlanName, prorated: [ProratedLimit] = [], resets: Bool = false, by change: Change
     ) throws(DirectoryError) -> SubscriptionRecord {
         try store.together { () throws(DirectoryError) in
             let changed = try editSubscription("plan.change", by: change) {
@@ -61,6 +61,7 @@ extension TenantDirectory {
                 return after
             }
             try prorate(prorated, by: change)
+            if resets { try addReset(at: change.at) }
             return changed
         }
     }
@@ -131,7 +132,7 @@ extension DirectoryStore {
             for before in due {
                 guard let pending = before.pending else { continue }
                 let after = try acting(for: before.organization).changePlan(
-                    to: pending.plan, by: change)
+                    to: pending.plan, resets: pending.mode == .reset, by: change)
                 applied.append(AppliedPlan(subscription: after, mode: pending.mode))
             }
             return applied
