@@ -12,6 +12,8 @@ package struct LoadedPolicy: Sendable {
     package var ledger: LedgerSettings?
     /// `nil`: there is none, and decisions are recorded nowhere.
     package var audit: AuditLogSettings?
+    /// `nil`: nobody is told of anything.
+    package var alerts: AlertSettings?
 }
 
 /// Reads and checks policy files. Strict: what is not understood is an error, and nothing of a

@@ -47,12 +47,23 @@ struct PolicyReader {
         let others = [("directory", directory?.path), ("ledger", ledger?.path)].compactMap {
             name, path in path.map { (name: name, path: $0) }
         }
+        let audit = values["audit"].flatMap { AuditLogSettings($0, others: others, reader) }
         return LoadedPolicy(
             file: reader.file, definition: policy, daemon: daemon, directory: directory,
-            ledger: ledger,
-            audit: values["audit"].flatMap {
-                AuditLogSettings($0, others: others, reader)
-            })
+            ledger: ledger, audit: audit,
+            alerts: alerts(
+                values, others: others + (audit.map { [("audit", $0.path)] } ?? []), policy))
+    }
+
+    private func alerts(
+        _ values: [String: YAMLNode], others: [(name: String, path: String)],
+        _ policy: PolicyDefinition
+    ) -> AlertSettings? {
+        guard let node = values["alerts"] else { return nil }
+        if values["audit"] == nil {
+            reader.fail(node, "alerts without audit: rules look at what the audit log records")
+        }
+        return AlertSettings(node, others: others, policy, reader)
     }
 
     /// Who mints tokens: others, and the daemon.

@@ -5,7 +5,7 @@ enum PolicySchema {
         "version", "daemon", "directory", "time_zone", "meters", "plans", "operations",
         "address_limits", "invalid_credentials", "issuers", "tokens",
         "reveal_credential_failures", "credential_bytes_max", "ledger", "idempotency",
-        "audit",
+        "audit", "alerts",
     ]
     static let daemonKeys = [
         "data_socket", "admin_socket", "roles", "threads", "connections_max",
@@ -63,6 +63,6 @@ enum PolicySchema {
         policyKeys, daemonKeys, socketKeys, roleKeys, memberKeys, directoryKeys, pepperKeys,
         operationKeys, chargeKeys, planKeys, rateLimitKeys, quotaKeys, invalidCredentialKeys,
         issuerKeys, keyKeys, claimKeys, tokenKeys, concurrencyKeys, holdKeys, idempotencyKeys,
-        ledgerKeys, auditKeys,
+        ledgerKeys, auditKeys, alertKeys, alertRuleKeys,
     ].flatMap { $0 }
 }

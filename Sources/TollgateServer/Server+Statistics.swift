@@ -40,7 +40,7 @@ extension Server {
         add("tollgate_address_overflows_total", gauges.addressOverflows)
         add("tollgate_clock_held_forward", gauges.clockHeldForward ? 1 : 0, gauge: true)
         entries += directoryStatistics() + ledgerStatistics() + callStatistics()
-        entries += auditStatistics() + latencyStatistics()
+        entries += auditStatistics() + alertStatistics() + latencyStatistics()
         add(
             "tollgate_policy_generation", shared.generation.load(ordering: .relaxed), gauge: true)
         add(

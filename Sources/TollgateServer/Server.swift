@@ -141,11 +141,32 @@ package final class Server: Sendable {
                 mailboxes: mailboxes, policy: { shared.policy },
                 republish: { [weak self] in self?.republish() ?? .success(0) },
                 ledger: ledger?.calls, ledgerMark: { [ledger] in ledger?.mark },
+                alerts: audit?.alerts,
                 onStorageFailure: onStorageFailure))
     }
 
     private func start(_ audit: AuditService, _ policy: PolicyImage) throws(StartError) {
         shared.wakeDescriptors.append(audit.bell.descriptor)
+        let (ledger, engine) = (ledger, shared.engine)
+        audit.troubles = {
+            let gauges = engine.gauges
+            let clock = "the wall clock ran ahead and is not believed"
+            return DaemonTroubles(
+                states: [
+                    ("ledger", ledger?.trouble.worst?.words),
+                    ("clock", gauges.clockHeldForward ? clock : nil),
+                ],
+                counts: [
+                    (
+                        "capacity", gauges.capacityRefusals,
+                        "requests refused: a table of callers is full"
+                    ),
+                    (
+                        "addresses", gauges.addressOverflows,
+                        "requests of addresses that share one limit: their table is full"
+                    ),
+                ])
+        }
         try audit.add(policy)
         try audit.start()
     }

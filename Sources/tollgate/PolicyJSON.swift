@@ -20,6 +20,7 @@ enum PolicyJSON {
             ("directory", loaded.directory.map(directory) ?? .null),
             ("ledger", loaded.ledger.map(ledger) ?? .null),
             ("audit", loaded.audit.map(audit) ?? .null),
+            ("alerts", loaded.alerts.map(alerts) ?? .null),
             ("idempotency", idempotency(policy.idempotency)),
         ])
     }

@@ -21,6 +21,7 @@ struct PolicyText {
         blocks.append(title("directory") + "\n" + directory(loaded.directory))
         blocks.append(title("ledger") + "\n" + ledger(loaded.ledger, policy))
         blocks.append(title("audit") + "\n" + audit(loaded.audit))
+        blocks.append(title("alerts") + "\n" + alerts(loaded.alerts))
         return blocks.joined(separator: "\n\n")
     }
 

@@ -28,8 +28,9 @@ struct TollgateCommand: ParsableCommand {
             RevokeCommand.self, OverrideCommand.self, CreditCommand.self, SigningKeyCommand.self,
             PolicyCommand.self, LogCommand.self, BackupCommand.self, ImportCommand.self,
             ExportCommand.self, DirectoryCommand.self, LedgerCommand.self, SnapshotCommand.self,
-            AuditCommand.self, ExplainCommand.self, StatsCommand.self, TopCommand.self,
-            HealthCommand.self, ReloadCommand.self, StopCommand.self, VersionCommand.self,
+            AuditCommand.self, AlertsCommand.self, ExplainCommand.self, StatsCommand.self,
+            TopCommand.self, HealthCommand.self, ReloadCommand.self, StopCommand.self,
+            VersionCommand.self,
         ])
 }
 

@@ -23,6 +23,12 @@ extension Daemon {
         do throws(DiskError) { boot = try HostBoot.id() } catch {
             throw StartError("\(error)", exitCode: 71)
         }
-        return try AuditService(plan, reactors: reactors, boot: boot, log: log)
+        var alerts: AlertService?
+        if let wanted = loaded.alerts {
+            alerts = try AlertService(
+                directory: wanted.path, rules: wanted.rules, sampleOneIn: plan.sampleOneIn,
+                log: log)
+        }
+        return try AuditService(plan, reactors: reactors, boot: boot, log: log, alerts: alerts)
     }
 }

@@ -180,6 +180,7 @@ struct Daemon {
             if started.directory != loaded.directory { changed.append("directory") }
             if started.ledger != loaded.ledger { changed.append("ledger") }
             if started.audit != loaded.audit { changed.append("audit") }
+            if started.alerts != loaded.alerts { changed.append("alerts") }
             if !changed.isEmpty {
                 log.warning(
                     "changed in \(path), but in force only after a restart:"

@@ -14,6 +14,7 @@ import source
 
 FILES = [
     "Sources/TollgateWire/*.swift",
+    "Sources/TollgateCore/Alerts/AlertState+Bytes.swift",
     "Sources/TollgateCore/Credentials/*.swift",
     "Sources/TollgateCore/Ledger/JournalFormat.swift",
     "Sources/TollgateCore/Ledger/JournalReader.swift",

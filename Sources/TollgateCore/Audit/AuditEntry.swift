@@ -66,7 +66,7 @@ package struct AuditFlags: OptionSet, BitwiseCopyable, Sendable {
 /// | 104 | 1 | number of charges |
 /// | 105 | 1 | number of standings |
 /// | 106 | 2 | issuer of an access token; 65,535: none |
-/// | 108 | 4 | spare, 0 |
+/// | 108 | 4 | seconds until the quota's period ends, begun ones too; 0: unknown, or never |
 /// | 112 | 16 | address, in network order, zeros behind an IPv4 address |
 package struct AuditHead: BitwiseCopyable, Sendable {
     package static let bytes = 128
@@ -99,7 +99,7 @@ package struct AuditHead: BitwiseCopyable, Sendable {
     package var chargeCount: UInt8 = 0
     package var standingCount: UInt8 = 0
     package var issuer = AuditHead.none
-    package var spare: UInt32 = 0
+    package var quotaResetSeconds: UInt32 = 0
     package var addressHigh: UInt64 = 0
     package var addressLow: UInt64 = 0
 

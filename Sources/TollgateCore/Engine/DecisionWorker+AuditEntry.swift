@@ -108,6 +108,9 @@ extension DecisionWorker {
         head.rateUsed = decision.rate.used
         head.quotaLimit = decision.quota.limit
         head.quotaUsed = decision.quota.used
+        head.quotaResetSeconds = UInt32(
+            truncatingIfNeeded: (min(decision.quota.resetMilliseconds, 4_294_967_295_000) &+ 999)
+                / 1_000)
         head.cost = decision.cost
         head.retryMilliseconds = decision.retryMilliseconds
     }

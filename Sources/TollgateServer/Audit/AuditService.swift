@@ -27,15 +27,21 @@ package final class AuditService: Sendable {
     let audit: AuditLog
     let log: Log
     let bell: Bell
+    /// What watches what is recorded; `nil`: nobody is told of anything.
+    package let alerts: AlertService?
+    /// What is wrong with the daemon, beside the log. Set before `start`.
+    nonisolated(unsafe) var troubles: @Sendable () -> DaemonTroubles = { DaemonTroubles() }
     private let isEnding = Atomic<Bool>(false)
     // Written by `start`, read by `end`, both of the thread that owns the server.
     private nonisolated(unsafe) var thread: pthread_t?
 
     /// Throws with the exit code when the log cannot be used. `reactors`: how many will decide.
     package init(
-        _ plan: AuditPlan, reactors: Int, boot: (UInt64, UInt64), log: Log
+        _ plan: AuditPlan, reactors: Int, boot: (UInt64, UInt64), log: Log,
+        alerts: AlertService? = nil
     ) throws(StartError) {
         self.plan = plan
+        self.alerts = alerts
         self.log = log
         bell = try Bell()
         do throws(AuditFailure) {
@@ -43,6 +49,9 @@ package final class AuditService: Sendable {
                 plan.settings, rings: reactors, boot: boot, life: nil, now: Self.now
             ) { log.info("audit: \($0)") }
         } catch { throw StartError("audit \(error)", exitCode: error.exitCode) }
+        guard let alerts else { return }
+        audit.watcher = AuditWatcher(
+            look: { alerts.observe($0) }, keep: { alerts.settle(now: $0.milliseconds) })
     }
 
     static var now: WallTime { WallTime(milliseconds: tg_walltime()) }
@@ -56,6 +65,7 @@ package final class AuditService: Sendable {
 
     /// Before the policy is in force: what the indices in its entries mean.
     func add(_ policy: PolicyImage) throws(StartError) {
+        alerts?.add(policy)
         do throws(AuditFailure) { try audit.add(policy.auditNames) } catch {
             throw StartError("audit \(error)", exitCode: error.exitCode)
         }
@@ -78,10 +88,20 @@ package final class AuditService: Sendable {
 
     private func run() {
         var trouble: String?
+        var watched = TroubleWatch()
         while !isEnding.load(ordering: .acquiring) {
             bell.wait(milliseconds: Self.roundMilliseconds)
             audit.drain(now: Self.now)
-            tell(audit.status.failure, &trouble)
+            let status = audit.status
+            tell(status.failure, &trouble)
+            guard let alerts else { continue }
+            watched.look(now: Self.now.milliseconds, alerts) {
+                var all = troubles()
+                all.states.append(("audit", status.failure))
+                all.counts.append(
+                    ("audit_dropped", status.dropped, "decisions left out of the audit log"))
+                return all
+            }
         }
     }
 
@@ -108,6 +128,7 @@ package final class AuditService: Sendable {
         if let thread { pthread_join(thread, nil) }
         thread = nil
         audit.close(now: Self.now)
+        alerts?.end(now: Self.now.milliseconds)
         guard let failure = audit.status.failure else { return true }
         log.error("audit: \(failure); what is left stands in its rings, for the next start")
         return false

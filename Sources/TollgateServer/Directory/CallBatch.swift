@@ -1,3 +1,4 @@
+import TollgateCore
 import TollgateStorage
 import TollgateWire
 
@@ -58,7 +59,7 @@ struct CallBatch {
         var reply: CallReply
         var publications: [Publication] = []
         var warnings: [String] = []
-        var reuses = 0
+        var reuses: [AlertEvent] = []
         var displaced = 0
     }
 

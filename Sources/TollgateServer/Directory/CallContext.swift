@@ -18,8 +18,8 @@ struct CallContext {
     var refusal: (status: Status, detail: String)?
     /// Lines for the log, once the call is on the disk.
     var warnings: [String] = []
-    /// Refresh tokens that were used twice.
-    var reuses = 0
+    /// Refresh tokens that were used twice: whose.
+    var reuses: [AlertEvent] = []
     /// Sessions that gave place to another of their user.
     var displaced = 0
 

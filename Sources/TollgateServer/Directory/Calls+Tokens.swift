@@ -72,7 +72,11 @@ extension CallHandlers {
             // Not thrown: that the family is ended stays.
             context.refusal = (.refreshRefused, logInAgain)
             context.publish(revocation)
-            context.reuses += 1
+            let isPersonal = try tenant.record().isPersonal
+            context.reuses.append(
+                .refreshReuse(
+                    organization: "\(session.organization)", isPersonal: isPersonal,
+                    user: "\(session.user)"))
             context.warnings.append(
                 "a refresh token was used twice, so somebody has a copy: session"
                     + " \(session.session) of user \(session.user) of organization"

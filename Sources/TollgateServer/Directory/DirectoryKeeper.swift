@@ -230,7 +230,11 @@ final class DirectoryKeeper {
         var byReactor: [Int: [LateReply]] = [:]
         for (call, outcome) in zip(batch.calls, batch.outcomes) {
             counters.calls.add(outcome.reply.status)
-            counters.refreshReuses.wrappingAdd(UInt64(outcome.reuses), ordering: .relaxed)
+            counters.refreshReuses.wrappingAdd(
+                UInt64(outcome.reuses.count), ordering: .relaxed)
+            for reuse in outcome.reuses {
+                links.alerts?.observe(reuse, now: tg_walltime())
+            }
             counters.sessionsDisplaced.wrappingAdd(
                 UInt64(outcome.displaced), ordering: .relaxed)
             if outcome.reply.status == .forbidden { tellForbidden(call.request) }

@@ -54,6 +54,8 @@ struct DirectoryLinks: Sendable {
     var ledger: CallQueue?
     /// How far the ledger has come; `nil` without one.
     var ledgerMark: @Sendable () -> LedgerMark?
+    /// What is told of refresh tokens that were used twice; `nil` without rules of alerts.
+    var alerts: AlertService?
     /// No change can be made until the daemon is started again.
     var onStorageFailure: @Sendable () -> Void
 }

@@ -2,6 +2,21 @@ import Synchronization
 import TollgateCore
 import TollgateWire
 
+/// Sees every entry once, before it is given back to its ring; then, before any is given back, may
+/// make durable what it made of them.
+package struct AuditWatcher: Sendable {
+    package var look: @Sendable (AuditEntry) -> Void
+    package var keep: @Sendable (WallTime) -> Void
+
+    package init(
+        look: @escaping @Sendable (AuditEntry) -> Void,
+        keep: @escaping @Sendable (WallTime) -> Void
+    ) {
+        self.look = look
+        self.keep = keep
+    }
+}
+
 /// The audit log of a daemon: takes the entries of its rings into segments. It has its directory to
 /// itself.
 ///
@@ -15,6 +30,8 @@ package final class AuditLog: @unchecked Sendable {
     static let pruneMilliseconds: Int64 = 60_000
 
     package let settings: AuditSettings
+    /// Looks at entries as they are taken. Set before the first is; of the thread that drains.
+    package var watcher: AuditWatcher?
     private let disk: any Disk
     /// Held to the end.
     private let directoryLock: any DiskLock
@@ -178,6 +195,7 @@ package final class AuditLog: @unchecked Sendable {
                     return false
                 }
                 builder.add(entry, ring: number, life: life)
+                watcher?.look(entry)
                 newest = max(newest, entry.head.wallMilliseconds)
                 return true
             }
@@ -239,6 +257,7 @@ package final class AuditLog: @unchecked Sendable {
     }
 
     private func write(now: WallTime) throws(AuditFailure) {
+        watcher?.keep(now)
         try writer.write(now: now) { release in
             files[release.ring].ring.release(through: release.position)
         }

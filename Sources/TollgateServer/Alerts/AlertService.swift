@@ -1,0 +1,158 @@
+import Synchronization
+import TollgateCore
+import TollgateStorage
+
+/// Feeds the rules with what the audit log records, keeps their state, and tells what fires.
+///
+/// Entries come on the audit log's thread, before they are given back to the reactors' rings; what
+/// fired among them is on the disk before that, and told after it was. The lock guards the engine.
+package final class AlertService: Sendable {
+    /// What is only counted is kept so often.
+    private static let keepMilliseconds: Int64 = 60_000
+    /// A disk that refused is asked again after so long.
+    private static let retryMilliseconds: Int64 = 1_000
+
+    private let store: AlertStore
+    private let log: Log
+    private let lock = Lock()
+    // Guarded by the lock.
+    private nonisolated(unsafe) var engine: AlertEngine
+    private nonisolated(unsafe) var names: [UInt32: AlertNames] = [:]
+    private nonisolated(unsafe) var untold: [Alert] = []
+    private nonisolated(unsafe) var lastKept: Int64 = 0
+    private nonisolated(unsafe) var lastTried: Int64 = 0
+    private nonisolated(unsafe) var failure: String?
+    private let fired = Atomic<UInt64>(0)
+    private let silenced = Atomic<UInt64>(0)
+    private let writeFailures = Atomic<UInt64>(0)
+
+    /// Throws with the exit code when the directory cannot be used.
+    package init(
+        directory: String, rules: AlertRules, sampleOneIn: UInt64, log: Log
+    ) throws(StartError) {
+        self.log = log
+        do throws(AuditFailure) {
+            store = try AlertStore.open(directory)
+            engine = AlertEngine(rules, try store.read() ?? AlertState())
+        } catch { throw StartError("alerts \(error)", exitCode: error.exitCode) }
+        engine.sampleOneIn = sampleOneIn
+        // Noted by a life that ended before it could tell.
+        untold = engine.state.recent.filter { $0.id > engine.state.handed }
+    }
+
+    /// Before the policy is in force: what the indices in its entries mean.
+    func add(_ policy: PolicyImage) {
+        let names = policy.alertNames
+        lock.lock()
+        self.names[names.names.generation] = names
+        // Entries of a policy that was replaced long ago have been read.
+        while self.names.count > 8, let oldest = self.names.keys.min() { self.names[oldest] = nil }
+        lock.unlock()
+    }
+
+    func observe(_ entry: AuditEntry) {
+        lock.lock()
+        if let names = names[entry.head.generation] { engine.observe(entry, names) }
+        lock.unlock()
+    }
+
+    func observe(_ event: AlertEvent, now: Int64) {
+        lock.lock()
+        engine.observe(event, now: now)
+        lock.unlock()
+    }
+
+    /// Keeps what fired, then tells it. On the audit log's thread, each round.
+    func settle(now: Int64) {
+        lock.lock()
+        defer { lock.unlock() }
+        engine.tick(now: now)
+        untold += engine.takePending()
+        let isDue = now &- lastKept >= Self.keepMilliseconds || now < lastKept
+        guard !untold.isEmpty || isDue else { return }
+        guard failure == nil || now &- lastTried >= Self.retryMilliseconds || now < lastTried else {
+            return
+        }
+        keep(now)
+    }
+
+    /// Under the lock.
+    private func keep(_ now: Int64) {
+        lastTried = now
+        do throws(AuditFailure) {
+            var kept = engine.snapshot
+            // A life that ends before `handed` is written as well tells it again at the next
+            // start, by the same id.
+            try store.write(kept)
+            lastKept = now
+            if failure != nil { log.info("alerts: kept again") }
+            failure = nil
+            guard let last = untold.last else { return }
+            for alert in untold { tell(alert) }
+            untold = []
+            engine.state.handed = max(engine.state.handed, last.id)
+            kept = engine.snapshot
+            try store.write(kept)
+        } catch {
+            writeFailures.wrappingAdd(1, ordering: .relaxed)
+            let words = "\(error)"
+            if failure != words {
+                log.error("alerts: \(words); what fires is told once it can be kept")
+            }
+            failure = words
+        }
+    }
+
+    private func tell(_ alert: Alert) {
+        fired.wrappingAdd(1, ordering: .relaxed)
+        guard !alert.isSilenced else {
+            silenced.wrappingAdd(1, ordering: .relaxed)
+            return
+        }
+        let line = "alert \(alert.id): \(alert.rule): \(alert.severity.word): \(alert.text)"
+        if alert.severity == .info { log.info(line) } else { log.warning(line) }
+    }
+
+    /// Keeps the last of it; the audit log's thread has ended.
+    func end(now: Int64) {
+        lock.lock()
+        defer { lock.unlock() }
+        untold += engine.takePending()
+        keep(now)
+    }
+
+    struct Status: Equatable {
+        var fired: UInt64 = 0
+        var silenced: UInt64 = 0
+        var suppressed: UInt64 = 0
+        var evicted: UInt64 = 0
+        var writeFailures: UInt64 = 0
+        var waiting: UInt64 = 0
+    }
+
+    var status: Status {
+        lock.lock()
+        defer { lock.unlock() }
+        return Status(
+            fired: fired.load(ordering: .relaxed), silenced: silenced.load(ordering: .relaxed),
+            suppressed: engine.state.suppressed, evicted: engine.state.evicted,
+            writeFailures: writeFailures.load(ordering: .relaxed),
+            waiting: UInt64(untold.count))
+    }
+}
+
+extension Server {
+    /// How the alerts go; nothing without them.
+    func alertStatistics() -> [Statistic] {
+        guard let status = audit?.alerts?.status else { return [] }
+        func count(_ name: String, _ value: UInt64) -> Statistic {
+            Statistic(name: "tollgate_alerts_\(name)_total", value: value, isGauge: false)
+        }
+        return [
+            count("fired", status.fired), count("silenced", status.silenced),
+            count("suppressed", status.suppressed), count("evicted", status.evicted),
+            count("write_failures", status.writeFailures),
+            Statistic(name: "tollgate_alerts_waiting", value: status.waiting, isGauge: true),
+        ]
+    }
+}

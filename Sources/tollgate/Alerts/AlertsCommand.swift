@@ -1,0 +1,99 @@
+import ArgumentParser
+import TollgateCore
+import TollgatePolicy
+import TollgateStorage
+
+struct AlertsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "alerts", abstract: "What an operator was told of.",
+        discussion: """
+            Reads the file in which the daemon keeps it, also while it runs; the rules stand in \
+            the policy (tollgate policy show).
+            """,
+        subcommands: [AlertsList.self])
+}
+
+struct AlertsList: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "The newest alerts, newest first; 1,000 are kept.")
+
+    @Option(help: "The alerts' directory (default: as the policy says).", completion: .directory)
+    var directory: String?
+    @Option(
+        name: .shortAndLong,
+        help: "The policy file (default: TOLLGATE_CONFIG, or /etc/tollgate/tollgate.yaml).",
+        completion: .file())
+    var config: String?
+    @Option(help: "Of this rule.") var rule: String?
+    @Option(help: "Of this organization.") var organization: String?
+    @Option(name: .short, help: "At most so many.") var n = 100
+    @Flag(help: "As JSON.") var json = false
+
+    func validate() throws {
+        if directory != nil, config != nil {
+            throw ValidationError("give --directory or --config, not both")
+        }
+        guard n > 0 else { throw ValidationError("-n is at least 1") }
+    }
+
+    func run() throws {
+        let place = try place()
+        let state = try onAudit { () throws(AuditFailure) in try AlertStore.read(place) }
+        let alerts = (state ?? AlertState()).recent.reversed().filter {
+            (rule ?? $0.rule) == $0.rule
+                && (organization ?? $0.subject.organization) == $0.subject.organization
+        }.prefix(n)
+        if json {
+            try Console.print(JSON.list(alerts.map { $0.json }).text)
+            return
+        }
+        if alerts.isEmpty { Console.printError("no alert meets that") }
+        for alert in alerts {
+            let notes = alert.isSilenced ? "  (silenced)" : ""
+            let time = Times.calendar(Double(alert.at / 1_000)) ?? "?"
+            try Console.print(
+                "\(time)  \(alert.severity.word)  \(alert.rule): \(alert.text)\(notes)")
+        }
+    }
+
+    private func place() throws -> String {
+        if let directory { return directory }
+        let path = try Input.policyPath(config)
+        let loaded: LoadedPolicy
+        do throws(PolicyErrors) { loaded = try PolicyLoader.load(path: path) } catch {
+            throw Failure(
+                .configuration, "\(error)",
+                next: "mend the policy, or name the alerts' directory with --directory")
+        }
+        guard let alerts = loaded.alerts else {
+            throw Failure(
+                .notDone, "the policy \(path) has no alerts",
+                next: "add the section alerts:, or name their directory with --directory")
+        }
+        return alerts.path
+    }
+}
+
+extension Alert {
+    /// Members that do not matter to its kind are left out.
+    var json: JSON {
+        var members: [(String, JSON)] = [
+            ("id", .count(id)), ("rule", .text(rule)), ("kind", .text(kind.word)),
+            ("severity", .text(severity.word)), ("at", .number("\(at)")), ("text", .text(text)),
+        ]
+        let texts = [
+            ("organization", subject.organization), ("user", subject.user), ("key", subject.key),
+            ("address", subject.address), ("quota", subject.quota),
+            ("operation", subject.operation), ("trouble", subject.trouble),
+        ]
+        members += texts.filter { !$0.1.isEmpty }.map { ($0.0, .text($0.1)) }
+        if subject.isPersonal { members.append(("personal", .bool(true))) }
+        let numbers = [("threshold", threshold), ("value", value), ("limit", limit)]
+        members += numbers.filter { $0.1 > 0 }.map { ($0.0, .count($0.1)) }
+        if periodEnd != .max { members.append(("period_ends_at", .number("\(periodEnd)"))) }
+        if let exhaustedAt { members.append(("exhausted_at", .number("\(exhaustedAt)"))) }
+        members.append(("silenced", .bool(isSilenced)))
+        if let acknowledgedAt { members.append(("acknowledged_at", .number("\(acknowledgedAt)"))) }
+        return .object(members)
+    }
+}
