@@ -21,7 +21,8 @@ final class Machine {
     private var shards: [String: Int] = [:]
 
     init(
-        _ disk: any Disk, now: Moment, boot: UInt64, segmentBytes: Int, random: () -> UInt64
+        _ disk: any Disk, now: Moment, boot: UInt64, segmentBytes: Int, resuming: Bool,
+        random: () -> UInt64
     ) throws {
         var options = LedgerOptions(path: "/ledger", bootID: (boot, 1))
         options.threads = 1
@@ -31,7 +32,7 @@ final class Machine {
         configuration.usersMax = 1_000
         engine = Engine(configuration)
         workers = [engine.makeWorker(), engine.makeWorker()]
-        report = try ledger.recover(into: engine, now: now)
+        report = try ledger.recover(into: engine, now: now, resuming: resuming)
         synced = (0..<Engine.shardCount).map { [engine] in
             engine.journalPosition(shard: $0).next
         }

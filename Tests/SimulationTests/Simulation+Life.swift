@@ -28,7 +28,10 @@ extension Simulation {
     private func open() throws -> Machine {
         let machine = try Machine(
             BrokenDisk(disk, plan.mutation), now: clock.now, boot: boots,
-            segmentBytes: segmentBytes, random: { random.next() })
+            segmentBytes: segmentBytes, resuming: chance(2, in: 3), random: { random.next() })
+        if machine.report.read > 0 {
+            statistics.outcome(machine.report.written > 0 ? "wrote all anew" : "went on behind")
+        }
         if plan.mutation == .forgetsAnswers { machine.lose(.idempotency) }
         if plan.mutation == .dropsReservations { machine.lose(.reservation) }
         if plan.mutation == .chargesUnjournaled { machine.engine.setLedgerState(.unjournaled) }

@@ -35,6 +35,8 @@ package final class ShardRestorer {
     /// How many rows and items were taken.
     package private(set) var rows = 0
     package private(set) var items = 0
+    /// Resets that were cut off in the middle, and that `finish` ended, unjournaled.
+    package private(set) var resets = 0
     /// Some of the snapshot's rows are lost, so items that name them are passed over: for a repair
     /// alone. How many were, is `passedOver`.
     package var lacksRows = false
@@ -356,6 +358,7 @@ package final class ShardRestorer {
         // Resets that were cut off in the middle.
         var resetting: [Row] = []
         shard.table.pointee.forEach { if $0.isResetting { resetting.append($0) } }
+        resets = resetting.count
         for row in resetting {
             engine.endReset(restoring: row, in: shard, at: max(billing, now.wall))
         }

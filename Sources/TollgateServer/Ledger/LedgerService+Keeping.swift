@@ -7,7 +7,7 @@ import TollgateWire
 /// The keeper's thread: snapshots by the clock and on demand, and the archive.
 extension LedgerService {
     func keep() {
-        // Recovery ended with one.
+        // Recovery ended with one, or `wantsSnapshot` says that it did not.
         var lastSnapshot = tg_boottime()
         while !hasToEnd {
             let asked = snapshots.take()

@@ -84,9 +84,9 @@ package final class LedgerService: Sendable {
         let began = tg_boottime()
         let (log, path) = (log, plan.options.path)
         log.info("ledger: opening \(path)")
-        let report = try ledger.recover(into: engine, now: Self.now, behind: generation) {
-            log.info("ledger: \($0)")
-        }
+        let report = try ledger.recover(
+            into: engine, now: Self.now, behind: generation, resuming: true
+        ) { log.info("ledger: \($0)") }
         for failure in report.passedOver {
             log.warning(
                 "ledger: passed over and set aside: \(failure); an older snapshot and the journal"

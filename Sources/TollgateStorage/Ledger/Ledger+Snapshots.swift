@@ -51,6 +51,7 @@ extension Ledger {
             record.generations.append(
                 LedgerRecord.Generation(
                     number: number, files: writer.pinned.files, from: writer.pinned.from))
+            record.isBehind = false
             record.bytesAtSnapshot = writer.pinned.given
             record.snapshotAt = writer.now
             record.snapshotBytes = writer.totals.fileBytes

@@ -5,7 +5,7 @@ import TollgateCore
 package struct RecoveryReport: Sendable {
     /// The ledger was made: there was none.
     package var isNew = false
-    /// The generation that was read, and the one that was written before serving.
+    /// The generation that was read, and the one that was written before serving; 0: none was.
     package var read: UInt64 = 0
     package var written: UInt64 = 0
     package var life: UInt64 = 0
@@ -120,13 +120,16 @@ package final class Ledger: Sendable {
     /// Puts the ledger's state into an engine that is as it was made, with this ledger's key; then
     /// writes a fresh snapshot and makes fresh segments. From then on the engine may serve. When it
     /// throws, the engine is to be thrown away, and every file is as it was.
+    ///
+    /// `resuming`: where it can, it leaves the snapshot to whoever looks at `wantsSnapshot`.
     package func recover(
-        into engine: Engine, now: Moment, behind generation: UInt64 = 0,
+        into engine: Engine, now: Moment, behind generation: UInt64 = 0, resuming: Bool = false,
         progress: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(LedgerFailure) -> RecoveryReport {
         var report = RecoveryReport(isNew: isNew)
         let place = LedgerPlace(options: options, disk: disk)
         var start = LedgerStart()
+        var resumed: LedgerReading?
         if isNew {
             try place.beginMaking(marker)
             start.archive = try UsageArchive(options, ledger: marker.ledger, names: [], disk)
@@ -147,11 +150,18 @@ package final class Ledger: Sendable {
             try place.quarantine(report.cuts, life: reading.life)
             try place.removeParts()
             start = LedgerStart(reading)
+            if resuming, canResume(reading, counts, engine, behind: generation) {
+                resumed = reading
+            }
         }
         start.generation = max(start.generation, generation)
         report.life = start.life &+ 1
-        report.written = start.generation &+ 1
-        try begin(engine, start, report, now, progress)
+        if let resumed {
+            try resume(engine, start, resumed, report, now)
+        } else {
+            report.written = start.generation &+ 1
+            try begin(engine, start, report, now, progress)
+        }
         try place.settle(isNew: isNew, passedOver: report.passedOver)
         return report
     }
@@ -184,12 +194,25 @@ package final class Ledger: Sendable {
     private func write(
         _ engine: Engine, _ start: LedgerStart, _ report: RecoveryReport, _ now: Moment
     ) throws(LedgerFailure) -> RegionSupply {
+        let supply = beginLife(engine, start, report)
+        let writer = snapshotWriter(now)
+        while try writer.step() {}
+        supply.noteDurable(writer.shards.map(\.end))
+        return supply
+    }
+
+    /// Nothing is served yet.
+    func beginLife(
+        _ engine: Engine, _ start: LedgerStart, _ report: RecoveryReport,
+        billing: WallTime = WallTime(milliseconds: 0)
+    ) -> RegionSupply {
         guard let archive = start.archive else { preconditionFailure("no archive was read") }
         engine.beginJournal(ledgerID: marker.ledger, life: report.life)
         engine.setLedgerState(.refusing)
         let first = start.segment &+ 1
         let supply = RegionSupply(
-            options, disk, engine, ledger: marker.ledger, life: report.life, nextNumber: first)
+            options, disk, engine, ledger: marker.ledger, life: report.life, nextNumber: first,
+            billing: billing)
         lock.lock()
         live = Live(
             engine: engine, supply: supply, archive: archive, life: report.life,
@@ -197,9 +220,6 @@ package final class Ledger: Sendable {
         if report.read > 0, let read = start.read { record.generations.append(read) }
         record.lastGeneration = start.generation
         lock.unlock()
-        let writer = snapshotWriter(now)
-        while try writer.step() {}
-        supply.noteDurable(writer.shards.map(\.end))
         return supply
     }
 

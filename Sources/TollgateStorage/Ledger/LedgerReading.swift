@@ -183,6 +183,8 @@ struct LedgerReader: Sendable {
 struct RestoredCounts: Sendable {
     var rows = 0
     var items = 0
+    /// Resets that were cut off, and ended by recovery, which no journal says.
+    var resets = 0
     /// The latest billing time that is known.
     var billing = WallTime(milliseconds: 0)
 }
@@ -204,11 +206,13 @@ extension LedgerReading {
             return try reading.restore(
                 shard, into: engine, archivedThrough: archived[shard], saved, now)
         }
-        let billing = otherSources.values.map(\.header.billing) + [snapshot.header.billing]
-        var all = RestoredCounts(billing: billing.max() ?? snapshot.header.billing)
+        var all = RestoredCounts(billing: snapshot.header.billing)
+        for other in otherSources.values { all.billing = max(all.billing, other.header.billing) }
+        for segment in segments { all.billing = max(all.billing, segment.header.billing) }
         for count in counts {
             all.rows &+= count.rows
             all.items &+= count.items
+            all.resets &+= count.resets
             all.billing = max(all.billing, count.billing)
         }
         engine.restoreClock(notBefore: all.billing)
@@ -249,7 +253,8 @@ extension LedgerReading {
             try restorer.finish(nextSequence: chain.next)
         }
         return RestoredCounts(
-            rows: restorer.rows, items: restorer.items, billing: restorer.billing)
+            rows: restorer.rows, items: restorer.items, resets: restorer.resets,
+            billing: restorer.billing)
     }
 
     private static func addClosed(

@@ -15,6 +15,8 @@ struct LedgerRecord {
     /// The highest number that was ever begun.
     var lastGeneration: UInt64 = 0
     var isWriting = false
+    /// No generation of this life stands yet.
+    var isBehind = false
     var bytesAtSnapshot = 0
     var snapshotAt: Moment?
     var snapshotBytes = 0
@@ -65,10 +67,13 @@ extension Ledger {
     /// Why what the last snapshot made needless is still there; the next tries again.
     package var removalFailure: LedgerFailure? { withRecord { $0.dropFailure } }
 
-    /// The journal has grown so much since the last snapshot that another one is due.
+    /// The journal has grown so much since the last snapshot that another one is due, or the last
+    /// is of a life before.
     package var wantsSnapshot: Bool {
         let live = running
         let given = live.supply.bytesGiven
-        return withRecord { given &- $0.bytesAtSnapshot >= options.journalBytesMax }
+        return withRecord {
+            $0.isBehind || given &- $0.bytesAtSnapshot >= options.journalBytesMax
+        }
     }
 }

@@ -20,6 +20,9 @@ final class RegionSupply: @unchecked Sendable {
     private let engine: Engine
     private let ledger: UInt64
     private let life: UInt64
+    /// Of a life that goes on behind one before: each file says it, the first before anything is
+    /// served.
+    private let billing: WallTime
     private let making = Lock()
     private let giving = Lock()
     private let lock = Lock()
@@ -39,13 +42,14 @@ final class RegionSupply: @unchecked Sendable {
 
     init(
         _ options: LedgerOptions, _ disk: any Disk, _ engine: Engine, ledger: UInt64,
-        life: UInt64, nextNumber: UInt64
+        life: UInt64, nextNumber: UInt64, billing: WallTime = WallTime(milliseconds: 0)
     ) {
         self.options = options
         self.disk = disk
         self.engine = engine
         self.ledger = ledger
         self.life = life
+        self.billing = billing
         self.nextNumber = nextNumber
         newest = nextNumber &- 1
         files = Array(repeating: [], count: Engine.shardCount)
@@ -131,7 +135,8 @@ final class RegionSupply: @unchecked Sendable {
         let number = nextNumber
         // Numbers have no gap, by which recovery sees that a file is missing. So when it fails
         // the number is used again.
-        let made = try SegmentFile(options, disk, number: number, ledger: ledger, life: life)
+        let made = try SegmentFile(
+            options, disk, number: number, ledger: ledger, life: life, billing: billing)
         nextNumber &+= 1
         held {
             segments[number] = made

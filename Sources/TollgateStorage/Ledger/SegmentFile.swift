@@ -13,7 +13,8 @@ import TollgateWire
 /// | 24 | 8 | ledger id |
 /// | 32 | 8 | life |
 /// | 40 | 8 | bytes of the file |
-/// | 48 | 12 | spare, 0 |
+/// | 48 | 8 | of a life that went on behind one before: billing time when it began, ms; else 0 |
+/// | 56 | 4 | spare, 0 |
 /// | 60 | 4 | CRC-32C of bytes 0 to 59 |
 /// | 1024 | 544 | what was synced, of odd rounds (`SyncedTable`) |
 /// | 2048 | 544 | of even rounds |
@@ -28,12 +29,17 @@ struct SegmentHeader: Sendable, Equatable {
     var ledger: UInt64
     var life: UInt64
     var fileBytes: UInt64
+    var billing: WallTime
 
-    init(number: UInt64, ledger: UInt64, life: UInt64, fileBytes: UInt64) {
+    init(
+        number: UInt64, ledger: UInt64, life: UInt64, fileBytes: UInt64,
+        billing: WallTime = WallTime(milliseconds: 0)
+    ) {
         self.number = number
         self.ledger = ledger
         self.life = life
         self.fileBytes = fileBytes
+        self.billing = billing
     }
 
     /// Into zeroed bytes.
@@ -44,6 +50,7 @@ struct SegmentHeader: Sendable, Equatable {
         bytes.storeLittle(ledger, at: 24)
         bytes.storeLittle(life, at: 32)
         bytes.storeLittle(fileBytes, at: 40)
+        bytes.storeLittle(billing.milliseconds, at: 48)
         let covered = UnsafeRawBufferPointer(bytes).slice(at: 0, length: 60)
         bytes.storeLittle(ledgerChecksum(0, covered), at: 60)
     }
@@ -63,6 +70,7 @@ struct SegmentHeader: Sendable, Equatable {
         ledger = bytes.loadLittle(at: 24, as: UInt64.self)
         life = bytes.loadLittle(at: 32, as: UInt64.self)
         fileBytes = bytes.loadLittle(at: 40, as: UInt64.self)
+        billing = WallTime(milliseconds: bytes.loadLittle(at: 48, as: Int64.self))
     }
 }
 
@@ -136,7 +144,8 @@ final class SegmentFile: @unchecked Sendable {
 
     /// Makes the file, durable in its place, with nothing but a header.
     init(
-        _ options: LedgerOptions, _ disk: any Disk, number: UInt64, ledger: UInt64, life: UInt64
+        _ options: LedgerOptions, _ disk: any Disk, number: UInt64, ledger: UInt64, life: UInt64,
+        billing: WallTime
     ) throws(DiskError) {
         let bytes = options.segmentBytes
         let path = options.file(LedgerFiles.name(.journal, number))
@@ -144,8 +153,10 @@ final class SegmentFile: @unchecked Sendable {
         file = try Self.make(part, bytes, disk)
         do throws(DiskError) {
             memory = try file.map()
-            SegmentHeader(number: number, ledger: ledger, life: life, fileBytes: UInt64(bytes))
-                .write(to: memory)
+            SegmentHeader(
+                number: number, ledger: ledger, life: life, fileBytes: UInt64(bytes),
+                billing: billing
+            ).write(to: memory)
             try file.sync()
             try disk.rename(part, to: path)
             try disk.syncDirectory(options.path)

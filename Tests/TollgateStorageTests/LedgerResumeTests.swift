@@ -1,0 +1,129 @@
+import TestSupport
+import Testing
+import TollgateCore
+import TollgateWire
+
+@testable import TollgateStorage
+
+/// Starts that serve before they have written a generation of their own.
+@Suite struct LedgerResumeTests {
+    private static var options: LedgerOptions {
+        var options = LedgerOptions(path: LedgerWorld.path, bootID: (7, 8))
+        options.threads = 1
+        return options
+    }
+
+    private static func failures(_ disk: MemoryDisk) throws -> [LedgerFailure] {
+        try LedgerInspection(options, disk.copy()).examine(now: LedgerWorld.start).failures
+    }
+
+    private func snapshots(_ disk: MemoryDisk) throws -> [UInt64] {
+        LedgerFiles.numbers(try disk.list("/ledger"), .snapshot)
+    }
+
+    /// Killed before any of them has written a generation: two go on, the third writes one first.
+    @Test func aKilledLifeIsGoneOnBehindButNotForEver() throws {
+        var random = SeededRandom.printed("LedgerResumeTests")
+        let disk = MemoryDisk()
+        var books = LedgerBooks()
+        for life in 1...9 as ClosedRange<UInt64> {
+            let world = try LedgerWorld(disk, resuming: true)
+            #expect(world.report.life == life)
+            #expect(LedgerBooks(world, of: books) == books)
+            let isWritten = life % 3 == 1
+            #expect((world.report.written > 0) == isWritten)
+            #expect(world.ledger.wantsSnapshot == !isWritten)
+            #expect(try snapshots(disk).last == (life + 2) / 3)
+            world.charge(60, &random, &books)
+            _ = world.ledger.flush(now: world.now)
+            // What no sync covers.
+            world.charge(60, &random, &books)
+            #expect(try Self.failures(disk) == [])
+        }
+    }
+
+    @Test func aGenerationOfItsOwnIsWhatTheNextGoesOnBehind() throws {
+        var random = SeededRandom.printed("LedgerResumeTests")
+        let disk = MemoryDisk()
+        var books = LedgerBooks()
+        for life in 1...6 as ClosedRange<UInt64> {
+            let world = try LedgerWorld(disk, resuming: true)
+            #expect((world.report.written > 0) == (life == 1))
+            #expect(LedgerBooks(world, of: books) == books)
+            world.charge(60, &random, &books)
+            if life > 1 { #expect(try world.ledger.snapshot(now: world.now) == life) }
+            #expect(!world.ledger.wantsSnapshot)
+            world.charge(60, &random, &books)
+        }
+    }
+
+    /// What was damaged since is passed over, and the journals of both lives hold all of it.
+    @Test func anOlderGenerationLeadsThroughBothLives() throws {
+        var random = SeededRandom.printed("LedgerResumeTests")
+        let disk = MemoryDisk()
+        var books = LedgerBooks()
+        try LedgerWorld(disk).charge(60, &random, &books)
+        let world = try LedgerWorld(disk, resuming: true)
+        world.charge(60, &random, &books)
+        #expect(try world.ledger.snapshot(now: world.now) == 2)
+        world.charge(60, &random, &books)
+        let left = disk.copy()
+        let file = try #require(left.files["/ledger/snapshot-000000000002.tgs"])
+        file.memory[file.size / 2] ^= 1
+        let again = try LedgerWorld(left, resuming: true)
+        #expect(again.report.read == 1 && again.report.passedOver.count == 1)
+        // It stands in for a damaged one: all is written anew first.
+        #expect(again.report.written == 3)
+        #expect(LedgerBooks(again, of: books) == books)
+    }
+
+    /// The start is ended at each of its calls, and then another one comes.
+    @Test func aStartThatIsCutShortLosesNothing() throws {
+        var random = SeededRandom.printed("LedgerResumeTests")
+        let first = MemoryDisk()
+        var books = LedgerBooks()
+        let world = try LedgerWorld(first)
+        world.charge(60, &random, &books)
+        _ = world.ledger.flush(now: world.now)
+        world.charge(60, &random, &books)
+        var call = 1
+        while true {
+            let disk = first.copy()
+            disk.fault = .from(call, 5)
+            do { _ = try LedgerWorld(disk, resuming: true) } catch is LedgerFailure {}
+            let left = disk.copy()
+            #expect(try Self.failures(left) == [])
+            for isResuming in [true, false] {
+                let next = try LedgerWorld(left.copy(), resuming: isResuming)
+                #expect(LedgerBooks(next, of: books) == books)
+            }
+            if disk.failures == 0 { break }
+            call += 1
+        }
+        #expect(call > 10)
+    }
+
+    /// What a sync covered stays where it is; all that came later is in the new life's first file.
+    @Test func whatNoSyncCoveredIsWrittenAnew() throws {
+        var random = SeededRandom.printed("LedgerResumeTests")
+        let disk = MemoryDisk()
+        var books = LedgerBooks()
+        let world = try LedgerWorld(disk)
+        world.charge(60, &random, &books)
+        _ = world.ledger.flush(now: world.now)
+        let synced = (0..<Engine.shardCount).map { world.engine.journalPosition(shard: $0).next }
+        world.charge(60, &random, &books)
+        let ends = (0..<Engine.shardCount).map { world.engine.journalPosition(shard: $0).next }
+        _ = try LedgerWorld(disk.copy(), resuming: true)
+        let left = disk.copy()
+        _ = try LedgerWorld(left, resuming: true)
+        let numbers = LedgerFiles.numbers(try left.list("/ledger"), .journal)
+        let old = LedgerFiles.numbers(try disk.list("/ledger"), .journal)
+        let number = try #require(numbers.first { !old.contains($0) })
+        let scan = try SegmentScan(Self.options, number: number, ledger: nil, left)
+        #expect(scan.header.life == 2 && scan.table.through == ends && scan.strays.isEmpty)
+        let expected = (0..<Engine.shardCount).filter { synced[$0] < ends[$0] }
+        #expect(scan.regions.map { Int($0.header.shard) } == expected)
+        #expect(scan.regions.map(\.header.firstSequence) == expected.map { synced[$0] })
+    }
+}
