@@ -40,6 +40,7 @@ extension Daemon {
         var numbers: [UInt64] = []
         for _ in 0..<4 { numbers.append(try randomKey().0) }
         do throws(LedgerFailure) {
+            try LedgerPermissions.check(options.path)
             let ledger = try Ledger(options, SystemDisk()) { numbers.popLast() ?? 0 }
             return (plan, ledger)
         } catch { throw StartError(error) }
