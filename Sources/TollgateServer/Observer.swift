@@ -53,7 +53,7 @@ package struct Observer {
             "requests refused: outside of the user's role, or an operator's opcode on data")
         watch(
             .storageFailed, .error,
-            "changes of the directory refused: the disk did not take them")
+            "calls refused: the disk did not take, or give, what they are about")
         watch(.busy, .warning, "calls refused: too many wait for the directory")
         watch(.malformedFrame, .warning, "connections closed: a header that breaks the grid")
         watch(.frameTooLarge, .warning, "connections closed: a frame above frame_bytes_max")

@@ -220,6 +220,8 @@ import TollgateWire
             #""usage.closed","period":"2026-10","organization":"o","open":true,"after":"c"}"#
         ),
         (sent(.pruneUsage(period: "2026-10-31")), #""usage.prune","period":"2026-10-31"}"#),
+        (sent(.pruneUsage(period: "2026-10", notExported: true)),
+            #""usage.prune","period":"2026-10","not_exported":true}"#),
         (
             sent(
                 .importDirectory([

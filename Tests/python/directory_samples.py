@@ -304,6 +304,8 @@ def _of_the_ledger():
             "2026-10-31", organization="acme", including_open=True),
                 {"period": "2026-10-31", "organization": "acme", "open": True}, usage),
         Case("usage.prune", lambda c: c.closed_usage.prune("2026-10"), month, {"pruned": 3}),
+        Case("usage.prune", lambda c: c.closed_usage.prune("2026-10", not_exported=True),
+             {**month, "not_exported": True}, {"pruned": 3}),
     ]
 
 

@@ -93,6 +93,8 @@ GOOD = [
     ("usage-closed", "of one organization, with what goes on", "usage.closed",
      {"period": "2026-10", **ACME, "open": True, **PART}),
     ("usage-prune", "", "usage.prune", {"period": "2026-10-31"}),
+    ("usage-prune-not-exported", "though it was not exported", "usage.prune",
+     {"period": "2026-10-31", "not_exported": True}),
 ]
 
 

@@ -38,7 +38,7 @@ CALLS = {
     "backup.create": "path", "directory.status": "", "directory.export": "@",
     "directory.import": "records",
     "ledger.status": "", "snapshot.create": "", "snapshot.list": "@",
-    "usage.closed": "period organization? open? @", "usage.prune": "period",
+    "usage.closed": "period organization? open? @", "usage.prune": "period not_exported?",
 }
 # Without a ledger all but the first are refused as conflicts; none needs a directory.
 LEDGER = ("ledger.status", "snapshot.create", "snapshot.list", "usage.closed", "usage.prune")
@@ -153,7 +153,7 @@ def in_order(call, document):
 def fits(call, name, value):
     if name in WORDS:
         return isinstance(value, str) and value in WORDS[name].split()
-    if name in ("personal", "preview", "open"):
+    if name in ("personal", "preview", "open", "not_exported"):
         return isinstance(value, bool)
     if name == "limit" and not call.startswith("override."):
         return count(value) and 1 <= value <= 1_000

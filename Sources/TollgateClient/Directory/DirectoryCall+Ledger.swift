@@ -40,8 +40,10 @@ extension DirectoryCall where Answer == DirectoryPage<PeriodUsage> {
 
 extension DirectoryCall where Answer == PruneOutcome {
     /// Takes what was used in periods that began in a month or on a day out of the archive, for
-    /// good.
-    public static func pruneUsage(period: String) -> DirectoryCall {
-        DirectoryCall(.pruneUsage, ["period": .string(period)])
+    /// good. Refused as a conflict where not all of it was listed since the daemon started, unless
+    /// `notExported`.
+    public static func pruneUsage(period: String, notExported: Bool = false) -> DirectoryCall {
+        DirectoryCall(
+            .pruneUsage, ["period": .string(period), "not_exported": .flag(notExported)])
     }
 }

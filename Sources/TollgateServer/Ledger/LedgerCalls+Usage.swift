@@ -1,3 +1,5 @@
+import CLinux
+import Glibc
 import TollgateCore
 import TollgateStorage
 import TollgateWire
@@ -6,14 +8,21 @@ import TollgateWire
 extension LedgerService {
     /// Slots of a shard that are looked at under its lock at once.
     private static let sliceSlots = 4_096
+    /// So few rows that closing their periods leaves room in a shard's journal.
+    private static let closingSlots = 64
+    /// How long a shard's journal may take to get more room.
+    private static let roomNanoseconds: UInt64 = 20_000_000_000
+    private static let roomPauseMicroseconds: UInt32 = 2_000
 
     func listUsage(_ arguments: CallArguments) throws(LedgerCalls.Refusal) -> JSONValue {
         let period = try Self.period(arguments)
         let isOpenWanted = arguments.flag("open")
         let organization = arguments.optionalText("organization")
         let limit = Int(clamping: arguments.integer("limit") ?? 100)
+        let after = arguments.optionalText("after")
+        let isWhole = organization == nil && exported.isWithoutGap(period.days, after: after)
         var place = ClosedPlace()
-        if let after = arguments.optionalText("after") {
+        if let after {
             guard let read = ClosedPlace(after) else { throw .invalidCursor }
             place = read
         } else {
@@ -30,6 +39,8 @@ extension LedgerService {
                 period.days.contains($0.startDay)
                     && (organization ?? $0.organization) == $0.organization
             }
+            if isWhole, place.isOpen { exported.end(period.days, through: place.cursor) }
+            if isWhole, !place.isOpen { exported.goOn(period.days, at: place.text) }
         }
         if place.isOpen, isOpenWanted, !page.isFull {
             place = add(openFrom: place, to: &page, period, organization)
@@ -38,24 +49,42 @@ extension LedgerService {
         return DirectoryPage(items: page.items, next: isEnd ? nil : place.text).json
     }
 
-    /// Nothing of a period that could not have been shown as a whole: what is over and was not
-    /// closed yet goes on, here, until `listUsage` has closed it.
+    /// Nothing of a period that was not shown as a whole before, unless that is what is asked for.
     func pruneUsage(_ arguments: CallArguments) throws(LedgerCalls.Refusal) -> JSONValue {
         let period = try Self.period(arguments)
         try refuseWhileOpen(period, "export them when they are over, and then prune")
-        let count = try LedgerCalls.onDisk { () throws(LedgerFailure) in
-            var last = UsageCursor()
-            while true {
-                let part = try ledger.closedPeriods(after: last, count: 100_000) { _ in true }
-                last = part.next
-                if part.isEnd { break }
+        try closeWhatIsOver()
+        let isForced = arguments.flag("not_exported")
+        let through = isForced ? UsageCursor() : exported.through(period.days)
+        guard let through else { throw Self.notExported("was not exported") }
+        var (last, more) = (through, 0)
+        var isEnd = false
+        while !isEnd {
+            let part = try LedgerCalls.onDisk { () throws(LedgerFailure) in
+                try ledger.closedPeriods(after: last, count: 100_000) {
+                    period.days.contains($0.period.startDay)
+                }
             }
-            return try ledger.pruneClosed(through: last) {
-                period.days.contains($0.period.startDay)
-            }
+            more += part.periods.count
+            (last, isEnd) = (part.next, part.isEnd)
         }
+        guard isForced || more == 0 else {
+            throw Self.notExported("has grown by \(more) entries that were not exported")
+        }
+        let count = try LedgerCalls.onDisk { () throws(LedgerFailure) in
+            try ledger.pruneClosed(through: last) { period.days.contains($0.period.startDay) }
+        }
+        // Places in the archive are others now.
+        exported = ExportedUsage()
         log.info("ledger: \(count) closed periods pruned")
         return PruneOutcome(pruned: UInt64(count)).json
+    }
+
+    private static func notExported(_ words: String) -> LedgerCalls.Refusal {
+        .init(
+            .conflict, "usage of that time " + words + ", as a whole and since the daemon started;"
+                + " export it first (tollgate usage export), or, if it is not wanted, say so"
+                + " (--not-exported)")
     }
 
     private static func period(
@@ -68,23 +97,47 @@ extension LedgerService {
         return period
     }
 
-    /// In every shard, and from memory to the archive.
+    /// In every shard, and from memory to the archive. Where the journal has no room it waits for
+    /// more, and it leaves callers theirs: it goes on in a shard that has a region ahead.
     private func closeWhatIsOver() throws(LedgerCalls.Refusal) {
         for shard in 0..<Engine.shardCount {
             var cursor = 0
+            var deadline = tg_boottime() &+ Self.roomNanoseconds
             while cursor >= 0 {
-                guard engine.closePeriods(
-                    shard: shard, slots: Self.sliceSlots, cursor: &cursor, now: Self.now)
-                else {
-                    throw .init(
-                        .storageFailed, "periods that are over cannot be closed:"
-                            + " \(trouble.worst?.words ?? "the journal has no room")")
-                }
+                let before = cursor
+                let hasRoom = hasRegionAhead(shard: shard) && engine.closePeriods(
+                    shard: shard, slots: Self.closingSlots, cursor: &cursor, now: Self.now)
+                if cursor != before { deadline = tg_boottime() &+ Self.roomNanoseconds }
+                guard !hasRoom else { continue }
+                try waitForRoom(until: deadline)
             }
         }
         guard archive() else {
             throw .init(.storageFailed, trouble.worst?.words ?? "the archive cannot be written")
         }
+    }
+
+    /// In trouble none comes: then what is there is used, down to the last.
+    private func hasRegionAhead(shard: Int) -> Bool {
+        let isWanted = engine.wantsRegions & (1 << UInt64(shard)) != 0
+        return !isWanted || trouble.has(.supply) || engine.currentLedgerState != .serving
+    }
+
+    /// Has regions brought, and waits for a moment.
+    private func waitForRoom(until deadline: UInt64) throws(LedgerCalls.Refusal) {
+        if trouble.has(.sync) || trouble.has(.supply), let worst = trouble.worst {
+            throw .init(
+                .storageFailed, "periods that are over cannot be closed: \(worst.words)")
+        }
+        guard !hasToEnd else { throw .init(.unavailable, "the daemon is ending") }
+        guard tg_boottime() < deadline else {
+            throw .init(
+                .busy, "files of the journal are made too slowly to close all periods that are"
+                    + " over; ask again, and it goes on from there")
+        }
+        ledger.giveReady()
+        bells.supply.ring()
+        usleep(Self.roomPauseMicroseconds)
     }
 
     private func refuseWhileOpen(
@@ -130,7 +183,8 @@ extension LedgerService {
             }
             taken += 1
         }
-        return part.isEnd ? .firstOpen : ClosedPlace(cursor: part.next, skipped: 0)
+        return part.isEnd
+            ? .firstOpen(behind: part.next) : ClosedPlace(cursor: part.next, skipped: 0)
     }
 
     private func add(
@@ -202,8 +256,9 @@ struct ClosedPlace: Equatable {
         self.skipped = skipped
     }
 
-    static var firstOpen: ClosedPlace {
-        var place = ClosedPlace()
+    /// `cursor`: where what is closed ended.
+    static func firstOpen(behind cursor: UsageCursor) -> ClosedPlace {
+        var place = ClosedPlace(cursor: cursor, skipped: 0)
         place.isOpen = true
         return place
     }

@@ -48,6 +48,8 @@ package final class LedgerService: Sendable {
     private(set) nonisolated(unsafe) var base: [UInt64] = []
     // Written by `start`, before the threads that read it are made.
     private(set) nonisolated(unsafe) var links: LedgerLinks?
+    // Of the thread that answers calls.
+    nonisolated(unsafe) var exported = ExportedUsage()
     // Written by `start`, read by `end`, both of the thread that owns the server.
     private nonisolated(unsafe) var threads: [pthread_t] = []
 

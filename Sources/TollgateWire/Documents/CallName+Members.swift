@@ -30,7 +30,7 @@ extension CallName {
                 Self.period, CallMember("organization", .name, .optional),
                 CallMember("open", .flag, .optional),
             ] + Self.part
-        case .pruneUsage: [Self.period]
+        case .pruneUsage: [Self.period, CallMember("not_exported", .flag, .optional)]
         }
     }
 

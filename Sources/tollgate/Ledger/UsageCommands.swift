@@ -32,14 +32,24 @@ struct PeriodOption: ParsableArguments {
 struct UsagePrune: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "prune", abstract: "Take closed periods out of the archive, for good.",
-        discussion: "Export them first (tollgate usage export): what is pruned cannot be billed.")
+        discussion: """
+            Export them first (tollgate usage export): what is pruned cannot be billed. The daemon \
+            remembers until it ends which months and days were exported as a whole, of all \
+            organizations, and prunes no others, unless --not-exported says so.
+            """)
     @OptionGroup var options: AdminOptions
     @OptionGroup var period: PeriodOption
     @OptionGroup var confirmation: Confirmation
+    @Flag(help: "Also what was not exported since the daemon started.") var notExported = false
 
     func run() throws {
         try confirmation.confirm("prune all usage of periods that began in \(period.period)")
-        try options.tell(.pruneUsage, ["period": .string(period.period)]) {
+        try options.tell(
+            .pruneUsage, [
+                "period": .string(period.period),
+                "not_exported": notExported ? .bool(true) : nil,
+            ]
+        ) {
             "\(grouped($0.integer("pruned") ?? 0)) entries pruned"
         }
     }

@@ -43,6 +43,9 @@ class ClosedUsage(Group[Mode]):
             page(docs.PeriodUsage))
 
     @call
-    def prune(self, period: str) -> "Request[docs.Pruned]":
-        """Takes them out of the archive, for good."""
-        return Request("usage.prune", {"period": period}, of(docs.Pruned))
+    def prune(self, period: str, *, not_exported: bool = False) -> "Request[docs.Pruned]":
+        """Takes them out of the archive, for good. Raises Conflict where not all of them were
+        listed since the daemon started, unless that is said to be right (`not_exported`)."""
+        return Request(
+            "usage.prune", {"period": period, "not_exported": not_exported or None},
+            of(docs.Pruned))
