@@ -48,11 +48,16 @@ extension Ledger {
         return true
     }
 
-    /// Makes durable what was journaled before the call; throws in trouble.
-    func syncJournal(_ live: Live) throws(LedgerFailure) {
+    /// Makes durable what was journaled before the call; throws in trouble, and where there was any
+    /// since the epoch `begun`.
+    func syncJournal(_ live: Live, since begun: UInt64) throws(LedgerFailure) {
         syncing.lock()
         defer { syncing.unlock() }
         if let trouble = withRecord({ $0.trouble }) { throw trouble }
+        guard begun == epoch.load(ordering: .acquiring) else {
+            throw LedgerFailure(
+                .disk, options.path, "the journal was given up while closed periods were taken")
+        }
         do { _ = try syncRound(live) } catch {
             enterTrouble(live, error)
             throw error

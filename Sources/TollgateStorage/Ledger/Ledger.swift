@@ -256,9 +256,11 @@ package final class Ledger: Sendable {
     /// stay in memory, and it is tried again with the next call.
     package func archive() throws(LedgerFailure) -> Int {
         let live = running
+        // Where trouble ended since, more may have closed under a number of which some were taken.
+        let begun = epoch.load(ordering: .acquiring)
         do {
             let count = try live.archive.archive(live.engine) { () throws(LedgerFailure) in
-                try syncJournal(live)
+                try syncJournal(live, since: begun)
             }
             withRecord { $0.archiveFailure = nil }
             return count

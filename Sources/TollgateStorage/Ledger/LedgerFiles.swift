@@ -83,6 +83,8 @@ package struct LedgerOptions: Sendable {
     package var allowsUnjournaled = false
     /// A snapshot is wanted when the journal has grown by so much since the last.
     package var journalBytesMax = 256 * 1024 * 1024
+    /// A file of closed periods that is larger is followed by another.
+    package var archiveFileBytesMax = 16 * 1024 * 1024
     /// What the kernel calls this start of the host: boottimes of two are not compared.
     package var bootID: (UInt64, UInt64)
     /// Threads that put shards together; 1: none but the caller's.

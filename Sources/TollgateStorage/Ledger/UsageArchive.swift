@@ -8,9 +8,6 @@ import TollgateCore
 final class UsageArchive: @unchecked Sendable {
     // Sendable: everything that changes is guarded by `lock`, `published` by its own.
 
-    /// A file that is larger is followed by another.
-    static let fileBytesMax = 16 * 1024 * 1024
-
     private let options: LedgerOptions
     private let disk: any Disk
     private let ledger: UInt64
@@ -91,7 +88,8 @@ final class UsageArchive: @unchecked Sendable {
             let batch = engine.takeClosed(shard: shard)
             guard batch.count > 0 else { continue }
             batches.append((shard, batch))
-            blocks += try Self.blocks(batch, shard, names, options.path)
+            blocks += try Self.blocks(
+                batch, behind: through[shard], shard, names, options.path)
         }
         guard !batches.isEmpty else { return 0 }
         try syncJournal()
@@ -107,24 +105,27 @@ final class UsageArchive: @unchecked Sendable {
     }
 
     private static func blocks(
-        _ batch: ClosedBatch, _ shard: Int, _ names: [String], _ path: String
+        _ batch: ClosedBatch, behind archived: UInt64, _ shard: Int, _ names: [String],
+        _ path: String
     ) throws(LedgerFailure) -> [UsageBlock] {
         var made: [UsageBlock] = []
         var block = UsageBlock(shard: UInt16(truncatingIfNeeded: shard))
-        for entry in batch.periods {
+        // What a call that failed later had archived already is not archived again.
+        for entry in batch.periods where entry.sequence > archived {
             let period = entry.bytes.withUnsafeBytes { ClosedPeriod($0) }
             guard let period, Int(period.counter) < names.count else {
                 throw LedgerFailure(.unfit, path, "a closed period of no counter")
             }
-            // A transaction's periods have one number, and stay together.
-            if block.isFull, entry.sequence > block.through {
+            if block.isFull {
+                // Those that closed without a journal have one number, and count together.
+                block.isContinued = entry.sequence == block.through
                 made.append(block)
                 block = UsageBlock(shard: UInt16(truncatingIfNeeded: shard))
             }
             block.add(names[Int(period.counter)], entry.bytes)
             block.through = max(block.through, entry.sequence)
         }
-        made.append(block)
+        if block.count > 0 { made.append(block) }
         return made
     }
 
@@ -132,8 +133,10 @@ final class UsageArchive: @unchecked Sendable {
         var place: (file: any DiskFile, end: Int, checksum: UInt32)
         if let open { place = open } else { place = try begin() }
         var reached = through
+        // Blocks of one number stay in one file.
+        var isInside = false
         for block in blocks {
-            if place.end > Self.fileBytesMax {
+            if place.end > options.archiveFileBytesMax, !isInside {
                 try place.file.sync()
                 through = reached
                 place = try begin()
@@ -144,7 +147,8 @@ final class UsageArchive: @unchecked Sendable {
             place.end &+= encoded.used
             place.checksum = checksum
             let shard = Int(block.shard)
-            reached[shard] = max(reached[shard], block.through)
+            isInside = block.isContinued
+            if !isInside { reached[shard] = max(reached[shard], block.through) }
         }
         try place.file.sync()
         through = reached
@@ -267,13 +271,7 @@ final class UsageArchive: @unchecked Sendable {
         defer { lock.unlock() }
         isPatched = true
         defer { isPatched = false }
-        var kept: [UsageBlock] = []
-        try walk(from: UsageCursor()) { (_, entries) throws(LedgerFailure) in
-            var block = UsageBlock(shard: UsageFormat.keptShard)
-            for entry in entries { block.add(entry.counter, entry.period.encoded) }
-            kept.append(block)
-            return true
-        }
+        let (kept, _) = try keep { (_, _) in true }
         for shard in through.indices { through[shard] = max(through[shard], reached[shard]) }
         try onDisk { () throws(DiskError) in try replaceAll(kept, removing: false) }
     }
@@ -285,12 +283,22 @@ final class UsageArchive: @unchecked Sendable {
     ) throws(LedgerFailure) -> Int {
         lock.lock()
         defer { lock.unlock() }
+        let (kept, removed) = try keep { place, entry in place > cursor || !isPruned(entry) }
+        guard removed > 0 else { return 0 }
+        try onDisk { () throws(DiskError) in try replaceAll(kept, removing: true) }
+        return removed
+    }
+
+    /// All that `isKept`, in new blocks, and how many are not.
+    private func keep(
+        _ isKept: (UsageCursor, ArchivedPeriod) -> Bool
+    ) throws(LedgerFailure) -> (kept: [UsageBlock], removed: Int) {
         var kept: [UsageBlock] = []
         var block = UsageBlock(shard: UsageFormat.keptShard)
         var removed = 0
         try walk(from: UsageCursor()) { (place, entries) throws(LedgerFailure) in
             for entry in entries {
-                if place <= cursor, isPruned(entry) {
+                guard isKept(place, entry) else {
                     removed &+= 1
                     continue
                 }
@@ -302,10 +310,8 @@ final class UsageArchive: @unchecked Sendable {
             }
             return true
         }
-        guard removed > 0 else { return 0 }
         kept.append(block)
-        try onDisk { () throws(DiskError) in try replaceAll(kept, removing: true) }
-        return removed
+        return (kept, removed)
     }
 
     private func replaceAll(

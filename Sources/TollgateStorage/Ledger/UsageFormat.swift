@@ -21,7 +21,7 @@ import TollgateWire
 ///
 /// | offset | bytes | field |
 /// |---|---|---|
-/// | 0 | 4 | `TGUB` |
+/// | 0 | 4 | `TGUB`, or `TGUC`: the next block goes on with entries of the same number |
 /// | 4 | 2 | shard; 65535: kept by a pruning, of any shard |
 /// | 6 | 2 | spare, 0 |
 /// | 8 | 8 | sequence number in the journal of the last entry; 0 when kept by a pruning |
@@ -31,16 +31,23 @@ import TollgateWire
 /// | 28 | 4 | CRC-32C of bytes 0 to 27 and the content, begun with the CRC before (header's) |
 /// | 32 | | entries: u16 bytes of the counter's name, u16 of the period, name, `ClosedPeriod` |
 ///
+/// Blocks `TGUC` count together with the `TGUB` that ends them, all of one shard and number and
+/// in one file, or not at all: what is archived is known by its number, so a part of one number
+/// would be archived again. A writer begins another block at half a MiB; who reads takes longer
+/// ones as well, for an earlier writer put all of one number into one block.
+///
 /// Of a file that another follows, blocks behind what the next one's table says do not count:
 /// they were written once more there, because their sync had failed.
 enum UsageFormat {
     static let version: UInt16 = 1
     static let headerBytes = 576
     static let blockHeaderBytes = 32
-    static let contentBytesMax = 1024 * 1024
+    /// Of a block that is written: then another begins.
+    static let contentBytesFull = 512 * 1024
     static let keptShard: UInt16 = .max
     static let magic: UInt64 = 0x0045_4741_5355_4754
     static let blockMagic: UInt32 = 0x4255_4754
+    static let continuedMagic: UInt32 = 0x4355_4754
 }
 
 struct UsageHeader: Sendable, Equatable {
@@ -109,12 +116,14 @@ package struct ArchivedPeriod: Sendable, Equatable {
 struct UsageBlock {
     var shard: UInt16
     var through: UInt64 = 0
+    /// The next block goes on with entries of the number `through`.
+    var isContinued = false
     var count = 0
     private(set) var content: [UInt8] = []
 
     init(shard: UInt16) { self.shard = shard }
 
-    var isFull: Bool { content.count >= UsageFormat.contentBytesMax / 2 }
+    var isFull: Bool { content.count >= UsageFormat.contentBytesFull }
 
     mutating func add(_ name: String, _ period: [UInt8]) {
         let (a, b) = (UInt16(clamping: name.utf8.count), UInt16(clamping: period.count))
@@ -129,7 +138,8 @@ struct UsageBlock {
     func encoded(after seed: UInt32) -> (Block, UInt32) {
         let block = Block(UsageFormat.blockHeaderBytes &+ content.count)
         defer { block.keep() }
-        block.bytes.storeLittle(UsageFormat.blockMagic, at: 0)
+        block.bytes.storeLittle(
+            isContinued ? UsageFormat.continuedMagic : UsageFormat.blockMagic, at: 0)
         block.bytes.storeLittle(shard, at: 4)
         block.bytes.storeLittle(through, at: 8)
         block.bytes.storeLittle(UInt32(truncatingIfNeeded: count), at: 16)
@@ -184,7 +194,7 @@ struct UsageFile {
         checksum = block.read.loadLittle(
             at: UsageFormat.headerBytes &- 4, as: UInt32.self)
         through = header.through
-        while let part = next() { parts.append(part) }
+        while let group = nextGroup() { parts += group }
     }
 
     /// Throws when it lacks what a later file says to stand here.
@@ -200,17 +210,39 @@ struct UsageFile {
 
     var bytes: Int { block.used }
 
-    private mutating func next() -> Part? {
+    /// The next block with those that it goes on in; `nil`, and nothing is read, when not all of
+    /// them are whole.
+    private mutating func nextGroup() -> [Part]? {
+        var (group, place, seed) = ([Part](), end, checksum)
+        while let (part, isContinued) = wholePart(at: &place, &seed) {
+            if let first = group.first, first.shard != part.shard || first.through != part.through {
+                return nil
+            }
+            group.append(part)
+            if isContinued { continue }
+            (end, checksum) = (place, seed)
+            if part.shard != UsageFormat.keptShard {
+                through[Int(part.shard)] = max(through[Int(part.shard)], part.through)
+            }
+            return group
+        }
+        return nil
+    }
+
+    /// The block at `place`, which is then behind it; `nil` when there is none that is whole.
+    private func wholePart(
+        at place: inout Int, _ seed: inout UInt32
+    ) -> (part: Part, isContinued: Bool)? {
         let all = block.read
-        let left = all.count &- end
+        let left = all.count &- place
         guard left >= UsageFormat.blockHeaderBytes else { return nil }
-        let count = Int(all.loadLittle(at: end &+ 20, as: UInt32.self))
-        let whole = UsageFormat.blockHeaderBytes &+ count
-        guard all.loadLittle(at: end, as: UInt32.self) == UsageFormat.blockMagic,
-            count <= UsageFormat.contentBytesMax, whole <= left
+        let magic = all.loadLittle(at: place, as: UInt32.self)
+        let whole =
+            UsageFormat.blockHeaderBytes &+ Int(all.loadLittle(at: place &+ 20, as: UInt32.self))
+        guard magic == UsageFormat.blockMagic || magic == UsageFormat.continuedMagic, whole <= left
         else { return nil }
-        let own = all.slice(at: end, length: whole)
-        let computed = UsageBlock.checksum(own, checksum)
+        let own = all.slice(at: place, length: whole)
+        let computed = UsageBlock.checksum(own, seed)
         let shard = own.loadLittle(at: 4, as: UInt16.self)
         guard own.loadLittle(at: 28, as: UInt32.self) == computed,
             shard == UsageFormat.keptShard || Int(shard) < Engine.shardCount
@@ -218,13 +250,11 @@ struct UsageFile {
         let part = Part(
             shard: shard, through: own.loadLittle(at: 8, as: UInt64.self),
             count: Int(own.loadLittle(at: 16, as: UInt32.self)),
-            offset: end &+ UsageFormat.blockHeaderBytes, bytes: count)
-        checksum = computed
-        end &+= whole
-        if shard != UsageFormat.keptShard {
-            through[Int(shard)] = max(through[Int(shard)], part.through)
-        }
-        return part
+            offset: place &+ UsageFormat.blockHeaderBytes,
+            bytes: whole &- UsageFormat.blockHeaderBytes)
+        seed = computed
+        place &+= whole
+        return (part, magic == UsageFormat.continuedMagic)
     }
 
     /// What a block holds; its checksum was right, so what cannot be read is a defect that is told.

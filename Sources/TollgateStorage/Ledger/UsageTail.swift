@@ -37,11 +37,12 @@ struct UsageTail {
         defer { head.keep() }
         let (block, place) = (head.bytes, end)
         head.used = try onDisk { () throws(DiskError) in try file.read(into: block, at: place) }
-        guard head.used == UsageFormat.blockHeaderBytes,
-            head.read.loadLittle(at: 0, as: UInt32.self) == UsageFormat.blockMagic
+        guard head.used == UsageFormat.blockHeaderBytes else { return nil }
+        let magic = head.read.loadLittle(at: 0, as: UInt32.self)
+        guard magic == UsageFormat.blockMagic || magic == UsageFormat.continuedMagic
         else { return nil }
         let bytes = Int(head.read.loadLittle(at: 20, as: UInt32.self))
-        guard bytes <= UsageFormat.contentBytesMax else { return nil }
+        guard bytes <= file.bytes &- place &- UsageFormat.blockHeaderBytes else { return nil }
         return Header(
             shard: head.read.loadLittle(at: 4, as: UInt16.self),
             through: head.read.loadLittle(at: 8, as: UInt64.self),
