@@ -89,4 +89,31 @@ import TollgateWire
             #expect(found.periods == Array(all.periods.suffix(found.periods.count)))
         }
     }
+
+    /// A place of before is refused: it named a file that is no more, and what is read from the
+    /// beginning of the next one was given already.
+    @Test func noPageGoesOnOverAPruning() throws {
+        let (disk, world, _) = try archive()
+        func page(_ world: LedgerWorld, _ cursor: UsageCursor, _ count: Int) throws
+            -> UsageArchive.Page
+        { try world.ledger.closedPeriods(after: cursor, count: count) { _ in true } }
+        let all = try page(world, UsageCursor(), .max)
+        let first = try page(world, UsageCursor(), 4)
+        // A place with a part of a page given is behind its beginning, which has a name.
+        #expect(first.from.file == first.next.file && first.from.offset == 0)
+        #expect(try page(world, first.from, .max).periods == all.periods)
+        #expect(try world.ledger.pruneClosed(through: all.next) { _ in false } == 0)
+        let day = all.periods[0].period.startDay
+        #expect(
+            try world.ledger.pruneClosed(through: all.next) { $0.period.startDay == day }
+                == 3 * Self.organizations)
+        let kept = all.periods.filter { $0.period.startDay != day }
+        for world in [world, try LedgerWorld(disk.copy(), at: world.now)] {
+            for cursor in [first.from, first.next] {
+                let failure = #expect(throws: LedgerFailure.self) { try page(world, cursor, 4) }
+                #expect(failure?.kind == .gone)
+            }
+            #expect(try page(world, UsageCursor(), .max).periods == kept)
+        }
+    }
 }

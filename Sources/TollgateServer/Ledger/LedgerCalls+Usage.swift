@@ -178,7 +178,7 @@ extension LedgerService {
             // A counter that is no quota has no period; nothing else closes.
             if let usage = PeriodUsage(entry.period, counter: entry.counter, isOpen: false) {
                 guard page.add(usage) else {
-                    return ClosedPlace(cursor: place.cursor, skipped: skipped + taken)
+                    return ClosedPlace(cursor: part.from, skipped: skipped + taken)
                 }
             }
             taken += 1

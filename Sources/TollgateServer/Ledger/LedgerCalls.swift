@@ -100,6 +100,7 @@ enum LedgerCalls {
         _ body: () throws(LedgerFailure) -> T
     ) throws(Refusal) -> T {
         do throws(LedgerFailure) { return try body() } catch {
+            guard error.kind != .gone else { throw Refusal(.conflict, error.words) }
             throw Refusal(.storageFailed, "\(error)")
         }
     }

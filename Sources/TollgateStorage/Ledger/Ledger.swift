@@ -270,10 +270,10 @@ package final class Ledger: Sendable {
         }
     }
 
-    /// A page of what was archived behind `cursor`.
+    /// A page of what was archived behind `cursor`; throws `gone` when that was before a pruning.
     package func closedPeriods(
         after cursor: UsageCursor, count: Int, _ isWanted: (ArchivedPeriod) -> Bool
-    ) throws(LedgerFailure) -> (periods: [ArchivedPeriod], next: UsageCursor, isEnd: Bool) {
+    ) throws(LedgerFailure) -> UsageArchive.Page {
         try running.archive.page(after: cursor, count: count, isWanted)
     }
 

@@ -11,6 +11,8 @@ package struct LedgerFailure: Error, Sendable, Equatable, CustomStringConvertibl
         case version
         /// The place is not fit to hold a ledger, or holds something else.
         case unfit
+        /// A place in a list that is no more: whoever reads it begins anew.
+        case gone
     }
 
     package var kind: Kind
@@ -46,7 +48,7 @@ package struct LedgerFailure: Error, Sendable, Equatable, CustomStringConvertibl
         switch kind {
         case .disk: 74
         case .locked: 75
-        case .damaged, .version, .unfit: 78
+        case .damaged, .version, .unfit, .gone: 78
         }
     }
 

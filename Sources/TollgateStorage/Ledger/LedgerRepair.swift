@@ -215,7 +215,7 @@ extension LedgerFailure {
         switch kind {
         case .damaged: true
         case .disk: errno == DiskError.absent
-        case .version, .locked, .unfit: false
+        case .version, .locked, .unfit, .gone: false
         }
     }
 }

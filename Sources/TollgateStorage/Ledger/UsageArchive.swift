@@ -5,7 +5,7 @@ import TollgateCore
 /// All of it under `lock`; calls of the disk and rounds of syncs too, for nobody in a hurry waits
 /// for it. Only what is archived can be asked for at any time: it has a lock of its own.
 /// Invariant: `through` is durable.
-final class UsageArchive: @unchecked Sendable {
+package final class UsageArchive: @unchecked Sendable {
     // Sendable: everything that changes is guarded by `lock`, `published` by its own.
 
     private let options: LedgerOptions
@@ -240,17 +240,30 @@ final class UsageArchive: @unchecked Sendable {
         return try UsageHeader(head.read, path)
     }
 
-    /// Closed periods behind `cursor` that `isWanted`, at least `count` if there are as many, and
-    /// where to go on; `nil` at the end.
+    /// Some closed periods; `from` names the file that the page began in, `next` where to go on.
+    package typealias Page = (
+        periods: [ArchivedPeriod], from: UsageCursor, next: UsageCursor, isEnd: Bool
+    )
+
+    /// Closed periods behind `cursor` that `isWanted`, at least `count` if there are as many.
+    /// A pruning moves what it keeps to another file: places from before it are `gone`.
     func page(
         after cursor: UsageCursor, count: Int, _ isWanted: (ArchivedPeriod) -> Bool
-    ) throws(LedgerFailure) -> (periods: [ArchivedPeriod], next: UsageCursor, isEnd: Bool) {
+    ) throws(LedgerFailure) -> Page {
         lock.lock()
         defer { lock.unlock() }
+        var from = cursor
+        if cursor == UsageCursor() {
+            from.file = numbers.first ?? 0
+        } else if !numbers.contains(cursor.file) {
+            throw LedgerFailure(
+                .gone, options.path,
+                "closed periods were pruned since the last part; ask for the first part again")
+        }
         var found: [ArchivedPeriod] = []
-        var last = cursor
+        var last = from
         var isEnd = true
-        try walk(from: cursor) { (place, entries) throws(LedgerFailure) in
+        try walk(from: from) { (place, entries) throws(LedgerFailure) in
             if found.count >= count {
                 isEnd = false
                 return false
@@ -259,7 +272,7 @@ final class UsageArchive: @unchecked Sendable {
             last = place
             return true
         }
-        return (found, last, isEnd)
+        return (found, from, last, isEnd)
     }
 
     // MARK: pruning

@@ -110,7 +110,7 @@ struct LedgerFolder {
             Failure(
                 .tryAgain, "a daemon has the ledger \(path) open, or another tollgate looks at it",
                 next: "end the daemon first: tollgate stop, or systemctl stop tollgate")
-        case .unfit: unfit(error)
+        case .unfit, .gone: unfit(error)
         case .version:
             Failure(.badData, error.description, next: "use the tollgate of that version")
         case .damaged:
