@@ -102,6 +102,10 @@ import TollgateWire
                 }
             }
             disk.fault = nil
+            // A snapshot that was asked for before the trouble ends has them as well.
+            _ = try world.ledger.snapshot(now: world.now)
+            #expect(world.ledger.status.state == .unjournaled)
+            try expectArchived(closed, by: LedgerWorld(disk.copy(), at: world.now))
             world.advance(milliseconds: 1_100)
             guard case .synced = world.ledger.flush(now: world.now) else {
                 Issue.record("it does not heal")
@@ -111,14 +115,18 @@ import TollgateWire
             // A process that is killed here, before or after they go to the archive.
             for isArchived in [false, true] {
                 if isArchived { _ = try world.ledger.archive() }
-                let again = try LedgerWorld(disk.copy(), at: world.now)
-                _ = try again.ledger.archive()
-                let page = try again.ledger.closedPeriods(after: UsageCursor(), count: .max) {
-                    $0.period.user == "ada" && $0.counter.hasPrefix("q daily")
-                }
-                #expect(page.periods.map(\.period.used) == closed, "trouble \(trouble)")
+                try expectArchived(closed, by: LedgerWorld(disk.copy(), at: world.now))
             }
         }
+    }
+
+    /// What ada used, day by day.
+    private func expectArchived(_ closed: [UInt64], by world: LedgerWorld) throws {
+        _ = try world.ledger.archive()
+        let page = try world.ledger.closedPeriods(after: UsageCursor(), count: .max) {
+            $0.period.user == "ada" && $0.counter.hasPrefix("q daily")
+        }
+        #expect(page.periods.map(\.period.used) == closed)
     }
 
     /// Also where the file that failed has room left for further regions.

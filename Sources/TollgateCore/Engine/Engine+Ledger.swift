@@ -74,10 +74,7 @@ extension Engine {
     }
 
     package func journalPosition(shard: Int) -> JournalPosition {
-        withLedger(shard) {
-            JournalPosition(
-                next: $0.journal.nextSequence, file: $0.journal.current?.file ?? 0)
-        }
+        withLedger(shard) { $0.position }
     }
 
     /// Every slot up to `through` is durable: the shard's next transaction says so.
@@ -113,8 +110,14 @@ extension Engine {
         withLedger(shard) { ($0.journal.current, $0.journal.spare) }
     }
 
-    package func takeClosed(shard: Int) -> ClosedBatch {
-        withLedger(shard) { ClosedBatch(bytes: $0.closed.entries, count: $0.closed.count) }
+    package func takeClosed(shard: Int) -> ClosedBatch { withLedger(shard) { $0.batch } }
+
+    /// Where a shard stands, and what had closed by then: numbered before, or, without a journal,
+    /// with that very number.
+    package func positionAndClosed(
+        shard: Int
+    ) -> (position: JournalPosition, closed: ClosedBatch) {
+        withLedger(shard) { ($0.position, $0.batch) }
     }
 
     /// Drops what `takeClosed` gave: it stands in the archive, synced.
@@ -180,4 +183,12 @@ extension Engine {
         defer { shard.lock.pointee.unlock() }
         return body(&ledger.pointee)
     }
+}
+
+extension ShardLedger {
+    fileprivate var position: JournalPosition {
+        JournalPosition(next: journal.nextSequence, file: journal.current?.file ?? 0)
+    }
+
+    fileprivate var batch: ClosedBatch { ClosedBatch(bytes: closed.entries, count: closed.count) }
 }

@@ -151,11 +151,12 @@ package final class SnapshotWriter {
 
     private func beginShard(_ shard: Int) throws(DiskError) {
         shards[shard].from = position
-        shards[shard].start = engine.journalPosition(shard: shard).next
+        // At one moment: what closes from then on stands in the journal that is replayed, or, in
+        // trouble, in the snapshot that ends it.
+        let (position, waiting) = engine.positionAndClosed(shard: shard)
+        shards[shard].start = position.next
         shards[shard].archived = archived[shard]
-        // Of those that wait, what closed from here on stands in the journal that is replayed.
-        let start = shards[shard].start
-        for closed in engine.takeClosed(shard: shard).periods where closed.sequence < start {
+        for closed in waiting.periods {
             let bytes = 12 &+ closed.bytes.count
             if filled &+ SnapshotFormat.blockHeaderBytes &+ bytes > piece.bytes.count {
                 try write()
