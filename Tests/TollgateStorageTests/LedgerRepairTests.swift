@@ -176,6 +176,24 @@ import TollgateWire
         #expect(report.read == 0 && report.written == 4)
     }
 
+    /// Also where no file that is left says how many lives there were.
+    @Test func whatBeginsEmptyLivesNoLifeAgain() throws {
+        var random = SeededRandom.printed("LedgerRepairTests")
+        for kind in [LedgerFiles.Kind.journal, .snapshot] {
+            let (disk, _, now) = try killed(&random)
+            let before = try LedgerWorld(disk.copy(), at: now).report.life
+            for name in try disk.list("/ledger") {
+                if LedgerFiles.number(name, .snapshot) != nil {
+                    disk.files["/ledger/" + name]?.memory[20] ^= 1
+                }
+                if LedgerFiles.number(name, kind) != nil { disk.files["/ledger/" + name] = nil }
+            }
+            _ = try repair(disk, now)
+            let world = try LedgerWorld(disk, at: now)
+            #expect(world.report.life > before && world.report.life <= 3 * world.report.written)
+        }
+    }
+
     /// Killed at each call of a repair, and repaired again.
     @Test func aRepairThatIsCutShortIsRunAgain() throws {
         var random = SeededRandom.printed("LedgerRepairTests")

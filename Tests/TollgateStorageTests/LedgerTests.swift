@@ -196,4 +196,31 @@ import TollgateWire
         let left = try world.ledger.closedPeriods(after: UsageCursor(), count: 10) { _ in true }
         #expect(left.periods.map(\.period.user) == ["bob"])
     }
+
+    /// Reservations are named by the life: an older copy that is put back in the ledger's place
+    /// must give no life again. Of the other future, its last generation alone is known.
+    @Test func noLifeIsLivedTwiceWhenAnOlderCopyGoesOn() throws {
+        let disk = MemoryDisk()
+        func live(_ disk: MemoryDisk, behind last: UInt64 = 0, snapshots: Int = 0) throws
+            -> (life: UInt64, reached: UInt64)
+        {
+            let world = try LedgerWorld(disk, behind: last, resuming: true)
+            for _ in 0..<snapshots { _ = try world.ledger.snapshot(now: world.now) }
+            return (world.report.life, try world.ledger.reached().generation)
+        }
+        var lives: Set<UInt64> = [try live(disk).life]
+        var (last, isAhead) = (UInt64(0), false)
+        for future in 0..<4 {
+            let copy = disk.copy()
+            // Killed at once and resumed, or with generations written.
+            for (index, snapshots) in [0, 0, 0, future, 0].enumerated() {
+                let behind = index == 0 ? last : 0
+                let (life, reached) = try live(copy, behind: behind, snapshots: snapshots)
+                #expect(lives.insert(life).inserted && life <= 3 * reached)
+                isAhead = isAhead || life > reached
+                last = reached
+            }
+        }
+        #expect(lives.count == 21 && isAhead)
+    }
 }

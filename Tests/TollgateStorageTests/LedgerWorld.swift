@@ -21,7 +21,8 @@ final class LedgerWorld {
 
     init(
         _ disk: any Disk, path: String = LedgerWorld.path, at now: Moment = LedgerWorld.start,
-        resuming: Bool = false, _ configure: (inout LedgerOptions) -> Void = { _ in }
+        behind generation: UInt64 = 0, resuming: Bool = false,
+        _ configure: (inout LedgerOptions) -> Void = { _ in }
     ) throws {
         var options = LedgerOptions(path: path, bootID: (7, 8))
         options.segmentBytes = 256 * 1024
@@ -36,7 +37,8 @@ final class LedgerWorld {
         worker = engine.makeWorker()
         policy = try PolicyImage(compiling: Self.policy, generation: 1)
         self.now = now
-        report = try ledger.recover(into: engine, now: now, resuming: resuming)
+        report = try ledger.recover(
+            into: engine, now: now, behind: generation, resuming: resuming)
         // Last: what throws before it leaves nothing behind.
         reply = .allocate(byteCount: DecisionWorker.replyBytesMax, alignment: 8)
         beginTurn()

@@ -9,7 +9,7 @@ import TollgateCore
 extension Ledger {
     /// Lives behind a generation, besides its own, with which a start still goes on: so that who is
     /// killed again and again neither replays nor keeps ever more.
-    private static let livesMax = 1
+    static let livesMax = 1
 
     /// Whether what was read can be gone on behind. Not from a generation that stands in for a
     /// damaged one, nor where recovery changed what no journal says.

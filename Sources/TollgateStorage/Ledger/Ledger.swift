@@ -154,7 +154,7 @@ package final class Ledger: Sendable {
                 resumed = reading
             }
         }
-        start.generation = max(start.generation, generation)
+        start.goOn(behind: generation)
         report.life = start.life &+ 1
         if let resumed {
             try resume(engine, start, resumed, report, now)
@@ -172,6 +172,8 @@ package final class Ledger: Sendable {
         _ engine: Engine, _ start: LedgerStart, now: Moment
     ) throws(LedgerFailure) -> UInt64 {
         try LedgerPlace(options: options, disk: disk).removeParts()
+        var start = start
+        start.goOn(behind: start.generation)
         var report = RecoveryReport(life: start.life &+ 1)
         report.written = start.generation &+ 1
         try write(engine, start, report, now)
@@ -314,5 +316,18 @@ struct LedgerStart {
         segment = reading.segment
         archive = reading.archive
         read = reading.needed
+    }
+
+    /// Lives that have one generation as their last, at most: the one that wrote it, and those
+    /// that resumed behind it.
+    static let livesOfGeneration = Ledger.livesMax &+ 2
+
+    /// Goes on behind another future of this ledger, of which its last generation alone is known;
+    /// 0: there is none. That bounds how many lives there were, so that what is named by its life,
+    /// as reservations are, is named anew by none.
+    mutating func goOn(behind last: UInt64) {
+        let most = UInt64(Self.livesOfGeneration)
+        life = max(life, last.multipliedReportingOverflow(by: most).partialValue)
+        generation = max(max(generation, last), (life &+ most &- 1) / most)
     }
 }
