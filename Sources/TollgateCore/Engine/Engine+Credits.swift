@@ -80,10 +80,10 @@ extension Engine {
     package func forgetGrant(
         _ id: String, quota: String, organization: String, isPersonal: Bool, at now: Moment
     ) -> Bool {
-        let state = self.state
         let now = Moment(boot: now.boot, wall: read(now).period)
         return withCredits(organization, isPersonal, quota, makes: false) { handle, shard in
             DirectoryImage.withBytes(id) { id in
+                let state = self.state
                 let account = CreditAccount(shard.table.pointee.row(handle))
                 guard let place = account.find(id) else { return true }
                 if state == .refusing { return false }

@@ -34,6 +34,8 @@ package struct ClosedBatch: Sendable, Equatable {
 
 /// What the durable side does with an engine. Any thread; each takes one shard's lock for a moment.
 extension Engine {
+    /// To be read under the lock of the shard that is changed: who sets it takes every shard's lock
+    /// before what hangs on it, so that nobody goes by the one before.
     @inline(__always)
     var state: LedgerState {
         LedgerState(rawValue: ledgerState.load(ordering: .relaxed)) ?? .refusing
@@ -142,11 +144,11 @@ extension Engine {
     package func closePeriods(
         shard index: Int, slots: Int, cursor: inout Int, now: Moment
     ) -> Bool {
-        let state = self.state
         let now = Moment(boot: now.boot, wall: read(now).period)
         let shard = shard(index)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
+        let state = self.state
         var hasRoom = true
         cursor = shard.table.pointee.walk(from: cursor, slots: slots) { row in
             hasRoom = hasRoom && (!row.isResetting || endReset(of: row, in: shard, state, now))

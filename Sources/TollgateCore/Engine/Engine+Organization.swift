@@ -18,12 +18,15 @@ extension Engine {
     /// False, and to be asked again, when the journal had no room for all of it.
     package func forget(organization: String, isPersonal: Bool, at now: Moment) -> Bool {
         guard resetQuotas(of: organization, isPersonal: isPersonal, at: now) else { return false }
-        let (state, now) = (self.state, Moment(boot: now.boot, wall: read(now).period))
+        let now = Moment(boot: now.boot, wall: read(now).period)
         return DirectoryImage.withBytes(organization) { id in
             let tenant = TenantHash(id, isPersonal: isPersonal, hash)
             let shard = tenantShard(tenant.hash)
             shard.lock.pointee.lock()
             defer { shard.lock.pointee.unlock() }
+            let state = self.state
+            // The end of trouble begins: what a snapshot has by now would be in no journal.
+            if state == .refusing { return false }
             if state == .serving, let ledger = shard.ledger {
                 guard ledger.pointee.forget(id, isPersonal: isPersonal, now: now) else {
                     return false

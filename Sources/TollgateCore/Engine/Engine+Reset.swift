@@ -15,13 +15,13 @@ extension Engine {
     package func resetQuotas(
         of organization: String, isPersonal: Bool, once id: ResetID? = nil, at now: Moment
     ) -> Bool {
-        let (state, now) = (self.state, Moment(boot: now.boot, wall: read(now).period))
-        let once = id
+        let (once, now) = (id, Moment(boot: now.boot, wall: read(now).period))
         return DirectoryImage.withBytes(organization) { id in
             let tenant = TenantHash(id, isPersonal: isPersonal, hash)
             let shard = tenantShard(tenant.hash)
             shard.lock.pointee.lock()
             defer { shard.lock.pointee.unlock() }
+            let state = self.state
             guard let once, state != .off else { return reset(tenant, id, in: shard, state, now) }
             return reset(once, tenant, id, in: shard, state, now)
         }
