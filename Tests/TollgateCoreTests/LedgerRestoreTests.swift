@@ -236,6 +236,34 @@ import TollgateWire
         #expect(used["daily_calls"] == 7 && used["daily_tokens"] == 30)
     }
 
+    /// Numbers go round after four thousand million rows of a shard.
+    @Test func aNumberThatIsAnothersByNowStaysAnothers() throws {
+        let (harness, ledger) = (try EngineHarness(), MemoryLedger())
+        ledger.begin(harness.engine)
+        let one = EngineHarness.token(user: "ada")
+        let other = EngineHarness.token(user: "bob")
+        func number(_ user: String, _ change: (inout UInt32) -> Void) {
+            for index in 0..<Engine.shardCount {
+                harness.engine.shard(index).table.pointee.forEach { row in
+                    guard row.kind == RowKind.user.rawValue, Array(row.id) == Array(user.utf8)
+                    else { return }
+                    change(&row.number)
+                    row.isDefined = false
+                }
+            }
+        }
+        #expect(harness.check(one).isAllowed && harness.check(other).isAllowed)
+        // Bob's row gets the number that ada's had, and then ada's another.
+        var taken: UInt32 = 0
+        number("ada") { taken = $0 }
+        number("bob") { $0 = taken }
+        #expect(harness.check(other).isAllowed)
+        number("ada") { $0 = 4_000_000_000 }
+        #expect(harness.check(one).isAllowed && harness.check(other).isAllowed)
+        let again = try restored(ledger, MemoryLedger.Snapshot(), like: harness)
+        #expect(usage(of: again) == usage(of: harness))
+    }
+
     /// Every 17th bit: so all bits of a byte, all bytes of a field, over the rows.
     @Test func aFlippedBitOfAnImageIsAFaultOrANumber() throws {
         let (harness, ledger) = (try EngineHarness(), MemoryLedger())

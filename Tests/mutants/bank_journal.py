@@ -73,8 +73,8 @@ JOURNAL = [
            "a start is refused where a row came and went while a snapshot was written",
            core("LedgerCutTests/rowsThatAreGivenUp")),
     Mutant("named-rows-are-empty", LEDGER + "ShardRestorer.swift",
-           "if row.number != head.number { begin(anew: row) }",
-           "begin(anew: row)",
+           "if row.number != head.number { begin(anew: row, handle) }",
+           "begin(anew: row, handle)",
            "what was charged before the journal named a row is lost with the daemon",
            core("LedgerRestoreTests/whatARowHad")),
 ]

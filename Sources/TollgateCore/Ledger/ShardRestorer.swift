@@ -293,7 +293,7 @@ package final class ShardRestorer {
             let row = shard.table.pointee.row(handle)
             // One of that number is the row itself: the snapshot may know what no journal tells,
             // as of a time when nothing was journaled. Another was given up before this was made.
-            if row.number != head.number { begin(anew: row) }
+            if row.number != head.number { begin(anew: row, handle) }
         } else {
             let layout = head.kind == .credits ? CreditAccount.layout : RowLayout([])
             guard let number = engine.layouts.number(of: layout) else { throw .tooManyCounters }
@@ -310,8 +310,8 @@ package final class ShardRestorer {
     }
 
     /// Nothing of it was counted.
-    private func begin(anew row: Row) {
-        handles.remove(row.number)
+    private func begin(anew row: Row, _ handle: RowHandle) {
+        forgetNumber(of: row, handle)
         if row.kind == RowKind.credits.rawValue { CreditAccount(row).clear() }
         for slot in engine.layouts.layout(row.layout).slots where slot.kind == .quota {
             row.quota(slot.headOffset).pointee = QuotaCell(
@@ -375,9 +375,14 @@ package final class ShardRestorer {
         numberMost = max(numberMost, number)
     }
 
+    /// A row of content, and one whose number went round, may have a number that is another's.
+    private func forgetNumber(of row: Row, _ handle: RowHandle) {
+        if handles.find(row.number) == handle { handles.remove(row.number) }
+    }
+
     private func remove(_ handle: RowHandle) {
         let row = shard.table.pointee.row(handle)
-        if handles.find(row.number) == handle { handles.remove(row.number) }
+        forgetNumber(of: row, handle)
         count(row, -1)
         shard.table.pointee.remove(handle)
     }
