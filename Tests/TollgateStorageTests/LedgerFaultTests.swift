@@ -182,6 +182,22 @@ import TollgateWire
         #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
     }
 
+    @Test func theSnapshotThatEndsTroubleLeavesAnotherItsTurn() throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        #expect(world.charge("acme", "ada", tokens: 1) == .none)
+        let begun = try #require(world.ledger.beginSnapshot(now: world.now))
+        try begun.step()
+        disk.fault = .once(1, EIO)
+        guard case .synced(_, true) = world.ledger.flush(now: world.now) else {
+            Issue.record("it was not healed at once")
+            return
+        }
+        #expect(world.ledger.beginSnapshot(now: world.now) == nil)
+        do { while try begun.step() {} } catch {}
+        #expect(world.ledger.beginSnapshot(now: world.now) != nil)
+    }
+
     @Test func aFailedStartChangesNothing() throws {
         var random = SeededRandom.printed("LedgerFaultTests")
         let disk = MemoryDisk()

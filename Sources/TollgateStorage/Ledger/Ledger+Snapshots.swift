@@ -10,7 +10,7 @@ extension Ledger {
             defer { record.isWriting = true }
             return !record.isWriting
         }
-        return isFree ? snapshotWriter(now) : nil
+        return isFree ? snapshotWriter(now, ofUpkeep: true) : nil
     }
 
     /// Writes a snapshot from its beginning to its end; its generation, or `nil` when another one
@@ -21,7 +21,8 @@ extension Ledger {
         return writer.generation
     }
 
-    func snapshotWriter(_ now: Moment) -> SnapshotWriter {
+    /// `ofUpkeep`: the one that others wait for the end of; else, of a state that stands still.
+    func snapshotWriter(_ now: Moment, ofUpkeep: Bool = false) -> SnapshotWriter {
         let live = running
         let generation = withRecord { record in
             record.lastGeneration &+= 1
@@ -32,7 +33,7 @@ extension Ledger {
             billing: live.engine.billingTime(now), now: now, boot: options.bootID)
         return SnapshotWriter(
             self, live.engine, header, archived: live.archive.archivedThrough,
-            epoch: epoch.load(ordering: .acquiring))
+            epoch: epoch.load(ordering: .acquiring), ofUpkeep: ofUpkeep)
     }
 
     func pinnedFiles() -> (files: Set<UInt64>, from: UInt64, given: Int) {
@@ -45,13 +46,15 @@ extension Ledger {
     func ended(_ writer: SnapshotWriter, _ failure: LedgerFailure?) {
         let number = writer.generation
         withRecord { record in
-            record.isWriting = false
+            if writer.isOfUpkeep { record.isWriting = false }
             record.snapshotFailure = failure
             guard failure == nil else { return }
             record.generations.append(
                 LedgerRecord.Generation(
                     number: number, files: writer.pinned.files, from: writer.pinned.from))
             record.isBehind = false
+            // One that ended trouble meanwhile is the newer one.
+            record.generations.sort { $0.number < $1.number }
             record.bytesAtSnapshot = writer.pinned.given
             record.snapshotAt = writer.now
             record.snapshotBytes = writer.totals.fileBytes

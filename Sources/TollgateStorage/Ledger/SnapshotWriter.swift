@@ -49,16 +49,20 @@ package final class SnapshotWriter {
     private var cursor = SliceCursor()
     private let archived: [UInt64]
     private let epoch: UInt64
+    /// Else the journal stands still while it is written, and whoever writes it may hold
+    /// `Ledger.syncing`.
+    let isOfUpkeep: Bool
 
     init(
         _ ledger: Ledger, _ engine: Engine, _ header: SnapshotHeader, archived: [UInt64],
-        epoch: UInt64
+        epoch: UInt64, ofUpkeep: Bool
     ) {
         self.ledger = ledger
         self.engine = engine
         self.header = header
         self.archived = archived
         self.epoch = epoch
+        isOfUpkeep = ofUpkeep
         generation = header.generation
         path = ledger.options.file(LedgerFiles.name(.snapshot, header.generation))
         part = path + LedgerFiles.partSuffix
@@ -105,6 +109,10 @@ package final class SnapshotWriter {
         case .journal:
             // One of a state that stood still needs none of the journal.
             if shards.contains(where: { $0.start != $0.end }) {
+                guard isOfUpkeep else {
+                    throw LedgerFailure(
+                        .disk, path, "the journal went on while it was to stand still")
+                }
                 try ledger.syncJournal(through: shards.map(\.end), epoch: epoch)
             }
             return .renaming
