@@ -51,6 +51,33 @@ import Testing
         withKey(2) { #expect(hint.row($0) != nil) }
     }
 
+    /// A row that moves while its table is walked over goes behind the walk, and after that again
+    /// where others have stood.
+    @Test func aRowMovesToWhereAWalkStillComes() {
+        var table = RowTable()
+        func handle(_ id: UInt64) -> RowHandle { withKey(id) { table.find($0) } }
+        let first = withKey(1) { table.insert($0, layout: 0, layoutBytes: 128) }
+        for id in 2..<6 { _ = withKey(UInt64(id)) { table.insert($0, layout: 0, layoutBytes: 64) } }
+        table.remove(first)
+        // The first and the second.
+        let units = 11 + 7
+        table.beginWalk()
+        table.beginWalk()
+        table.noteWalked(chunk: 0, offset: units * RowArena.unitBytes)
+        let second = table.replaceLayout(handle(2), layout: 0, layoutBytes: 128) { _, _ in }
+        #expect(Int(second.raw) > units)
+        // One that is made stands in the journal.
+        let made = withKey(6) { table.insert($0, layout: 0, layoutBytes: 64) }
+        #expect(Int(made.raw) <= units)
+        table.endWalk()
+        #expect(table.isWalkedOver)
+        let third = table.replaceLayout(handle(3), layout: 0, layoutBytes: 128) { _, _ in }
+        #expect(Int(third.raw) > units)
+        table.endWalk()
+        #expect(table.replaceLayout(handle(4), layout: 0, layoutBytes: 128) { _, _ in } == first)
+        table.checkInvariants()
+    }
+
     /// How many slots a look-up passes on average, of so many ids with these hashes.
     private func passed(_ ids: [UInt64], _ hash: (UnsafeRawBufferPointer) -> UInt64) -> Double {
         var table = RowTable()

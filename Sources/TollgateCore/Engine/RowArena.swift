@@ -62,10 +62,11 @@ struct RowArena: ~Copyable {
         return chunk + (unit % Self.unitsPerChunk) &* Self.unitBytes
     }
 
-    /// Zeroed memory of `units` units, or `none` when memory is short.
-    mutating func take(units: Int) -> RowHandle {
+    /// Zeroed memory of `units` units, or `none` when memory is short. None of the arena's first
+    /// `passed` units is given.
+    mutating func take(units: Int, behind passed: Int = 0) -> RowHandle {
         precondition(units > 0 && units <= Self.rowUnitsMax)
-        if let freeLists, freeLists[units] != .none {
+        if let freeLists, Int(freeLists[units].raw) > passed {
             let given = freeLists[units]
             let memory = pointer(given)
             freeLists[units] = RowHandle(raw: memory.load(as: UInt32.self))

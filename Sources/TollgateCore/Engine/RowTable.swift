@@ -13,6 +13,10 @@ struct RowTable: ~Copyable {
     private var arena = RowArena()
     /// Where the next sweep goes on.
     private var sweepSlot = 0
+    /// Walks over the chunks that have begun and not ended, and units of the arena that the
+    /// furthest of them has passed: 0 where there are none.
+    private var walks = 0
+    private var unitsWalked = 0
     /// What the journal calls the next row that is made; it wraps after 2^32 rows of a shard, when
     /// no journal knows the first any more.
     var nextNumber: UInt32 = 1
@@ -78,7 +82,10 @@ struct RowTable: ~Copyable {
         return handle
     }
 
-    /// Gives a row another layout: `migrate` is handed the old row and the new, empty one.
+    /// Gives a row another layout: `migrate` is handed the old row and the new, empty one. While
+    /// the chunks are walked over, it stands nowhere that a walk has passed: one that has not seen
+    /// it yet will.
+    ///
     /// Returns the row's new handle, or `none`, and nothing changed, when memory is short.
     mutating func replaceLayout(
         _ old: RowHandle, layout: UInt32, layoutBytes: Int, migrate: (Row, Row) -> Void
@@ -87,7 +94,8 @@ struct RowTable: ~Copyable {
         let key = RowKey(
             kind: RowKind(rawValue: from.kind) ?? .overflow, owner: from.owner, id: from.id,
             hash: from.hash)
-        let new = makeRow(key, layout: layout, layoutBytes: layoutBytes, from.ownerName)
+        let new = makeRow(
+            key, layout: layout, layoutBytes: layoutBytes, from.ownerName, behind: unitsWalked)
         guard new != .none else { return .none }
         let to = row(new)
         to.planTag = from.planTag
@@ -134,6 +142,25 @@ struct RowTable: ~Copyable {
             removed += 1
         }
         return removed
+    }
+
+    /// A walk over all chunks begins: until it ends, no row that it has not seen moves to where it
+    /// has been. Rows that are made may stand there.
+    mutating func beginWalk() { walks += 1 }
+
+    var isWalkedOver: Bool { walks > 0 }
+
+    /// A walk has come to `offset` of a chunk.
+    mutating func noteWalked(chunk: Int, offset: Int) {
+        let units = chunk * RowArena.unitsPerChunk + offset / RowArena.unitBytes
+        unitsWalked = max(unitsWalked, units)
+    }
+
+    /// A walk that has begun has seen all, or is given up.
+    mutating func endWalk() {
+        precondition(walks > 0)
+        walks -= 1
+        if walks == 0 { unitsWalked = 0 }
     }
 
     /// Stretches of memory with rows one after the other, rows that were given up among them.
@@ -210,12 +237,13 @@ struct RowTable: ~Copyable {
     }
 
     private mutating func makeRow(
-        _ key: RowKey, layout: UInt32, layoutBytes: Int, _ ownerName: UnsafeRawBufferPointer
+        _ key: RowKey, layout: UInt32, layoutBytes: Int, _ ownerName: UnsafeRawBufferPointer,
+        behind passed: Int = 0
     ) -> RowHandle {
         let bytes = Row.bytes(
             idBytes: key.id.count, layoutBytes: layoutBytes, ownerBytes: ownerName.count)
         let units = (bytes + RowArena.unitBytes - 1) / RowArena.unitBytes
-        let handle = arena.take(units: units)
+        let handle = arena.take(units: units, behind: passed)
         guard handle != .none else { return .none }
         row(handle).initialize(key: key, layout: layout, units: units, ownerName: ownerName)
         return handle

@@ -180,7 +180,7 @@ package final class ShardRestorer {
         case .forget: try applyForget(item)
         case .reset: try applyReset(item)
         case .reservation, .idempotency: try applyContent(kind, item)
-        case .credit: try applyCredit(item)
+        case .credit: try ofKnownRow(sequence) { () throws(LedgerFault) in try applyCredit(item) }
         }
     }
 

@@ -1,10 +1,12 @@
 import TollgateWire
 
-/// Where a walk over a shard's rows goes on. Rows do not move, so what stands before it was seen;
-/// what was made there since stands in the journal.
+/// Where a walk over a shard's rows goes on. What stood before it when it came there was seen; what
+/// was made there since stands in the journal, and what moves meanwhile goes where it still comes.
 package struct SliceCursor: Sendable, Equatable {
     var chunk = 0
     var offset = 0
+    /// The shard knows that it is walked over, until `endWalk` or the last slice.
+    var isWalking = false
 
     package init() {}
 }
@@ -19,7 +21,8 @@ extension Engine {
     private static let sliceBytes = 32 * 1024
 
     /// Copies rows as they stand in memory, one after the other; how many bytes, and whether these
-    /// were the last. Holds the shard's lock for a few microseconds.
+    /// were the last. Holds the shard's lock for a few microseconds. Whoever began goes on to the
+    /// last, or calls `endWalk`.
     package func copyRows(
         shard index: Int, cursor: inout SliceCursor, into slice: UnsafeMutableRawBufferPointer
     ) -> (bytes: Int, isEnd: Bool) {
@@ -27,13 +30,39 @@ extension Engine {
         let shard = shard(index)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
-        guard let chunk = shard.table.pointee.chunk(cursor.chunk) else { return (0, true) }
+        if !cursor.isWalking { shard.table.pointee.beginWalk() }
+        cursor.isWalking = true
+        let (copied, isEnd) = copyRows(of: shard.table, &cursor, into: slice)
+        if isEnd {
+            shard.table.pointee.endWalk()
+            cursor.isWalking = false
+        } else {
+            shard.table.pointee.noteWalked(chunk: cursor.chunk, offset: cursor.offset)
+        }
+        return (copied, isEnd)
+    }
+
+    /// A walk that has begun is not gone on with.
+    package func endWalk(shard index: Int, cursor: inout SliceCursor) {
+        guard cursor.isWalking else { return }
+        let shard = shard(index)
+        shard.lock.pointee.lock()
+        defer { shard.lock.pointee.unlock() }
+        shard.table.pointee.endWalk()
+        cursor.isWalking = false
+    }
+
+    private func copyRows(
+        of table: UnsafeMutablePointer<RowTable>, _ cursor: inout SliceCursor,
+        into slice: UnsafeMutableRawBufferPointer
+    ) -> (bytes: Int, isEnd: Bool) {
+        guard let chunk = table.pointee.chunk(cursor.chunk) else { return (0, true) }
         var copied = 0
         let start = cursor.offset
         while cursor.offset < chunk.bytes, copied < Self.sliceBytes,
             cursor.offset - start < 2 * Self.sliceBytes
         {
-            guard let (row, bytes) = shard.table.pointee.row(in: chunk, at: cursor.offset) else {
+            guard let (row, bytes) = table.pointee.row(in: chunk, at: cursor.offset) else {
                 cursor.offset = chunk.bytes
                 break
             }
@@ -44,8 +73,9 @@ extension Engine {
             }
             cursor.offset += bytes
         }
-        if cursor.offset >= chunk.bytes, shard.table.pointee.chunk(cursor.chunk + 1) != nil {
-            cursor = SliceCursor(chunk: cursor.chunk + 1, offset: 0)
+        if cursor.offset >= chunk.bytes, table.pointee.chunk(cursor.chunk + 1) != nil {
+            (cursor.chunk, cursor.offset) = (cursor.chunk + 1, 0)
+            return (copied, false)
         }
         return (copied, cursor.offset >= chunk.bytes)
     }
@@ -54,13 +84,6 @@ extension Engine {
     /// got new ones meanwhile.
     package var layoutTable: [UInt8] {
         LayoutTable.encode((0..<layouts.total).map { layouts.layout(UInt32($0)) }, layouts)
-    }
-}
-
-extension SliceCursor {
-    init(chunk: Int, offset: Int) {
-        self.chunk = chunk
-        self.offset = offset
     }
 }
 

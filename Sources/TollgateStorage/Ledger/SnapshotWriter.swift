@@ -70,6 +70,13 @@ package final class SnapshotWriter {
             Self.pieceBytes &+ Engine.sliceBytesMin &+ SnapshotFormat.blockHeaderBytes)
     }
 
+    deinit { endWalk() }
+
+    /// Of the shard whose rows are being copied, if any.
+    private func endWalk() {
+        if case .rows(let shard) = state { engine.endWalk(shard: shard, cursor: &cursor) }
+    }
+
     var now: Moment { header.now }
 
     package var isEnded: Bool { state == .done || state == .failed }
@@ -82,6 +89,7 @@ package final class SnapshotWriter {
             state = try next()
         } catch {
             let wasNamed = state == .naming
+            endWalk()
             state = .failed
             file = nil
             // With its name it is whole, and whether the name is durable is not known: it stays.
