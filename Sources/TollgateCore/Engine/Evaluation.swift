@@ -45,6 +45,9 @@ struct Evaluation {
     let ledgerState: LedgerState
     /// `prepare` has made room: `charge` appends to the journal.
     private(set) var isJournaled = false
+    /// A period that is over could not be closed: what its cell counts is not the present one's,
+    /// and nothing may be charged to it.
+    private var lacksRoom = false
     /// The longest wait of any limit that refuses.
     private(set) var retryMilliseconds: UInt32 = 0
     private(set) var rateRetry: UInt32 = 0
@@ -154,7 +157,10 @@ struct Evaluation {
                 ledger.pointee.close(
                     row, counter, cell, isReset: false, ledgerState, now: billing,
                     credits.map { ($0, terms[Int(step.limitIndex)].creditTag) })
-            else { return 0 }
+            else {
+                lacksRoom = true
+                return 0
+            }
         }
         let interval = interval(of: step)
         let carried = step.flags.contains(.rollover) ? carried(step, cell.pointee, interval) : 0
@@ -209,6 +215,7 @@ struct Evaluation {
         slots quotas: Int, _ ledger: UnsafeMutablePointer<ShardLedger>
     ) -> Bool {
         guard ledgerState == .serving else { return false }
+        if lacksRoom { return false }
         var slots = quotas
         if let row = user.row, !row.isDefined { slots &+= ShardLedger.rowSlotsMax }
         if let row = shared.row, !row.isDefined { slots &+= ShardLedger.rowSlotsMax }
@@ -380,16 +387,5 @@ struct Evaluation {
         return Window.resetMilliseconds(
             row.head(Int(place.head)), row.counters + Int(place.ring),
             turnShapes[Int(step.form)].shape, now: now.boot)
-    }
-
-    /// Milliseconds that the window or the period lasts.
-    mutating func lengthMilliseconds(_ step: ChargeStep, _ policy: PolicyImage) -> UInt64 {
-        guard step.isQuota else {
-            return policy.limits[Int(step.limitIndex)].windowMilliseconds
-        }
-        let interval = intervals[Int(step.form)]
-        let (seconds, overflow) = interval.end.subtractingReportingOverflow(interval.start)
-        guard !overflow, seconds >= 0, seconds < Int64.max / 1_000 else { return .max }
-        return UInt64(seconds) * 1_000
     }
 }

@@ -43,6 +43,19 @@ extension Evaluation {
     }
 }
 
+extension Evaluation {
+    /// Milliseconds that the window or the period lasts.
+    mutating func lengthMilliseconds(_ step: ChargeStep, _ policy: PolicyImage) -> UInt64 {
+        guard step.isQuota else {
+            return policy.limits[Int(step.limitIndex)].windowMilliseconds
+        }
+        let interval = intervals[Int(step.form)]
+        let (seconds, overflow) = interval.end.subtractingReportingOverflow(interval.start)
+        guard !overflow, seconds >= 0, seconds < Int64.max / 1_000 else { return .max }
+        return UInt64(seconds) * 1_000
+    }
+}
+
 extension ChargeStep {
     /// More units, as from the period before.
     mutating func raise(_ units: UInt64) {

@@ -1,0 +1,68 @@
+import Testing
+import TollgateWire
+
+@testable import TollgateCore
+
+/// What a journal that is nearly full lets through.
+@Suite struct LedgerRoomTests {
+    /// Of the smallest region.
+    private static let slots = UInt64(ShardJournal.transactionSlotsMax + 1)
+
+    private func spend(
+        _ harness: EngineHarness, user: String, calls: UInt64, tokens: UInt64 = 0
+    ) -> Answer {
+        harness.consume(
+            organization: "acme", user: user, plan: "pro_tier", operation: "chat",
+            meters: [("calls", calls), ("tokens", tokens)])
+    }
+
+    /// A day on which ada has used up her quota, and a journal with `left` slots: not enough to
+    /// close the day. Then the next day.
+    private func nearlyFull(
+        left: UInt64, _ harness: EngineHarness, _ ledger: MemoryLedger
+    ) throws {
+        ledger.begin(harness.engine)
+        #expect(spend(harness, user: "ada", calls: 100).isAllowed)
+        let index = try #require(
+            (0..<Engine.shardCount).first { harness.engine.journalPosition(shard: $0).next > 1 })
+        while harness.engine.journalPosition(shard: index).next - 1 < Self.slots - left {
+            #expect(spend(harness, user: "bob", calls: 0, tokens: 1).isAllowed)
+        }
+        harness.advance(milliseconds: 2 * 3_600_000)
+    }
+
+    private static func policy() -> PolicyDefinition {
+        .small(userPerSecond: 1_000, daily: 100, monthlyTokens: 1_000_000)
+    }
+
+    @Test func aDayThatCannotBeClosedIsNotChargedForTheNext() throws {
+        let (harness, ledger) = (try EngineHarness(Self.policy()), MemoryLedger())
+        try nearlyFull(left: 60, harness, ledger)
+        for _ in 0..<5 {
+            let answer = harness.check(meters: [("calls", 50)])
+            #expect(answer.reason == .ledgerUnavailable)
+            #expect(spend(harness, user: "ada", calls: 1).reason == .ledgerUnavailable)
+            harness.advance(milliseconds: 1_000)
+        }
+        let body = DecisionWorker.reserveBody(EngineHarness.token(), meters: [("calls", 1)])
+        let outcome = body.withUnsafeBytes {
+            harness.worker.reserve($0, connection: 1, into: harness.reply)
+        }
+        #expect(HoldAnswer(outcome, harness.reply).answer.reason == .ledgerUnavailable)
+        // Whoever counts in no other period goes on.
+        #expect(spend(harness, user: "bob", calls: 0, tokens: 1).isAllowed)
+        ledger.tend(harness.engine)
+        harness.advance(milliseconds: 1_000)
+        #expect(harness.check(meters: [("calls", 50)]).isAllowed)
+        #expect(harness.usage(organization: "acme", user: "ada")["daily_calls"] == 50)
+        #expect(closed(harness) == [100])
+    }
+
+    /// Units of all periods that wait to be archived.
+    private func closed(_ harness: EngineHarness) -> [UInt64] {
+        (0..<Engine.shardCount).flatMap { harness.engine.takeClosed(shard: $0).periods }
+            .compactMap { period in
+                period.bytes.withUnsafeBytes { ClosedPeriod($0)?.used }
+            }
+    }
+}
