@@ -100,9 +100,12 @@ extension DecisionWorker {
         }
     }
 
+    /// There is no room for a row, or none in the journal for what a row is to drop.
     func refuseForRoom(_ decision: inout Decision) {
-        if decision.reason == .none { decision.reason = .capacityExhausted }
-        engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
+        let reason = lacksJournal ? Reason.ledgerUnavailable : .capacityExhausted
+        if decision.reason == .none { decision.reason = reason }
+        if !lacksJournal { engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed) }
+        lacksJournal = false
     }
 
     private func fill(

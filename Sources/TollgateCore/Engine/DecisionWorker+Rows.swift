@@ -16,6 +16,8 @@ extension DecisionWorker {
         var rowsMax: Int
         /// The organization that a user's row counts for.
         var ownerName = UnsafeRawBufferPointer(start: nil, count: 0)
+        /// That of the organization whose row it is, or its user's; `nil`: of an address.
+        var organizationHash: UInt64?
     }
 
     /// `tenantRows` of the request's principal, looked for where they stood last.
@@ -32,7 +34,8 @@ extension DecisionWorker {
         return rows
     }
 
-    /// The rows of a principal; `nil` at a ceiling, or when memory is short. Without `create`,
+    /// The rows of a principal; `nil` at a ceiling, when memory is short, or, and `lacksJournal` is
+    /// true then, when the journal has no room for what a row is to drop. Without `create`,
     /// what does not stand is `none`, nothing is made, and no row is changed.
     @inline(__always)
     func tenantRows(
@@ -46,7 +49,8 @@ extension DecisionWorker {
         if binding.layoutBytes[sharedLayout] > 0 {
             let need = RowNeed(
                 layout: sharedLayout, union: binding.policy.organizationUnion, create: create,
-                rowsMax: engine.configuration.organizationsMax)
+                rowsMax: engine.configuration.organizationsMax,
+                organizationHash: principal.pointee.organizationHash)
             guard
                 let view = row(
                     principal.pointee.organizationKey, near?.pointee.organization ?? .none, need,
@@ -60,7 +64,8 @@ extension DecisionWorker {
             let need = RowNeed(
                 layout: userLayout, union: binding.policy.userUnion, create: create,
                 rowsMax: engine.configuration.usersMax,
-                ownerName: principal.pointee.organization)
+                ownerName: principal.pointee.organization,
+                organizationHash: principal.pointee.organizationHash)
             guard
                 let view = row(
                     principal.pointee.userKey, near?.pointee.user ?? .none, need, in: &table,
@@ -114,11 +119,17 @@ extension DecisionWorker {
     }
 
     /// Gives the row every counter that the policy has in its scope: no further plan will need
-    /// another layout, and no counter of any plan is lost.
+    /// another layout, and no counter of any plan is lost. What it counts of quotas that the policy
+    /// has no more is closed before.
     @inline(never)
     private func migrate(
         _ handle: RowHandle, to need: RowNeed, in table: inout RowTable, _ binding: PolicyBinding
     ) -> RowView? {
+        if let hash = need.organizationHash, let ledger = engine.tenantShard(hash).ledger {
+            let kept = binding.policy.layouts[need.union]
+            lacksJournal = !close(quotasOf: table.row(handle), without: kept, in: table, ledger)
+            if lacksJournal { return nil }
+        }
         let moved = table.replaceLayout(
             handle, layout: binding.number(need.union),
             layoutBytes: binding.layoutBytes[need.union]
@@ -126,6 +137,29 @@ extension DecisionWorker {
         guard moved != .none else { return nil }
         let row = table.row(moved)
         return RowView(row: row, offsets: binding.offsets(of: need.layout, in: row))
+    }
+
+    /// Puts among the closed periods what a row counts of quotas that `kept` has not: what is not
+    /// over yet as the part before a reset. False when the journal had no room.
+    private func close(
+        quotasOf row: Row, without kept: RowLayout, in table: borrowing RowTable,
+        _ ledger: UnsafeMutablePointer<ShardLedger>
+    ) -> Bool {
+        let (state, billing) = (engine.state, Moment(boot: now.boot, wall: clock.period))
+        let counters = engine.layouts.counters(row.layout)
+        for (index, slot) in engine.layouts.layout(row.layout).slots.enumerated()
+        where slot.kind == .quota && kept.slot(slot.identity)?.kind != .quota {
+            let cell = row.quota(slot.headOffset)
+            guard cell.pointee.used > 0, !cell.pointee.isClosed else { continue }
+            let credits = engine.credits(of: slot, row, in: table)
+            guard
+                ledger.pointee.close(
+                    row, counters[index], cell, isReset: !cell.pointee.isOver(billing.wall),
+                    state, now: billing, credits)
+            else { return false }
+            if state == .serving { hasJournaled = true }
+        }
+        return true
     }
 
     /// The row as it would be with the counters of `layout`: a copy, so that looking changes

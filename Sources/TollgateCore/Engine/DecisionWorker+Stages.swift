@@ -57,11 +57,7 @@ extension DecisionWorker {
         guard
             let (user, shared) = nearRows(
                 principal, in: &shard.table.pointee, create: !dryRun, binding)
-        else {
-            if decision.reason == .none { decision.reason = .capacityExhausted }
-            engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
-            return
-        }
+        else { return refuseForRoom(&decision) }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: principal.pointee.overrides,

@@ -94,11 +94,7 @@ extension DecisionWorker {
                 tenantRows(
                     $0, nil, in: &shard.table.pointee, create: !dryRun, binding)
             })
-        else {
-            decision.reason = .capacityExhausted
-            engine.capacityRefusals.wrappingAdd(1, ordering: .relaxed)
-            return
-        }
+        else { return refuseForRoom(&decision) }
         var evaluation = Evaluation(
             binding, units: units, now: now, turn: turn, period: clock.period, user: user,
             shared: shared, overrides: principal.overrides, calendar: principal.calendar,

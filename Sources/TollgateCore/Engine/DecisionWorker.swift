@@ -68,6 +68,8 @@ package final class DecisionWorker {
     /// loss of power may undo until the journal is synced.
     package internal(set) var hasJournaled = false
     var sweepShard = 0
+    /// Why there are no rows for a principal: the journal has no room, and memory is not short.
+    var lacksJournal = false
     /// Of the audit log; `nil` when there is none.
     var audit: UnsafeMutablePointer<AuditDesk>?
 

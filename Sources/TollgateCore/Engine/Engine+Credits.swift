@@ -155,20 +155,24 @@ extension Engine {
     func credits(
         of slot: CounterSlot, _ row: Row, in shard: Shard
     ) -> (CreditAccount, UInt64)? {
+        credits(of: slot, row, in: shard.table.pointee)
+    }
+
+    func credits(
+        of slot: CounterSlot, _ row: Row, in table: borrowing RowTable
+    ) -> (CreditAccount, UInt64)? {
         guard creditAccounts.load(ordering: .relaxed) > 0, slot.identity.hasPrefix("q "),
             row.kind == RowKind.organization.rawValue
                 || row.kind == RowKind.personalOrganization.rawValue
         else { return nil }
         let isPersonal = row.kind == RowKind.personalOrganization.rawValue
         let tenant = TenantHash(row.id, isPersonal: isPersonal, hash)
-        let name = slot.identity.dropFirst(2).prefix { $0 != " " }
-        let handle = DirectoryImage.withBytes(String(name)) {
-            shard.table.pointee.find(tenant.creditsKey($0, hash))
+        var name = String(slot.identity.dropFirst(2).prefix { $0 != " " })
+        let handle = name.withUTF8 {
+            table.find(tenant.creditsKey(UnsafeRawBufferPointer($0), hash))
         }
         guard handle != .none else { return nil }
-        return (
-            CreditAccount(shard.table.pointee.row(handle)), CreditAccount.tag(slot.identity)
-        )
+        return (CreditAccount(table.row(handle)), CreditAccount.tag(slot.identity))
     }
 }
 

@@ -1,0 +1,86 @@
+import Testing
+import TollgateWire
+
+@testable import TollgateCore
+
+/// What somebody used of a quota that a policy has no more is billed once.
+@Suite struct LedgerRemovedQuotaTests {
+    private static func policy(_ quota: String) -> PolicyDefinition {
+        var policy = PolicyDefinition.small()
+        for plan in policy.plans.indices {
+            policy.plans[plan].quotas = [
+                QuotaDefinition(name: quota, scope: .user, limit: 1_000, period: .day)
+            ]
+        }
+        return policy
+    }
+
+    private func spend(_ harness: EngineHarness, user: String = "ada", calls: UInt64) -> Answer {
+        harness.consume(
+            organization: "acme", user: user, plan: "pro_tier", operation: "chat",
+            meters: [("calls", calls)])
+    }
+
+    /// Units of all periods that wait to be archived, by counter and user.
+    private func closed(_ engine: Engine) -> [String: [UInt64]] {
+        var found: [String: [UInt64]] = [:]
+        for shard in 0..<Engine.shardCount {
+            for period in engine.takeClosed(shard: shard).periods {
+                guard let closed = period.bytes.withUnsafeBytes({ ClosedPeriod($0) }) else {
+                    continue
+                }
+                let name = engine.counterNames[Int(closed.counter)].split(separator: " ")[1]
+                found["\(name) \(closed.user ?? "")", default: []].append(closed.used)
+            }
+        }
+        return found
+    }
+
+    private func closeAll(_ harness: EngineHarness) {
+        for shard in 0..<Engine.shardCount {
+            var cursor = 0
+            while cursor >= 0 {
+                #expect(
+                    harness.engine.closePeriods(
+                        shard: shard, slots: 64, cursor: &cursor, now: harness.moment))
+            }
+        }
+    }
+
+    @Test func whatWasUsedOfItIsBilledOnceAlsoAfterAStart() throws {
+        let (harness, ledger) = (try EngineHarness(Self.policy("old")), MemoryLedger())
+        ledger.begin(harness.engine)
+        #expect(spend(harness, calls: 77).isAllowed)
+        #expect(spend(harness, user: "bob", calls: 5).isAllowed)
+        try harness.reload(Self.policy("new"))
+        #expect(spend(harness, calls: 1).isAllowed)
+        #expect(spend(harness, calls: 2).isAllowed)
+        ledger.tend(harness.engine)
+        let engine = Engine(EngineConfiguration(hashKey: (1, 2)))
+        try ledger.restore(MemoryLedger.Snapshot(), into: engine, at: harness.moment)
+        let again = try EngineHarness(engine: engine, policy: harness.policy, like: harness)
+        again.engine.setLedgerState(.unjournaled)
+        for harness in [harness, again] {
+            #expect(closed(harness.engine) == ["old ada": [77]])
+            harness.advance(milliseconds: 24 * 3_600_000)
+            closeAll(harness)
+            let all = ["old ada": [77], "old bob": [5], "new ada": [3]] as [String: [UInt64]]
+            #expect(closed(harness.engine) == all)
+        }
+    }
+
+    /// Nothing is dropped where it cannot be written, and nobody is told that memory is short.
+    @Test func itIsKeptWhileTheJournalHasNoRoom() throws {
+        let (harness, ledger) = (try EngineHarness(Self.policy("old")), MemoryLedger())
+        ledger.begin(harness.engine)
+        #expect(spend(harness, calls: 77).isAllowed)
+        while spend(harness, user: "bob", calls: 1).isAllowed {}
+        try harness.reload(Self.policy("new"))
+        #expect(spend(harness, calls: 1).reason == .ledgerUnavailable)
+        #expect(harness.check(meters: [("calls", 1)]).reason == .ledgerUnavailable)
+        #expect(closed(harness.engine) == [:])
+        ledger.tend(harness.engine)
+        #expect(spend(harness, calls: 1).isAllowed)
+        #expect(closed(harness.engine) == ["old ada": [77]])
+    }
+}
