@@ -3,7 +3,7 @@ import TollgateWire
 
 @testable import TollgateCore
 
-/// What a journal that is nearly full lets through.
+/// What a journal that is nearly full lets through, and that a charge fits into one that is not.
 @Suite struct LedgerRoomTests {
     /// Of the smallest region.
     private static let slots = UInt64(ShardJournal.transactionSlotsMax + 1)
@@ -64,5 +64,51 @@ import TollgateWire
             .compactMap { period in
                 period.bytes.withUnsafeBytes { ClosedPeriod($0)?.used }
             }
+    }
+
+    // MARK: credits
+
+    private static func crediting(quotas: Int) -> PolicyDefinition {
+        var policy = PolicyDefinition.crediting { $0.limit = 10 }
+        let quota = policy.plans[0].quotas[0]
+        policy.plans[0].quotas = (0..<quotas).map {
+            var quota = quota
+            quota.name = "quota_\($0)"
+            return quota
+        }
+        return policy
+    }
+
+    /// Grants of which one charge may burn all, beyond as many quotas as a plan may have: it fits,
+    /// if not into the smallest region, then into one of the size that the shard asks for.
+    @Test(arguments: [12, 48]) func aChargeThatBurnsManyGrantsFits(quotas: Int) throws {
+        let harness = try EngineHarness(Self.crediting(quotas: quotas))
+        let ledger = MemoryLedger(isGrowing: true)
+        ledger.begin(harness.engine)
+        for quota in 0..<quotas {
+            for grant in 0..<8 {
+                #expect(harness.grant("g\(grant)", 5, quota: "quota_\(quota)"))
+            }
+        }
+        // Nothing burns.
+        #expect(harness.spend(1).isAllowed)
+        #expect(harness.use(1).isAllowed)
+        ledger.tend(harness.engine)
+        var refused = 0
+        while !harness.spend(48).isAllowed, refused < 3 {
+            ledger.tend(harness.engine)
+            refused += 1
+        }
+        #expect(refused == (quotas > 12 ? 1 : 0))
+        for quota in 0..<quotas {
+            let uses = harness.engine.grantUses(
+                of: "acme", isPersonal: false, quota: "quota_\(quota)", at: harness.moment)
+            #expect(uses.map(\.burnt) == [5, 5, 5, 5, 5, 5, 5, 5])
+        }
+        let engine = Engine(EngineConfiguration(hashKey: (1, 2)))
+        try ledger.restore(MemoryLedger.Snapshot(), into: engine, at: harness.moment)
+        let again = try EngineHarness(engine: engine, policy: harness.policy, like: harness)
+        let used = again.usage(organization: "acme", user: "ada", plan: "pro_tier")
+        #expect(used.count == quotas && Set(used.values) == [50])
     }
 }

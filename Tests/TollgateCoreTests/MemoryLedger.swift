@@ -15,11 +15,16 @@ final class MemoryLedger {
     }
 
     let regionBytes: Int
+    /// Regions are as large as shards ask for.
+    let isGrowing: Bool
     /// What the last `restore` found of billing time.
     private(set) var billing = WallTime(milliseconds: 0)
     private(set) var regions: [UnsafeMutableRawBufferPointer] = []
 
-    init(regionBytes: Int = ShardJournal.regionBytesLeast) { self.regionBytes = regionBytes }
+    init(regionBytes: Int = ShardJournal.regionBytesLeast, isGrowing: Bool = false) {
+        self.regionBytes = regionBytes
+        self.isGrowing = isGrowing
+    }
 
     deinit { for region in regions { region.deallocate() } }
 
@@ -31,11 +36,12 @@ final class MemoryLedger {
     /// Hands every shard that wants one a region.
     func tend(_ engine: Engine) {
         for shard in 0..<Engine.shardCount where engine.wantsRegions >> UInt64(shard) & 1 == 1 {
-            let memory = UnsafeMutableRawBufferPointer.allocate(
-                byteCount: regionBytes, alignment: 64)
+            let wanted = isGrowing ? engine.regionBytesWanted(shard: shard) : 0
+            let bytes = max(regionBytes, wanted)
+            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes, alignment: 64)
             memory.initializeMemory(as: UInt8.self, repeating: 0)
             guard let base = memory.baseAddress else { return }
-            let region = JournalRegion(base: base, bytes: regionBytes, file: 1)
+            let region = JournalRegion(base: base, bytes: bytes, file: 1)
             if engine.supply(region, shard: shard) {
                 regions.append(memory)
             } else {

@@ -121,11 +121,33 @@ import Testing
         bench.supply()
         bench.journal.noteSynced(through: 7)
         let slots = ShardJournal.transactionSlotsMax
-        #expect(!bench.makeRoom(slots + 1))
         #expect(bench.write((0..<slots).map { .carried(0, 0, UInt64($0)) }))
         let text = try RegionText(bench.regions[0])
         #expect(text.transactions.map(\.items.count) == [1, slots])
         #expect(text.stop?.why == .full)
+    }
+
+    /// Once; where there is none that large, what there is stays.
+    @Test func aTransactionThatDoesNotFitAsksForALargerRegion() throws {
+        let bench = JournalBench()
+        bench.supply()
+        let items = (0..<1_000).map { TestItem.carried(0, 0, UInt64($0)) }
+        #expect(bench.write(Self.charge))
+        bench.supply()
+        #expect(!bench.write(items) && bench.journal.wantsRegion)
+        #expect(bench.journal.regionBytesWanted == 2 * ShardJournal.regionBytesLeast)
+        bench.supply()
+        #expect(!bench.write(items) && !bench.journal.wantsRegion)
+        #expect(bench.write((0..<500).map { .carried(0, 0, UInt64($0)) }))
+        #expect(bench.write((0..<20).map { .carried(0, 0, UInt64($0)) }))
+        bench.supply(bytes: bench.journal.regionBytesWanted)
+        bench.boot.nanoseconds += 3_600_000_000_000
+        #expect(bench.write(items))
+        #expect(bench.journal.regionBytesWanted == 2 * ShardJournal.regionBytesLeast)
+        let counts = try [0, 2, 3].map {
+            try RegionText(bench.regions[$0]).transactions.map(\.items.count)
+        }
+        #expect(counts == [[2, 500], [20], [1_000]])
     }
 
     @Test func aMarkComesOnceBeforeTheNextTransaction() throws {

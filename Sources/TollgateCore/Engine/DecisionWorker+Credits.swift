@@ -51,4 +51,23 @@ extension DecisionWorker {
             explanation.copy(id, to: names + quota.count)
         }
     }
+
+    /// Slots that burning, or giving back, takes where a reservation ends with `holdUnits`.
+    func creditSlots(
+        _ reservation: Reservation, _ scene: HoldScene, _ evaluation: inout Evaluation
+    ) -> Int {
+        guard evaluation.pool != nil else { return 0 }
+        var slots = 0
+        for index in Int(scene.program.start)..<Int(scene.program.end)
+        where evaluation.steps[index].flags.contains(.credits) {
+            let step = evaluation.step(index)
+            let meter = holdMeters[Int(step.charge)]
+            guard meter >= 0 else { continue }
+            let before = reservation.state == .open ? 0 : reservation.meters[meter].used
+            slots &+= evaluation.creditSlots(
+                step, adding: holdUnits[meter] &- min(holdUnits[meter], before),
+                givesBack: holdUnits[meter] < before)
+        }
+        return slots
+    }
 }

@@ -105,13 +105,13 @@ extension DecisionWorker {
         settles: Bool, in shard: Shard, _ policy: PolicyImage
     ) -> HoldEnd {
         evaluation.roll(scene.program)
+        matchMeters(reservation, scene, policy)
+        let wasOpen = reservation.state == .open
         let slots =
             2 * Int(scene.program.end &- scene.program.start) + 2 * reservation.lineCount
             + ShardLedger.slots(contentBytes: reservation.row.content.count)
-            + evaluation.creditSlots(scene.program)
+            + creditSlots(reservation, scene, &evaluation)
         guard evaluation.prepare(keeping: slots) else { return .noJournal }
-        matchMeters(reservation, scene, policy)
-        let wasOpen = reservation.state == .open
         var touched: UInt64 = 0
         // Where they stand is found out once: nothing here changes how many there are.
         let (lines, meters) = (reservation.lines, reservation.meters)

@@ -144,7 +144,8 @@ extension DecisionWorker {
             refuseForRoom(&decision)
             return nil
         }
-        let credits = evaluation.creditSlots(program)
+        // What is held burns nothing.
+        let credits = rows.reservation == nil ? evaluation.creditSlots(program) : 0
         guard evaluation.prepare(keeping: 2 * charges + rows.slots + credits) else {
             drop(rows, in: shard)
             decision.reason = .ledgerUnavailable

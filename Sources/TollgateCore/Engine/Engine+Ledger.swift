@@ -75,6 +75,11 @@ extension Engine {
         withLedger(shard) { $0.journal.regionBytesWanted }
     }
 
+    /// In fewer some transaction had no room.
+    package func regionBytesNeeded(shard: Int) -> Int {
+        withLedger(shard) { $0.journal.bytesNeeded }
+    }
+
     package func journalPosition(shard: Int) -> JournalPosition {
         withLedger(shard) { $0.position }
     }

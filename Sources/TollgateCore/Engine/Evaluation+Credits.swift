@@ -86,28 +86,51 @@ extension Evaluation {
 
     // MARK: burning
 
-    /// Slots that burning, or giving back, may take for the steps of a range.
+    /// Slots that burning takes when each step of a range is charged what is wanted of it.
     mutating func creditSlots(_ range: StepRange) -> Int {
         guard pool != nil else { return 0 }
         var slots = 0
         for index in Int(range.start)..<Int(range.end)
         where steps[index].flags.contains(.credits) {
-            slots &+= creditSlots(steps[index])
+            slots &+= creditSlots(step(index), adding: units[Int(steps[index].charge)])
         }
         return slots
     }
 
+    /// Slots that `burn` takes at most, once so much more is used of a step's quota, or with
+    /// `givesBack` less. `step` has the numbers that hold, but for what was carried over.
     @inline(never)
-    mutating func creditSlots(_ step: ChargeStep) -> Int {
-        guard let account = account(of: step) else { return 0 }
-        return ShardLedger.rowSlotsMax &+ account.count &* ShardLedger.creditSlots
+    mutating func creditSlots(
+        _ step: ChargeStep, adding wanted: UInt64, givesBack: Bool = false
+    ) -> Int {
+        let view = view(step)
+        guard let account = account(of: step), let row = view.row, let offsets = view.offsets
+        else { return 0 }
+        let cell = row.quota(Int(offsets[Int(step.slot)].head)).pointee
+        let terms = terms[Int(step.limitIndex)]
+        let own = step.limit.addingClamped(cell.carried)
+        let used = cell.used.addingClamped(wanted)
+        let beyond = used &- min(used, own)
+        let burnt = account.burnt(terms.creditTag, end: cell.endSeconds)
+        var rest = beyond &- min(beyond, burnt)
+        var grants = 0
+        for index in 0..<account.count where account.grants[index].meter == terms.creditMeter {
+            let grant = account.grants[index]
+            if givesBack, grant.burnt > 0 { grants &+= 1 }
+            guard rest > 0, grant.isUsable(at: period.milliseconds) else { continue }
+            rest &-= min(rest, grant.left)
+            grants &+= 1
+        }
+        guard grants > 0 else { return 0 }
+        let name = account.row.isDefined ? 0 : RowItem.slots(of: account.row)
+        return name &+ grants &* ShardLedger.creditSlots
     }
 
     /// Makes what is burnt agree with what is used, after that changed: burns what is beyond the
     /// allowance, as far as there is something, or gives back at most `most` units of what is not
     /// beyond it any more. `step` has the numbers that hold, but for what was carried over.
     ///
-    /// Within a transaction that has room for `creditSlots`.
+    /// Within a transaction that has room for `creditSlots`, asked for what is charged here.
     @inline(never)
     mutating func burn(
         _ step: ChargeStep, _ cell: UnsafeMutablePointer<QuotaCell>, givingBack most: UInt64 = 0

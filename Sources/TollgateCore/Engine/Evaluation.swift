@@ -202,7 +202,9 @@ struct Evaluation {
             let step = steps[index]
             if step.isQuota, units[Int(step.charge)] > 0, view(step).row != nil {
                 slots &+= step.flags.isEmpty ? 1 : 2
-                if step.flags.contains(.credits) { slots &+= creditSlots(step) }
+                if step.flags.contains(.credits) {
+                    slots &+= creditSlots(self.step(index), adding: units[Int(step.charge)])
+                }
             }
             index &+= 1
         }

@@ -28,7 +28,8 @@ package struct JournalRegion: Equatable, BitwiseCopyable, @unchecked Sendable {
 package struct ShardJournal: BitwiseCopyable {
     package static let regionBytesLeast = 16 * 1024
     package static let regionBytesMost = 1024 * 1024
-    /// Any transaction fits into the smallest region, together with a mark.
+    /// What fits into the smallest region, together with a mark. A transaction that does not asks
+    /// for a larger region, and fits into the next.
     package static let transactionSlotsMax =
         (regionBytesLeast - JournalFormat.headerBytes) / JournalFormat.slotBytes - 1
     /// A region that went within this time asks for one of twice the size.
@@ -59,6 +60,8 @@ package struct ShardJournal: BitwiseCopyable {
     private var startedAt = BootTime(nanoseconds: 0)
     /// Bytes that the next region should have.
     package private(set) var regionBytesWanted = ShardJournal.regionBytesLeast
+    /// Bytes that it must have, since a transaction took as many.
+    package private(set) var bytesNeeded = ShardJournal.regionBytesLeast
     private var shard: UInt16 = 0
     private var ledger: UInt64 = 0
     private var life: UInt64 = 0
@@ -119,7 +122,7 @@ package struct ShardJournal: BitwiseCopyable {
     }
 
     /// Begins a transaction of at most so many slots, in the spare region if the current one has
-    /// not room for all of them. False, and nothing has changed, when there is no room. A mark
+    /// not room for all of them. False, and nothing is written, when there is no room. A mark
     /// comes first where more is synced than the last one says, or its quarter of an hour is over.
     @inline(__always)
     package mutating func makeRoom(slots: Int, boot: BootTime, billing: WallTime) -> Bool {
@@ -139,13 +142,17 @@ package struct ShardJournal: BitwiseCopyable {
 
     @inline(never)
     private mutating func beginRegion(slots: Int, _ boot: BootTime) -> Bool {
-        guard let region = spare, slots <= Self.transactionSlotsMax &+ 1 else { return false }
+        guard let region = spare else { return false }
+        guard slots <= (region.bytes - JournalFormat.headerBytes) / JournalFormat.slotBytes else {
+            askForMore(slots)
+            return false
+        }
         if current != nil {
             let lasted = boot.nanoseconds &- min(startedAt.nanoseconds, boot.nanoseconds)
             if lasted <= Self.fastNanoseconds {
                 regionBytesWanted = min(2 * regionBytesWanted, Self.regionBytesMost)
             } else if lasted >= Self.slowNanoseconds {
-                regionBytesWanted = max(regionBytesWanted / 2, Self.regionBytesLeast)
+                regionBytesWanted = max(regionBytesWanted / 2, bytesNeeded)
             }
         }
         let bytes = region.bytes / JournalFormat.slotBytes * JournalFormat.slotBytes
@@ -159,6 +166,16 @@ package struct ShardJournal: BitwiseCopyable {
         end = region.base + bytes
         startedAt = boot
         return true
+    }
+
+    /// The spare region is too small for a transaction: it is given up, empty, for a larger one,
+    /// unless that was asked for before, and files are too small for it.
+    private mutating func askForMore(_ slots: Int) {
+        let bytes = JournalFormat.headerBytes + slots * JournalFormat.slotBytes
+        guard bytes > bytesNeeded, bytes <= Self.regionBytesMost else { return }
+        while bytesNeeded < bytes { bytesNeeded *= 2 }
+        regionBytesWanted = max(regionBytesWanted, bytesNeeded)
+        spare = nil
     }
 
     /// A transaction of its own.

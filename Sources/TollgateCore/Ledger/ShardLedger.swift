@@ -274,6 +274,10 @@ final class RegionWants: Sendable {
 enum RowItem {
     static let headerBytes = 24
 
+    static func slots(of row: Row) -> Int {
+        JournalFormat.slots(itemBytes: headerBytes + row.idBytes + row.ownerName.count)
+    }
+
     static func withBytes(of row: Row, _ body: (UnsafeRawBufferPointer) -> Void) {
         let (id, owner) = (row.id, row.ownerName)
         let count = headerBytes + id.count + owner.count

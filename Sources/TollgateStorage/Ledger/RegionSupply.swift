@@ -106,9 +106,11 @@ final class RegionSupply: @unchecked Sendable {
     /// While `giving` is held. False when there is no room in any file. A shard that wants none
     /// after all has enough.
     private func give(_ shard: Int) -> Bool {
-        let wanted = min(engine.regionBytesWanted(shard: shard), regionBytesMax)
+        let room = (options.segmentBytes &- SegmentHeader.bytes) & ~(SegmentHeader.alignment &- 1)
+        let needed = min(engine.regionBytesNeeded(shard: shard), room)
+        let wanted = max(needed, min(engine.regionBytesWanted(shard: shard), regionBytesMax))
         let region = held { () -> JournalRegion? in
-            if let region = takeRegion(wanted) {
+            if let region = takeRegion(wanted, needed) {
                 files[shard].append(region.file)
                 bytesSupplied &+= region.bytes
                 return region
@@ -123,9 +125,9 @@ final class RegionSupply: @unchecked Sendable {
         return true
     }
 
-    private func takeRegion(_ wanted: Int) -> JournalRegion? {
+    private func takeRegion(_ wanted: Int, _ needed: Int) -> JournalRegion? {
         while true {
-            if let region = open?.take(bytes: wanted) { return region }
+            if let region = open?.take(bytes: wanted, atLeast: needed) { return region }
             guard !prepared.isEmpty else { return nil }
             open = prepared.removeFirst()
         }

@@ -180,12 +180,14 @@ final class SegmentFile: @unchecked Sendable {
         }
     }
 
-    /// Zeroed memory for a shard, of about so many bytes; `nil` when there is no room for the
-    /// smallest region. Under the supply's lock.
-    func take(bytes wanted: Int) -> JournalRegion? {
+    /// Zeroed memory for a shard, of about so many bytes; `nil` when there is no room for a region
+    /// that is needed. Under the supply's lock.
+    func take(bytes wanted: Int, atLeast needed: Int) -> JournalRegion? {
         let room = memory.count &- used
         let bytes = min(wanted, room) / SegmentHeader.alignment &* SegmentHeader.alignment
-        guard bytes >= ShardJournal.regionBytesLeast, let base = memory.baseAddress else {
+        guard bytes >= max(needed, ShardJournal.regionBytesLeast),
+            let base = memory.baseAddress
+        else {
             return nil
         }
         let region = JournalRegion(base: base + used, bytes: bytes, file: number)
