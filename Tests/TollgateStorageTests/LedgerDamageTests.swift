@@ -219,6 +219,34 @@ import TollgateWire
         }
     }
 
+    /// What was archived after a snapshot began and before it came to the shard stands in neither
+    /// the snapshot nor the journal behind it: it must be in the archive.
+    @Test func whatWasArchivedDuringASnapshotIsMissed() throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        #expect(world.charge("acme", "ada", tokens: 7) == .none)
+        world.advance(milliseconds: 86_400_000)
+        let writer = try #require(world.ledger.beginSnapshot(now: world.now))
+        try writer.step()
+        for shard in 0..<Engine.shardCount {
+            var cursor = 0
+            while cursor >= 0 {
+                #expect(
+                    world.engine.closePeriods(
+                        shard: shard, slots: 4_096, cursor: &cursor, now: world.now))
+            }
+        }
+        #expect(try world.ledger.archive() > 0)
+        while try writer.step() {}
+        try world.ledger.close(now: world.now)
+        let damaged = disk.copy()
+        let inode = try #require(damaged.files["/ledger/" + LedgerFiles.name(.usage, 1)])
+        inode.memory[inode.size - 1] ^= 1
+        #expect {
+            try LedgerWorld(damaged, at: world.now)
+        } throws: { "\($0)".contains("tollgate ledger repair") }
+    }
+
     @Test func whatIsWholeIsSaidToBe() throws {
         var random = SeededRandom.printed("LedgerDamageTests")
         let (disk, books, now) = try Self.small(&random)

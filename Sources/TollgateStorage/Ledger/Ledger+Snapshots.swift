@@ -32,7 +32,7 @@ extension Ledger {
             generation: generation, marker: marker, life: live.life,
             billing: live.engine.billingTime(now), now: now, boot: options.bootID)
         return SnapshotWriter(
-            self, live.engine, header, archived: live.archive.archivedThrough,
+            self, live.engine, header, archive: live.archive,
             epoch: epoch.load(ordering: .acquiring), ofUpkeep: ofUpkeep)
     }
 

@@ -47,20 +47,20 @@ package final class SnapshotWriter {
     private var written = 0
     private var seed: UInt32 = 0
     private var cursor = SliceCursor()
-    private let archived: [UInt64]
+    private let archive: UsageArchive
     private let epoch: UInt64
     /// Else the journal stands still while it is written, and whoever writes it may hold
     /// `Ledger.syncing`.
     let isOfUpkeep: Bool
 
     init(
-        _ ledger: Ledger, _ engine: Engine, _ header: SnapshotHeader, archived: [UInt64],
+        _ ledger: Ledger, _ engine: Engine, _ header: SnapshotHeader, archive: UsageArchive,
         epoch: UInt64, ofUpkeep: Bool
     ) {
         self.ledger = ledger
         self.engine = engine
         self.header = header
-        self.archived = archived
+        self.archive = archive
         self.epoch = epoch
         isOfUpkeep = ofUpkeep
         generation = header.generation
@@ -171,7 +171,8 @@ package final class SnapshotWriter {
         // trouble, in the snapshot that ends it.
         let (position, waiting) = engine.positionAndClosed(shard: shard)
         shards[shard].start = position.next
-        shards[shard].archived = archived[shard]
+        // What waits no more by now: recovery must find it there, for no file has it besides.
+        shards[shard].archived = archive.archived(shard: shard)
         for closed in waiting.periods {
             let bytes = 12 &+ closed.bytes.count
             if filled &+ SnapshotFormat.blockHeaderBytes &+ bytes > piece.bytes.count {
