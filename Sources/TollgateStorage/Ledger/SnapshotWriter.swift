@@ -172,7 +172,7 @@ package final class SnapshotWriter {
         let (position, waiting) = engine.positionAndClosed(shard: shard)
         shards[shard].start = position.next
         // What waits no more by now: recovery must find it there, for no file has it besides.
-        shards[shard].archived = archive.archived(shard: shard)
+        shards[shard].archived = archive.archivedThrough[shard]
         for closed in waiting.periods {
             let bytes = 12 &+ closed.bytes.count
             if filled &+ SnapshotFormat.blockHeaderBytes &+ bytes > piece.bytes.count {

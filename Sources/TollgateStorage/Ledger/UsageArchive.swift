@@ -64,12 +64,6 @@ package final class UsageArchive: @unchecked Sendable {
         return published
     }
 
-    func archived(shard: Int) -> UInt64 {
-        publishing.lock()
-        defer { publishing.unlock() }
-        return published[shard]
-    }
-
     private func publish() {
         publishing.lock()
         published = through
