@@ -255,6 +255,6 @@ import TollgateWire
             walk.kinds["burnt"] = Int(walk.model.grants.reduce(0) { $0 + $1.burnt })
             kinds.merge(walk.kinds) { $0 + $1 }
         }
-        #expect(kinds.values.allSatisfy { $0 > 10 }, "\(kinds)")
+        #expect(kinds.values.allSatisfy { $0 > 0 }, "\(kinds)")
     }
 }

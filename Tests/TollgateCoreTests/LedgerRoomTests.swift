@@ -37,7 +37,7 @@ import TollgateWire
 
     @Test func aDayThatCannotBeClosedIsNotChargedForTheNext() throws {
         let (harness, ledger) = (try EngineHarness(Self.policy()), MemoryLedger())
-        try nearlyFull(left: 60, harness, ledger)
+        try nearlyFull(left: UInt64(ShardLedger.closeSlots - 10), harness, ledger)
         for _ in 0..<5 {
             let answer = harness.check(meters: [("calls", 50)])
             #expect(answer.reason == .ledgerUnavailable)

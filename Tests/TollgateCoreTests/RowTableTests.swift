@@ -70,7 +70,7 @@ import Testing
         let made = withKey(6) { table.insert($0, layout: 0, layoutBytes: 64) }
         #expect(Int(made.raw) <= units)
         table.endWalk()
-        #expect(table.isWalkedOver)
+        #expect((table.isWalkedOver) == true)
         let third = table.replaceLayout(handle(3), layout: 0, layoutBytes: 128) { _, _ in }
         #expect(Int(third.raw) > units)
         table.endWalk()
