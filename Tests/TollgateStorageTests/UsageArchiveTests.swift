@@ -76,6 +76,34 @@ import TollgateWire
         #expect(try Self.archived(again, pages: 100) == Array(0..<20_000))
     }
 
+    @Test func whereverTheWritingOfOneNumberEndedItIsArchivedOnce() throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        Self.close(0..<13_000, world)
+        _ = try world.ledger.snapshot(now: world.now)
+        #expect(try world.ledger.archive() == 13_000)
+        let parts = try Self.file(disk).parts
+        try #require(parts.count > 1)
+        let ends = parts.map { $0.offset + $0.bytes }
+        let path = "/ledger/" + LedgerFiles.name(.usage, 1)
+        for (index, end) in ends.enumerated() {
+            for cut in [end - 1, end, end + UsageFormat.blockHeaderBytes] {
+                let torn = disk.copy()
+                let inode = try #require(torn.files[path])
+                guard cut <= inode.size else { continue }
+                UnsafeMutableRawBufferPointer(rebasing: inode.memory[cut...])
+                    .initializeMemory(as: UInt8.self, repeating: 0)
+                inode.size = cut
+                let again = try LedgerWorld(torn)
+                let isWhole = index == ends.count - 1 && cut == end
+                #expect(again.engine.closedWaiting == (isWhole ? 0 : 13_000), "cut at \(cut)")
+                #expect(try Self.archived(again).count == (isWhole ? 13_000 : 0), "cut at \(cut)")
+                _ = try again.ledger.archive()
+                #expect(try Self.archived(again) == Array(0..<13_000), "cut at \(cut)")
+            }
+        }
+    }
+
     /// As an earlier version wrote it.
     @Test func aBlockOfAnySizeIsReadAndPrunedIntoOrdinaryOnes() throws {
         let disk = MemoryDisk()

@@ -103,6 +103,8 @@ import TollgateWire
         #expect(first.from.file == first.next.file && first.from.offset == 0)
         #expect(try page(world, first.from, .max).periods == all.periods)
         #expect(try world.ledger.pruneClosed(through: all.next) { _ in false } == 0)
+        let rest = Array(all.periods.dropFirst(first.periods.count))
+        #expect(try page(world, first.next, .max).periods == rest)
         let day = all.periods[0].period.startDay
         #expect(
             try world.ledger.pruneClosed(through: all.next) { $0.period.startDay == day }
