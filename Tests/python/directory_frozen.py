@@ -40,6 +40,8 @@ class Frozen:
         found = tables(daemon.database)
         directory_world.check_families(found)
         found["api_keys"] = [row[:-1] for row in found["api_keys"]]
+        # A reset's id is drawn anew each time.
+        found["resets"] = [(row[0], None, *row[2:]) for row in found["resets"]]
         return {name: sorted(map(self.masked, rows)) for name, rows in hexadecimal(found).items()}
 
     def seen(self, daemon):
