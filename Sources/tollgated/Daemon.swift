@@ -53,6 +53,7 @@ struct Daemon {
         if !manager.notify("READY=1\nSTATUS=serving") {
             log.warning("the service manager could not be told READY=1")
         }
+        tg_give_back_code()
         var supervisor = Supervisor(
             server: server, settings: settings, manager: manager, signals: signals,
             control: control, log: log)

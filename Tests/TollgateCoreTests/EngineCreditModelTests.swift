@@ -243,7 +243,13 @@ import TollgateWire
     @Test func monthsOfGrantsAreTheModels() throws {
         var random = SeededRandom.printed("credits")
         var kinds: [String: Int] = [:]
-        for _ in 0..<(12 * testScale) {
+        let wanted = ["overage", "burnt", "lapsed", "restarts", "refused", "retry"]
+        var walks = 0
+        // The rarest comes about once or so in a walk: on until it was seen often enough.
+        while walks < 12 * testScale
+            || walks < 120 * testScale && !wanted.allSatisfy({ kinds[$0, default: 0] > 10 })
+        {
+            walks += 1
             let seed = random.next()
             var walk = try Walk(SeededRandom(seed: seed))
             for _ in 0..<200 {
@@ -255,6 +261,6 @@ import TollgateWire
             walk.kinds["burnt"] = Int(walk.model.grants.reduce(0) { $0 + $1.burnt })
             kinds.merge(walk.kinds) { $0 + $1 }
         }
-        #expect(kinds.values.allSatisfy { $0 > 0 }, "\(kinds)")
+        #expect(wanted.allSatisfy { kinds[$0, default: 0] > 10 }, "\(kinds)")
     }
 }

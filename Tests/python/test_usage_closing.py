@@ -79,6 +79,11 @@ def test_what_was_not_listed_to_its_end_is_not_pruned(over):
     assert len(first.items) == 1 and first.next
     with pytest.raises(Conflict):
         one.admins.closed_usage.prune("2026-10-27")
+    # From further on it is not all, wherever that place comes from.
+    assert first.next != "c.1.0.2"
+    listing.page("c.1.0.2")
+    with pytest.raises(Conflict):
+        one.admins.closed_usage.prune("2026-10-27")
     after = first.next
     while after:
         after = listing.page(after, limit=1).next

@@ -27,6 +27,11 @@ int64_t tg_walltime(void);
 /// No core dump, and no other process of the same user may attach; 0 on success.
 int tg_set_not_dumpable(void);
 
+/// Unmaps the program's own code, which comes back from its file page by page as it is run again:
+/// what only a start ran stays out of the resident set. Nothing is written to such pages, and they
+/// are the first program of dl_iterate_phdr(3).
+void tg_give_back_code(void);
+
 /// accept4 with SOCK_NONBLOCK | SOCK_CLOEXEC; the descriptor, or -errno.
 int tg_accept(int fd);
 
