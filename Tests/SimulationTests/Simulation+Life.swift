@@ -28,7 +28,7 @@ extension Simulation {
     private func open() throws -> Machine {
         let machine = try Machine(
             BrokenDisk(disk, plan.mutation), now: clock.now, boot: boots,
-            segmentBytes: segmentBytes, resuming: false, random: { random.next() })
+            segmentBytes: segmentBytes, resuming: chance(2, in: 3), random: { random.next() })
         if machine.report.read > 0 {
             statistics.outcome(machine.report.written > 0 ? "wrote all anew" : "went on behind")
         }

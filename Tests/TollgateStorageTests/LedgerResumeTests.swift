@@ -126,4 +126,23 @@ import TollgateWire
         #expect(scan.regions.map { Int($0.header.shard) } == expected)
         #expect(scan.regions.map(\.header.firstSequence) == expected.map { synced[$0] })
     }
+
+    /// Who is charged while a snapshot is written, and before it comes to his shard, has his mark
+    /// of billing time behind it: the snapshot itself must know how late it was.
+    @Test(arguments: [false, true])
+    func billingTimeDoesNotRunBackBehindASnapshot(_ isResuming: Bool) throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk)
+        let writer = try #require(world.ledger.beginSnapshot(now: world.now))
+        try writer.step()
+        world.advance(milliseconds: 40 * 60_000)
+        #expect(world.charge("acme", "ada", tokens: 5) == .none)
+        let reached = world.engine.billingTime(world.now)
+        while try writer.step() {}
+        // The wall clock is set back meanwhile.
+        let next = try LedgerWorld(disk.copy(), resuming: isResuming)
+        #expect(next.report.read == 2 && (next.report.written == 0) == isResuming)
+        #expect(next.engine.billingTime(LedgerWorld.start) >= reached)
+        #expect(next.usage("acme", "ada") == ["daily": 5, "monthly": 5])
+    }
 }

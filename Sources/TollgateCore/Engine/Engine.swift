@@ -159,6 +159,13 @@ package final class Engine: Sendable {
     /// once unless that is confirmed.
     package func billingTime(_ now: Moment) -> WallTime { read(now).period }
 
+    /// The latest billing time that anything was decided by.
+    package var billingReached: WallTime {
+        clockLock.lock()
+        defer { clockLock.unlock() }
+        return clock.reached
+    }
+
     /// Billing time goes on from what a ledger knows. Before the first request.
     package func restoreClock(notBefore time: WallTime) {
         clockLock.lock()

@@ -39,6 +39,9 @@ package struct BillingClock: Sendable {
             milliseconds: min(max(time.milliseconds, 0), Self.wallMaxMilliseconds))
     }
 
+    /// The latest period time that was read.
+    package var reached: WallTime { last?.period ?? floor }
+
     /// Believe the wall clock again, however far it went: token expiry at once, also when it was
     /// set back; periods, which never run back, when it is ahead of them.
     package mutating func confirm() { confirmed = true }

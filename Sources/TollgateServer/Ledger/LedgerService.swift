@@ -86,9 +86,8 @@ package final class LedgerService: Sendable {
         let began = tg_boottime()
         let (log, path) = (log, plan.options.path)
         log.info("ledger: opening \(path)")
-        // Not yet `resuming`: of 250 simulated lives with it, billing time ran back in three.
         let report = try ledger.recover(
-            into: engine, now: Self.now, behind: generation
+            into: engine, now: Self.now, behind: generation, resuming: true
         ) { log.info("ledger: \($0)") }
         for failure in report.passedOver {
             log.warning(

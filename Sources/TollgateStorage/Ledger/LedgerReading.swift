@@ -206,8 +206,8 @@ extension LedgerReading {
             return try reading.restore(
                 shard, into: engine, archivedThrough: archived[shard], saved, now)
         }
-        var all = RestoredCounts(billing: snapshot.header.billing)
-        for other in otherSources.values { all.billing = max(all.billing, other.header.billing) }
+        var all = RestoredCounts(billing: snapshot.billing)
+        for other in otherSources.values { all.billing = max(all.billing, other.billing) }
         for segment in segments { all.billing = max(all.billing, segment.header.billing) }
         for count in counts {
             all.rows &+= count.rows

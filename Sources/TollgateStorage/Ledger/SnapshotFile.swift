@@ -66,6 +66,10 @@ final class SnapshotFile: Sendable {
         tableChecksums = parser.checksums
     }
 
+    /// The latest billing time that anything in it was charged by. A mark that its journal had
+    /// before a shard was copied is replayed no more, so this stands in for it.
+    var billing: WallTime { max(header.billing, totals.billing) }
+
     private static func read(
         _ file: any DiskFile, at offset: Int, _ count: Int
     ) throws(LedgerFailure) -> Block {

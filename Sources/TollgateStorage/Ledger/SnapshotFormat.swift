@@ -250,7 +250,9 @@ struct SnapshotShard: Sendable, Equatable {
 /// | 24 | 8 | where the blocks `names`, `layouts`, `shards` begin, which are neighbours |
 /// | 32 | 8 | closed periods |
 /// | 40 | 4 | CRC-32C of the CRCs of all blocks before this one |
-/// | 44 | 20 | spare, 0 |
+/// | 44 | 4 | spare, 0 |
+/// | 48 | 8 | billing time in milliseconds when the last row had been copied; 0: the header's |
+/// | 56 | 8 | spare, 0 |
 struct SnapshotTotals: Sendable, Equatable {
     var fileBytes = 0
     var blocks = 0
@@ -258,6 +260,7 @@ struct SnapshotTotals: Sendable, Equatable {
     var tables = 0
     var closed = 0
     var checksum: UInt32 = 0
+    var billing = WallTime(milliseconds: 0)
 
     init() {}
 
@@ -267,6 +270,7 @@ struct SnapshotTotals: Sendable, Equatable {
                 UInt64(truncatingIfNeeded: value), at: offset &+ 8 &* index)
         }
         bytes.storeLittle(checksum, at: offset &+ 40)
+        bytes.storeLittle(billing.milliseconds, at: offset &+ 48)
     }
 
     init(_ bytes: UnsafeRawBufferPointer) {
@@ -276,5 +280,6 @@ struct SnapshotTotals: Sendable, Equatable {
         (fileBytes, blocks, rowBytes) = (value(0), value(1), value(2))
         (tables, closed) = (value(3), value(4))
         checksum = bytes.loadLittle(at: 40, as: UInt32.self)
+        billing = WallTime(milliseconds: bytes.loadLittle(at: 48, as: Int64.self))
     }
 }

@@ -208,6 +208,8 @@ package final class SnapshotWriter {
             shard.write(to: table.bytes, at: SnapshotShard.bytes &* index)
         }
         try writeTable(.shards, Array(table.read))
+        let billing = engine.billingReached
+        if billing > header.billing { totals.billing = billing }
         totals.fileBytes =
             position &+ SnapshotFormat.blockHeaderBytes &+ SnapshotFormat.totalsBytes
         let last = Block(SnapshotFormat.totalsBytes)
