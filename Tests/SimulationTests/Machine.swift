@@ -42,6 +42,11 @@ final class Machine {
         for worker in workers { worker.beginTurn(now, policy: policy) }
     }
 
+    /// As a reactor does before the next request, when a shard has gone on to its last region.
+    func giveReady() {
+        if engine.wantsRegions != 0 { ledger.giveReady() }
+    }
+
     /// Milliseconds of billing time, as of the last turn.
     var billing: Int64 { workers[0].clock.period.milliseconds }
 

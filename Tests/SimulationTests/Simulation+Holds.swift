@@ -272,8 +272,14 @@ extension Simulation {
         let connection = 1 + random.next() % 4
         note("connection \(connection) is gone")
         machine.beginTurn(clock.now, policy)
+        machine.giveReady()
         let before = machine.open
         worker(connection, machine).release(connection: connection)
+        // What found no room ends as soon as there is some.
+        let isLeft = machine.open.contains { $0.end == 0 }
+        if isLeft, !machine.mayRefuse, makeRoom(machine) {
+            for worker in machine.workers { worker.tendHolds() }
+        }
         try bookCuts(before, machine) { $0.connection == connection }
         for name in Self.organizations {
             let left = books[name, default: Books()].holds.values.contains {
@@ -296,8 +302,13 @@ extension Simulation {
         }
         // What is not due is seen to be there still when holds are compared.
         guard isDue else { return machine.workers[0].tendHolds() }
+        machine.giveReady()
         let before = machine.open
         for worker in machine.workers { worker.tendHolds() }
+        let isLate = machine.open.contains { $0.end <= now }
+        if isLate, !machine.mayRefuse, makeRoom(machine) {
+            for worker in machine.workers { worker.tendHolds() }
+        }
         try bookCuts(before, machine) { $0.endBoot <= now }
         for book in books.values where !machine.mayRefuse {
             let late = book.holds.values.first { $0.state == .open && $0.endBoot <= now }

@@ -91,6 +91,30 @@ extension Simulation {
         _ machine: Machine, _ body: [UInt8], _ verb: String, connection: UInt64 = 0
     ) -> Answer {
         machine.beginTurn(clock.now, policy)
+        machine.giveReady()
+        var answer = answerOnce(machine, body, verb, connection)
+        if answer.reason == .ledgerUnavailable, !machine.mayRefuse, makeRoom(machine) {
+            answer = answerOnce(machine, body, verb, connection)
+        }
+        return answer
+    }
+
+    /// Has files made for who found no room in the journal, and was refused; whether there are.
+    func makeRoom(_ machine: Machine) -> Bool {
+        guard machine.engine.wantsRegions != 0 else { return false }
+        statistics.outcome("waited for a file of the journal")
+        do { try machine.ledger.tend() } catch {
+            note("\(error)")
+            // Nobody is answered any more.
+            machine.mayRefuse = machine.mayRefuse || disk.hasCrashed
+            return false
+        }
+        return true
+    }
+
+    private func answerOnce(
+        _ machine: Machine, _ body: [UInt8], _ verb: String, _ connection: UInt64
+    ) -> Answer {
         let worker = worker(connection, machine)
         worker.hasJournaled = false
         let outcome = body.withUnsafeBytes { bytes in

@@ -15,7 +15,7 @@ extension Simulation {
         guard let machine else { throw fail("nothing runs") }
         do {
             try settleDue(machine)
-            try act(machine, choice)
+            if !disk.hasCrashed { try act(machine, choice) }
         } catch let error as SimulationFailure {
             throw error
         } catch {
@@ -79,7 +79,7 @@ extension Simulation {
     private func gather(_ machine: Machine) throws {
         statistics.operation("sweep")
         note("sweep")
-        for user in crowd where chance(1, in: 3) {
+        for user in crowd where chance(1, in: 3) && !disk.hasCrashed {
             var asked = Asked(
                 organization: "acme", user: user, plan: "free_tier", operation: "models",
                 meters: ["calls": 1])
@@ -87,6 +87,7 @@ extension Simulation {
             if chance(1, in: 8) { try machine.ledger.tend() }
             try charge(asked, "consume", machine)
         }
+        guard !disk.hasCrashed else { return }
         machine.beginTurn(clock.now, policy)
         for _ in 0..<(2 * Engine.shardCount) { machine.workers[0].sweep() }
     }
@@ -106,7 +107,9 @@ extension Simulation {
         let name = pick(Self.organizations)
         note("forget \(name)")
         machine.beginTurn(clock.now, policy)
-        let isDone = machine.engine.forget(organization: name, isPersonal: false, at: clock.now)
+        let isDone = try journaled(name, machine) {
+            machine.engine.forget(organization: name, isPersonal: false, at: clock.now)
+        }
         guard isDone else { return try undone(name, machine) }
         books[name]?.resetAll(at: machine.billingSeconds)
         // What was over stands among the closed ones as well.
@@ -122,16 +125,44 @@ extension Simulation {
         let name = pick(Self.organizations)
         note("reset \(name)")
         machine.beginTurn(clock.now, policy)
-        guard machine.engine.resetQuotas(of: name, isPersonal: false, at: clock.now) else {
-            return try undone(name, machine)
+        let isDone = try journaled(name, machine) {
+            machine.engine.resetQuotas(of: name, isPersonal: false, at: clock.now)
         }
+        guard isDone else { return try undone(name, machine) }
         books[name]?.resetAll(at: machine.billingSeconds)
         record(name, machine, .reset(name))
+    }
+
+    /// Again and again while a shard is to get more room, as upkeep does; false where none comes.
+    private func journaled(
+        _ name: String, _ machine: Machine, _ change: () -> Bool
+    ) throws -> Bool {
+        machine.giveReady()
+        var tries = 0
+        while !change() {
+            guard !machine.mayRefuse, tries < 100 else { return false }
+            tries += 1
+            guard makeRoom(machine) else {
+                if disk.hasCrashed { recordCutOff(name, machine) }
+                return false
+            }
+        }
+        return true
+    }
+
+    /// A reset may stand in the journal in part: what comes of it is seen at the next start.
+    private func recordCutOff(_ name: String, _ machine: Machine) {
+        let shard = machine.shard(of: name)
+        guard var state = history[shard]?.last else { return }
+        state.sequence = machine.position(shard) + 1
+        state.change = .reset(name)
+        history[shard]?.append(state)
     }
 
     /// The journal had no room: then nothing was reset, or all and it is not forgotten.
     private func undone(_ name: String, _ machine: Machine) throws {
         guard machine.mayRefuse else { throw fail("\(name) was not reset") }
+        guard !disk.hasCrashed else { return }
         try settleReset(name, machine, at: machine.billingSeconds)
         record(name, machine, .reset(name))
     }
