@@ -104,7 +104,7 @@ def test_the_command_line_shows_grants_and_what_they_paid(daemon):
     usage = [one for one in daemon.admins.closed_usage.list(month, including_open=True)
              if one.limit == QUOTA]
     assert [(one.used, one.credits) for one in usage] == [(1010, 10)]
-    assert cli.json("credit", "void", "acme", "one")["credit"]["state"] == "voided"
+    assert cli.json("credit", "void", "acme", "one", "--yes")["credit"]["state"] == "voided"
 
 
 def test_kills_in_the_middle_of_racing_burns_admit_what_was_granted_and_no_more(daemon):

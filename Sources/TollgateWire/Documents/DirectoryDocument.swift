@@ -82,6 +82,10 @@ struct MemberReader {
         try required(name) { (value) throws(DocumentError) in try value.asCount() }
     }
 
+    func units(_ name: String) throws(DocumentError) -> UInt64 {
+        try required(name) { (value) throws(DocumentError) in try value.asUnits() }
+    }
+
     func optionalCount(_ name: String) throws(DocumentError) -> UInt64? {
         try optional(name) { (value) throws(DocumentError) in try value.asCount() }
     }

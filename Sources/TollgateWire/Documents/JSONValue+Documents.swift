@@ -35,6 +35,15 @@ extension JSONValue {
         return count
     }
 
+    /// 0 to 2^63 - 1: units that are billed, exactly.
+    func asUnits() throws(DocumentError) -> UInt64 {
+        guard case .integer(let integer) = self else { throw wrong("an integer") }
+        guard let units = UInt64(exactly: integer) else {
+            throw DocumentError("", "is not in 0 to 2^63 - 1")
+        }
+        return units
+    }
+
     func asChoice<T: DirectoryChoice>() throws(DocumentError) -> T {
         guard let value = T(rawValue: try asText()) else {
             let words = T.allCases.map(\.rawValue).joined(separator: ", ")
@@ -80,6 +89,9 @@ extension JSONValue {
     static func documents(_ documents: [some DirectoryDocument]) -> JSONValue {
         .array(documents.map(\.json))
     }
+
+    /// Exactly; what is beyond 2^63 - 1 is given as that.
+    static func units(_ units: UInt64) -> JSONValue { .integer(Int64(clamping: units)) }
 
     /// What is larger than a document can say is given as the largest.
     static func count(_ count: UInt64) -> JSONValue {

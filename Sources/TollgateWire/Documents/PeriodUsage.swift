@@ -52,8 +52,8 @@ public struct PeriodUsage: DirectoryDocument {
         period = try members.choice("period")
         beginsOn = try members.text("begins_on")
         endsAt = try members.optionalInstant("ends_at")
-        used = try members.count("used")
-        credits = try members.count("credits")
+        used = try members.units("used")
+        credits = try members.units("credits")
         isOpen = try members.flag("open")
         isShare = try members.flag("share")
     }
@@ -64,8 +64,8 @@ public struct PeriodUsage: DirectoryDocument {
             "organization": .string(organization), "personal": .bool(isPersonal),
             "user": .optional(user), "limit": .string(limit), "meter": .string(meter),
             "period": .choice(period), "begins_on": .string(beginsOn),
-            "ends_at": .optional(endsAt), "used": .count(used), "open": .bool(isOpen),
-            "share": .bool(isShare), "credits": .count(credits),
+            "ends_at": .optional(endsAt), "used": .units(used), "open": .bool(isOpen),
+            "share": .bool(isShare), "credits": .units(credits),
         ])
     }
 }

@@ -60,8 +60,10 @@ struct CreditVoid: ParsableCommand {
     @OptionGroup var options: AdminOptions
     @OptionGroup var which: OrganizationArgument
     @Argument(help: "The grant's id.") var id: String
+    @OptionGroup var confirmation: Confirmation
 
     func run() throws {
+        try confirmation.confirm("end the grant \(visible(id)) for good")
         try options.show(
             .voidCredits, ["organization": which.value, "id": .string(id)], "credit", .credit)
     }

@@ -11,7 +11,8 @@ struct HealthCommand: ParsableCommand {
             it refuses charges, for the ledger's disk takes nothing. 69: it does not answer.
 
             What the ledger does is told on the admin socket, to who has the role admin; for \
-            others the command says whether the daemon answers.
+            others the command says whether the daemon answers, and what it could not see: \
+            "answers", not "healthy", and with --json "healthy" is null.
             """)
     @OptionGroup var options: DataOptions
     @Option(
@@ -26,9 +27,10 @@ struct HealthCommand: ParsableCommand {
         let (version, generation) = try options.ask { (client) throws(ClientError) in
             try client.hello()
         }
-        let health = Health(ledger: try ledger())
+        let health = try look()
         if !quiet {
-            let style: OutputOptions.Style = health.code == 0 ? .green : .red
+            let style: OutputOptions.Style =
+                health.code != 0 ? .red : health.unseen == nil ? .green : .dim
             let head = options.output.paint(health.word, style)
             let lines =
                 ["\(head): version \(visible(version)), policy generation \(generation)"]
@@ -36,21 +38,27 @@ struct HealthCommand: ParsableCommand {
             try options.output.print(
                 .object(
                     [
-                        ("healthy", .bool(health.code == 0)), ("version", .text(version)),
+                        ("healthy", health.unseen == nil ? .bool(health.code == 0) : .null),
+                        ("version", .text(version)),
                         ("policy_generation", .count(generation)),
                     ] + health.members), lines.joined(separator: "\n"))
         }
         if health.code != 0 { throw ExitCode(health.code) }
     }
 
-    /// `nil` when it is not for this user to ask, or the daemon is older than its ledger.
-    private func ledger() throws -> LedgerHealth? {
+    /// Of the ledger too, unless it is not for this user to ask, or there is no way to.
+    private func look() throws -> Health {
         let path =
             adminSocket ?? environment("TOLLGATE_ADMIN_SOCKET") ?? "/run/tollgate/admin.sock"
         let client = BlockingClient(path: path, timeoutMilliseconds: options.timeout)
-        do throws(ClientError) { return try client.perform(.ledgerStatus()) } catch {
+        do throws(ClientError) {
+            return Health(ledger: try client.perform(.ledgerStatus()))
+        } catch {
             switch error {
-            case .unreachable, .refused: return nil
+            case .unreachable:
+                return Health(unseen: "nobody answers at the admin socket \(path)")
+            case .refused:
+                return Health(unseen: "the daemon does not tell this user at \(path)")
             default:
                 throw Failure(
                     error, SocketNames(option: "--admin-socket", variable: "TOLLGATE_ADMIN_SOCKET"))
@@ -64,27 +72,34 @@ struct Health {
     /// Slots that wait longer than this are worth a word: a sync is due each second.
     static let lagMillisecondsMax: UInt64 = 5_000
 
+    /// `nil` when it was not seen, and `unseen` says why.
     let ledger: LedgerHealth?
+    let unseen: String?
     /// What is wrong, and what to do.
     let problems: [(what: String, next: String)]
 
-    init(ledger: LedgerHealth?) {
-        self.ledger = ledger
+    /// Of a daemon that answers, and whose ledger cannot be asked for.
+    init(unseen: String) {
+        (ledger, self.unseen, problems) = (nil, unseen, [])
+    }
+
+    init(ledger: LedgerHealth) {
+        (self.ledger, unseen) = (ledger, nil)
         var problems: [(what: String, next: String)] = []
-        if let trouble = ledger?.trouble {
-            problems.append((trouble, ledger?.advice ?? "look at the daemon's log"))
+        if let trouble = ledger.trouble {
+            problems.append((trouble, ledger.advice ?? "look at the daemon's log"))
         }
-        if let ledger, ledger.trouble == nil, ledger.lagMilliseconds > Self.lagMillisecondsMax {
+        if ledger.trouble == nil, ledger.lagMilliseconds > Self.lagMillisecondsMax {
             problems.append(
                 (
                     "charges of the last \(span(ledger.lagMilliseconds)) are not on the disk",
                     "the disk is slow or stuck: look at it, and at the daemon's log"
                 ))
         }
-        if ledger?.isClockHeld == true {
+        if ledger.isClockHeld {
             problems.append(
                 (
-                    "the wall clock jumped ahead and is not believed: quotas go by the old one",
+                    "the wall clock is far ahead and is not believed: quotas go by the old one",
                     "if it is right now, say so: tollgate reload"
                 ))
         }
@@ -97,11 +112,14 @@ struct Health {
         return problems.isEmpty && ledger?.state != .unjournaled ? 0 : 1
     }
 
-    var word: String { ["healthy", "degraded", "failing"][Int(code)] }
+    var word: String {
+        unseen == nil ? ["healthy", "degraded", "failing"][Int(code)] : "answers"
+    }
 
     var members: [(String, JSON)] {
         [
             ("ledger", ledger.map { .verbatim($0.json.text) } ?? .null),
+            ("not_seen", .optional(unseen.map { "the ledger: \($0)" })),
             (
                 "problems",
                 .list(
@@ -113,6 +131,7 @@ struct Health {
     var lines: [String] {
         var lines: [String] = []
         if let ledger { lines.append(pairs(Self.rows(of: ledger))) }
+        if let unseen { lines.append(visible("not seen: the ledger: \(unseen)")) }
         for problem in problems {
             lines.append(visible("problem: \(problem.what)\n  \(problem.next)"))
         }

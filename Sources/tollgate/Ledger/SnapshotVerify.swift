@@ -15,6 +15,11 @@ struct SnapshotVerify: ParsableCommand {
     var path: String
 
     func run() throws {
+        guard path != "-" else {
+            throw Failure(
+                .usage, "a snapshot is read from a file, not from standard input",
+                next: "name the file, or the directory of a ledger")
+        }
         let path = LedgerFolder.trimmed(path)
         var status = stat()
         guard stat(path, &status) == 0 else { throw Input.missing(path, errno) }

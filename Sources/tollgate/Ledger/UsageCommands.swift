@@ -68,7 +68,10 @@ struct UsageExport: ParsableCommand {
             the export is refused, unless --open asks for those as well.
 
             cloudevents: CloudEvents 1.0 as JSON Lines, whose ids are the same each time, so that \
-            what takes them in can tell them apart.
+            what takes them in can tell them apart. Units are exact: in csv and jsonl as whole \
+            numbers of up to 64 bits, in cloudevents as a text where they are above 2^53, which \
+            many readers of JSON would round. In csv a name that a spreadsheet would take for a \
+            formula, for it begins with = + - @ or a tab, has an apostrophe before it.
             """)
     @OptionGroup var options: AdminOptions
     @OptionGroup var period: PeriodOption
@@ -162,11 +165,19 @@ struct UsageLines {
         }
     }
 
+    /// What a spreadsheet takes for a formula that begins a cell (OWASP, "CSV Injection").
+    private static let formulaBytes: [UInt8] = Array("=+-@\t\r".utf8)
+
+    /// A name, which who signs up may have chosen.
+    private static func guarded(_ name: String) -> String {
+        name.utf8.first.map(formulaBytes.contains) == true ? "'" + name : name
+    }
+
     /// RFC 4180: quotes where they are needed, and doubled inside.
     private static func csv(_ usage: PeriodUsage) -> String {
         [
-            usage.organization, "\(usage.isPersonal)", usage.user ?? "", usage.limit, usage.meter,
-            usage.period.rawValue, usage.beginsOn,
+            guarded(usage.organization), "\(usage.isPersonal)", guarded(usage.user ?? ""),
+            guarded(usage.limit), guarded(usage.meter), usage.period.rawValue, usage.beginsOn,
             usage.endsAt.map { Instants.shown($0.milliseconds) } ?? "", "\(usage.used)",
             "\(usage.isOpen)", "\(usage.isShare)", "\(usage.credits)",
         ].map { cell in
@@ -177,16 +188,23 @@ struct UsageLines {
         }.joined(separator: ",")
     }
 
-    private static func json(_ usage: PeriodUsage) -> JSON {
+    private static func json(
+        _ usage: PeriodUsage, _ units: (UInt64) -> JSON = { .count($0) }
+    ) -> JSON {
         .object([
             ("organization", .text(usage.organization)), ("personal", .bool(usage.isPersonal)),
             ("user", .optional(usage.user)), ("limit", .text(usage.limit)),
             ("meter", .text(usage.meter)), ("period", .text(usage.period.rawValue)),
             ("begins_on", .text(usage.beginsOn)),
             ("ends_at", .optional(usage.endsAt.map { Instants.shown($0.milliseconds) })),
-            ("used", .count(usage.used)), ("open", .bool(usage.isOpen)),
-            ("share", .bool(usage.isShare)), ("credits", .count(usage.credits)),
+            ("used", units(usage.used)), ("open", .bool(usage.isOpen)),
+            ("share", .bool(usage.isShare)), ("credits", units(usage.credits)),
         ])
+    }
+
+    /// A text where a reader that goes by RFC 7493 (2.2) could not hold the number.
+    private static func portable(_ units: UInt64) -> JSON {
+        units > documentCountMax ? .text("\(units)") : .count(units)
     }
 
     /// https://github.com/cloudevents/spec, version 1.0.2, JSON format.
@@ -206,7 +224,7 @@ struct UsageLines {
                     usage.isOpen ? [] : [("time", .text(Instants.shown($0.milliseconds)))]
                 } ?? [])
                 + [
-                    ("datacontenttype", .text("application/json")), ("data", json(usage)),
+                    ("datacontenttype", .text("application/json")), ("data", json(usage, portable)),
                 ])
     }
 }

@@ -7,7 +7,7 @@ later daemon adds are left out. Secrets are kept out of `repr`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Mapping, Optional, Tuple, TypeVar
+from typing import Generic, Literal, Mapping, NewType, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
 Role = Literal["owner", "admin", "member"]
@@ -25,6 +25,7 @@ LimitScope = Literal["user", "organization"]
 LedgerState = Literal["off", "serving", "refusing", "unjournaled"]
 Durability = Literal["second", "always"]
 Period = Literal["day", "week", "month", "billing_month", "total"]
+Units = NewType("Units", int)  # What is billed, exactly: up to 2^63 - 1.
 
 
 @dataclass(frozen=True)
@@ -378,8 +379,8 @@ class PeriodUsage:
     period: Period
     begins_on: str
     ends_at: Optional[int]
-    used: int
-    credits: int
+    used: Units
+    credits: Units
     open: bool
     share: bool
 

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any, Callable, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
-from .documents import Page
+from .documents import Page, Units
 from .errors import InvalidRequest, MalformedReply
 from .wire import IDENTIFIER_MAX, LENGTH_MAX, LENGTH_MIN
 
 T = TypeVar("T")
 # What JSON numbers hold exactly in every language (RFC 8259, section 6).
 WHOLE_MAX = 2**53
+UNITS_MAX = 2**63 - 1
 DEPTH_MAX, MEMBERS_MAX = 16, 128
 # Of one import.
 RECORDS_MAX = 1_000
@@ -199,8 +200,9 @@ def _read(kind: Any, value: object, what: str) -> Any:
     elif origin is typing.Literal:
         if isinstance(value, str) and value in inner:
             return value
-    elif kind is int:
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= WHOLE_MAX:
+    elif kind is int or kind is Units:
+        most = WHOLE_MAX if kind is int else UNITS_MAX
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
             return value
     elif isinstance(value, dict if origin is not None else kind):
         return value
