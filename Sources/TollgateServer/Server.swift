@@ -140,7 +140,8 @@ package final class Server: Sendable {
             DirectoryLinks(
                 mailboxes: mailboxes, policy: { shared.policy },
                 republish: { [weak self] in self?.republish() ?? .success(0) },
-                ledger: ledger?.calls, ledgerMark: { [ledger] in ledger?.mark },
+                ledger: ledger?.calls, bringRoom: { [ledger] in ledger?.bringRoom() ?? false },
+                ledgerMark: { [ledger] in ledger?.mark },
                 alerts: audit?.alerts,
                 onStorageFailure: onStorageFailure))
     }

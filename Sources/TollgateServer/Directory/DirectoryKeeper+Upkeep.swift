@@ -31,15 +31,22 @@ extension DirectoryKeeper {
 
     // MARK: resets
 
+    /// Longer than any reset takes that the disk keeps pace with.
+    private static let resetNanoseconds: UInt64 = 60_000_000_000
+
     /// Begins quotas anew of which the directory says that it is to be done: as soon as the journal
-    /// takes it, and once, whatever comes between. Who asked for it was told that it will be done.
-    func carryOutResets() {
+    /// takes it, and once, whatever comes between. `waiting`: until it is done, for who asked is
+    /// told so next; unless the disk gives no room, or too slowly.
+    func carryOutResets(waiting: Bool = false) {
         do throws(DirectoryError) {
             let (now, due) = (tg_boottime(), try store.resets())
             for reset in due {
                 if let since = resetsDone[reset] {
                     if now &- since >= Self.leftoverNanoseconds { try store.remove(reset) }
-                } else if engine.resetForGood(reset) {
+                } else if engine.resetForGood(
+                    reset, waiting: waiting ? Self.resetNanoseconds : nil,
+                    bringing: { links?.bringRoom() ?? true })
+                {
                     resetsDone[reset] = now
                 }
             }
@@ -124,8 +131,10 @@ extension DirectoryKeeper {
 extension Engine {
     /// Begins an organization's quotas anew, once; whether nothing can undo it any more, as soon as
     /// the journal is synced. Else it is to be asked again.
-    func resetForGood(_ reset: DueReset) -> Bool {
-        let isDone = journaled {
+    func resetForGood(
+        _ reset: DueReset, waiting nanoseconds: UInt64?, bringing: () -> Bool
+    ) -> Bool {
+        let isDone = journaled(waiting: nanoseconds, bringing: bringing) {
             resetQuotas(
                 of: reset.organization.text, isPersonal: reset.isPersonal, once: reset.id,
                 at: .present)

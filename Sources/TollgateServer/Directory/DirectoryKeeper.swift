@@ -82,7 +82,7 @@ final class DirectoryKeeper {
         let publications = batch.publications
         for publication in publications {
             if case .quotasReset = publication {
-                carryOutResets()
+                carryOutResets(waiting: true)
             } else {
                 engine.directory.publish(publication, engine: engine)
             }

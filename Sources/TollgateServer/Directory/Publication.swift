@@ -59,12 +59,17 @@ extension Engine {
     private static let journalWaitNanoseconds: UInt64 = 2_000_000_000
 
     /// Does what may have to wait for the journal again until it is done; gives up after a while,
-    /// when the journal cannot be written at all. Whether it is done.
+    /// when the journal cannot be written at all. Whether it is done. `bringing` is to have room
+    /// brought, and is false when there is none to be had.
     @discardableResult
-    func journaled(_ change: () -> Bool) -> Bool {
-        let end = tg_boottime() &+ Self.journalWaitNanoseconds
+    func journaled(
+        waiting nanoseconds: UInt64? = nil, bringing: () -> Bool = { true }, _ change: () -> Bool
+    ) -> Bool {
+        let end = tg_boottime() &+ (nanoseconds ?? Self.journalWaitNanoseconds)
         while !change() {
-            guard currentLedgerState == .serving, tg_boottime() < end else { return false }
+            guard currentLedgerState == .serving, tg_boottime() < end, bringing() else {
+                return false
+            }
             usleep(500)
         }
         return true

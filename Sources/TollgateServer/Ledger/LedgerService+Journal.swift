@@ -23,6 +23,14 @@ extension LedgerService {
         }
     }
 
+    /// Has regions brought for who waits for room in the journal; false while the disk gives none.
+    func bringRoom() -> Bool {
+        guard !trouble.has(.sync), !trouble.has(.supply), !hasToEnd else { return false }
+        ledger.giveReady()
+        bells.supply.ring()
+        return true
+    }
+
     // MARK: sync
 
     /// Each second; or, where replies wait for it, as soon as one does.
