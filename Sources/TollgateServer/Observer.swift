@@ -46,8 +46,9 @@ package struct Observer {
             "requests from addresses beyond addresses_max, which share 64 sets of limits")
         watch(
             "tollgate_clock_held_forward", .error,
-            "jump of the wall clock by more than 21 hours is not believed, and quotas go on by the"
-                + " old clock; if it is right now, say so with tollgate reload")
+            "jump of the wall clock by more than 21 hours, or since the daemon ended, is not"
+                + " believed, and quotas go on by the old clock; if it is right now, say so with"
+                + " tollgate reload")
         watch(
             .forbidden, .warning,
             "requests refused: outside of the user's role, or an operator's opcode on data")

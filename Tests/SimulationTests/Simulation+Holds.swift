@@ -256,10 +256,10 @@ extension Simulation {
     // MARK: ends that nobody asked for
 
     /// A life has begun: what was tied to a connection is over, and the rest lives on.
-    func beginLife() {
+    func beginLife(_ machine: Machine) {
         for (name, book) in books {
             for (id, hold) in book.holds where hold.state == .open {
-                let left = min(max(0, hold.endsAt - clock.wall), Int64(hold.ttl))
+                let left = min(max(0, hold.endsAt - machine.billing), Int64(hold.ttl))
                 books[name]?.holds[id]?.endBoot =
                     hold.connection > 0 ? 0 : end(after: UInt32(left))
             }

@@ -152,7 +152,7 @@ extension Simulation {
         tornFrom = nil
         statistics.outcome("recovered after \(lastCrash)")
         note("recovered after \(lastCrash), life \(machine.report.life)")
-        beginLife()
+        beginLife(machine)
         record(machine)
         try compareHolds(machine)
     }

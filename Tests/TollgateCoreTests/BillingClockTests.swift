@@ -21,16 +21,66 @@ import Testing
     /// What a ledger knew when the daemon ended holds when it starts: periods do not reopen, and no
     /// token lives again.
     @Test func aClockThatWasSetBackWhileTheDaemonWasDownDoesNotReopenAPeriod() {
-        var clock = BillingClock(notBefore: WallTime(milliseconds: 1_000_000_000))
+        var clock = BillingClock(start(boot: 0, 1_000_000_000, isSameBoot: false))
         let reading = clock.observe(moment(boot: 0, wall: 900_000_000))
         #expect(reading.period.milliseconds == 1_000_000_000)
         #expect(reading.expiry.milliseconds == 1_000_000_000)
         let later = clock.observe(moment(boot: 5_000, wall: 900_005_000))
         #expect(later.period.milliseconds >= 1_000_000_000)
         #expect(later.expiry.milliseconds >= 1_000_000_000)
-        var ahead = BillingClock(notBefore: WallTime(milliseconds: 1_000_000_000))
-        let believed = ahead.observe(moment(boot: 0, wall: 9_000_000_000))
-        #expect(believed.period.milliseconds == 9_000_000_000 && !believed.heldForward)
+    }
+
+    private func start(
+        boot: UInt64, _ billing: Int64, floor: Int64 = 0, isSameBoot: Bool
+    ) -> BillingStart {
+        BillingStart(
+            boot: BootTime(nanoseconds: boot * 1_000_000), billing: WallTime(milliseconds: billing),
+            floor: WallTime(milliseconds: floor), isSameBoot: isSameBoot)
+    }
+
+    /// How long a machine was off, nothing says: weeks are believed, a year is not.
+    @Test func aClockThatIsFarAheadWhenAMachineStartsIsHeldUntilConfirmed() {
+        let known: Int64 = 1_700_000_000_000
+        let cases: [(Int64, Bool)] = [(1, false), (35, false), (36, true), (400, true)]
+        for (days, isHeld) in cases {
+            var clock = BillingClock(start(boot: 90_000_000, known, isSameBoot: false))
+            let wall = known + days * Self.day
+            let first = clock.observe(moment(boot: 5_000, wall: wall))
+            #expect(first.heldForward == isHeld, "\(days) days")
+            #expect(first.period.milliseconds == (isHeld ? known : wall))
+            guard isHeld else { continue }
+            let later = clock.observe(moment(boot: 65_000, wall: wall + 60_000))
+            #expect(later.heldForward && later.period.milliseconds == known + 60_000)
+            // Set right, it is believed with no word: also three weeks on.
+            var right = clock
+            let week = known + 21 * Self.day
+            #expect(right.observe(moment(boot: 66_000, wall: week)).period.milliseconds == week)
+            // From then on as ever.
+            #expect(right.observe(moment(boot: 67_000, wall: week + 2 * Self.day)).heldForward)
+            clock.confirm()
+            let confirmed = clock.observe(moment(boot: 66_000, wall: wall))
+            #expect(!confirmed.heldForward && confirmed.period.milliseconds == wall)
+        }
+    }
+
+    /// On the same boot, boottime says how long the daemon was away.
+    @Test func aClockThatRanAheadWhileTheDaemonWasDownIsHeldByBoottime() {
+        let (known, away): (Int64, UInt64) = (1_700_000_000_000, 90 * 86_400_000)
+        var honest = BillingClock(start(boot: 1_000, known, isSameBoot: true))
+        let wall = known + Int64(away)
+        let believed = honest.observe(moment(boot: 1_000 + away, wall: wall))
+        #expect(!believed.heldForward && believed.period.milliseconds == wall)
+        var ahead = BillingClock(start(boot: 1_000, known, isSameBoot: true))
+        let held = ahead.observe(moment(boot: 4_000, wall: known + 2 * Self.day))
+        #expect(held.heldForward && held.period.milliseconds == known + 3_000)
+        // What was confirmed and journaled behind the snapshot holds.
+        var journaled = BillingClock(
+            start(boot: 1_000, known, floor: known + 40 * Self.day, isSameBoot: true))
+        let next = journaled.observe(moment(boot: 4_000, wall: known + 40 * Self.day + 2_000))
+        #expect(!next.heldForward && next.period.milliseconds == known + 40 * Self.day + 2_000)
+        // A boottime that a disk says and that is yet to come makes nothing run back.
+        var odd = BillingClock(start(boot: .max / 2_000_000, known, isSameBoot: true))
+        #expect(odd.observe(moment(boot: 5, wall: known - 5)).period.milliseconds == known)
     }
 
     @Test func aStepForwardOfMoreThanAPeriodIsHeldUntilConfirmed() {

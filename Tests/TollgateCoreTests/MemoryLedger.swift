@@ -101,7 +101,7 @@ final class MemoryLedger {
                 }
                 next = max(next, reader.stop?.nextSequence ?? 0)
             }
-            try restorer.finish(nextSequence: next)
+            try restorer.finish(nextSequence: next, at: max(restorer.billing, now.wall))
             billing = max(billing, restorer.billing)
         }
     }

@@ -28,6 +28,24 @@ import TollgateWire
         }
     }
 
+    /// A period that is over says for good what it was charged: what a late SETTLE makes more is
+    /// charged to the period that goes on, and what it makes less is given back in none.
+    @Test(arguments: [(UInt64(0), UInt64(0)), (4, 3)])
+    func aLateSettleChangesNoPeriodThatIsOver(calls: UInt64, next: UInt64) throws {
+        let harness = try EngineHarness(.holding(cut: .estimate))
+        let id = try #require(harness.reserve(tokens: 300, timeToLive: 1_000).id)
+        harness.advance(milliseconds: 1_000)
+        #expect(harness.numbers()[2] == 1)
+        // To the day after, and no further: tokens still hold.
+        harness.advance(milliseconds: 86_400_000 - UInt64(harness.wall % 86_400_000))
+        #expect(harness.numbers()[2] == 0)
+        let settled = harness.settle(id, tokens: 300, calls: calls)
+        #expect(settled.isAllowed)
+        #expect(harness.numbers()[2] == next)
+        #expect(harness.settle(id, tokens: 300, calls: calls) == settled)
+        #expect(harness.numbers()[2] == next)
+    }
+
     @Test func anExpiredHoldRefusesNobodyEvenBeforeItIsSwept() throws {
         let harness = try EngineHarness(.holding(tokens: 500, perMinute: 1 << 40))
         #expect(harness.reserve(tokens: 500, timeToLive: 1_000).isAllowed)

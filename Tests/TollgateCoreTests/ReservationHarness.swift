@@ -132,10 +132,12 @@ extension EngineHarness {
     }
 
     func settle(
-        _ id: ReservationID, tokens: UInt64? = nil, flags: UInt16 = 0,
+        _ id: ReservationID, tokens: UInt64? = nil, calls: UInt64? = nil, flags: UInt16 = 0,
         worker: DecisionWorker? = nil
     ) -> HoldAnswer {
-        let meters = tokens.map { [("tokens", [$0])] } ?? []
+        let meters = [("tokens", tokens), ("calls", calls)].compactMap { meter, units in
+            units.map { (meter, [$0]) }
+        }
         let body = DecisionWorker.holdBody(id, meters: meters, flags: flags)
         return HoldAnswer(
             body.withUnsafeBytes { (worker ?? self.worker).settle($0, into: reply) }, reply)

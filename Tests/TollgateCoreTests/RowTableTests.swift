@@ -35,6 +35,31 @@ import Testing
         #expect(table.count == model.count)
     }
 
+    /// Two rows of one number would be one in the journal. Rows that it names otherwise have none,
+    /// so that calls do not use numbers up.
+    @Test func noNumberIsGivenTwiceAndContentTakesNone() {
+        func insert(_ kind: RowKind, _ id: UInt64, _ table: inout RowTable) -> RowHandle {
+            withUnsafeBytes(of: id) { bytes in
+                let hash = Self.hash.hash(bytes, tweak: 1)
+                return table.insert(
+                    RowKey(kind: kind, owner: 0, id: bytes, hash: hash), layout: 0, layoutBytes: 64)
+            }
+        }
+        var table = RowTable()
+        table.nextNumber = .max
+        let reserved = insert(.reservation, 1, &table)
+        #expect(table.row(reserved).number == 0 && table.nextNumber == .max)
+        let last = insert(.user, 2, &table)
+        #expect(table.row(last).number == .max && table.nextNumber == 0)
+        for (id, kind) in [RowKind.user, .organization, .credits, .reset].enumerated() {
+            #expect(insert(kind, 10 + UInt64(id), &table) == .none)
+        }
+        #expect(insert(.idempotency, 3, &table) != .none)
+        #expect(insert(.address4, 4, &table) != .none)
+        #expect(table.count == 4)
+        table.checkInvariants()
+    }
+
     @Test func aHintFindsItsRowAndNobodyOnceTheRowIsGone() {
         var table = RowTable()
         let first = withKey(1) { table.insert($0, layout: 0, layoutBytes: 64) }

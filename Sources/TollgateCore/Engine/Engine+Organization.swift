@@ -17,7 +17,6 @@ extension Engine {
     /// its id may be given to somebody else. What they used stands among the closed periods then.
     /// False, and to be asked again, when the journal had no room for all of it.
     package func forget(organization: String, isPersonal: Bool, at now: Moment) -> Bool {
-        guard resetQuotas(of: organization, isPersonal: isPersonal, at: now) else { return false }
         let now = Moment(boot: now.boot, wall: read(now).period)
         return DirectoryImage.withBytes(organization) { id in
             let tenant = TenantHash(id, isPersonal: isPersonal, hash)
@@ -27,6 +26,8 @@ extension Engine {
             let state = self.state
             // The end of trouble begins: what a snapshot has by now would be in no journal.
             if state == .refusing { return false }
+            // Under the same lock: what is charged next is charged to rows of its own.
+            guard reset(tenant, id, in: shard, state, now) else { return false }
             if state == .serving, let ledger = shard.ledger {
                 guard ledger.pointee.forget(id, isPersonal: isPersonal, now: now) else {
                     return false

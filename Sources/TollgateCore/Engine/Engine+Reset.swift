@@ -55,7 +55,7 @@ extension Engine {
 
     /// Under the shard's lock; the wall clock of `now` is billing time. `mark`: a row that the
     /// journal is to name where it begins.
-    private func reset(
+    func reset(
         _ tenant: TenantHash, _ id: UnsafeRawBufferPointer, in shard: Shard, _ state: LedgerState,
         _ now: Moment, mark: Row? = nil
     ) -> Bool {

@@ -167,9 +167,9 @@ package final class Engine: Sendable {
     }
 
     /// Billing time goes on from what a ledger knows. Before the first request.
-    package func restoreClock(notBefore time: WallTime) {
+    package func restoreClock(_ start: BillingStart) {
         clockLock.lock()
-        clock = BillingClock(notBefore: time)
+        clock = BillingClock(start)
         clockLock.unlock()
     }
 

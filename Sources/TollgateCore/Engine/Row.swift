@@ -187,6 +187,15 @@ enum RowKind: UInt8 {
     /// Says of a reset of an organization's quotas, by its id, that it has begun: it is not done
     /// again.
     case reset = 16
+
+    /// The journal names it by a number: of tenants' rows, those with counters.
+    @inline(__always)
+    var isNumbered: Bool {
+        switch self {
+        case .user, .organization, .personalOrganization, .credential, .credits, .reset: true
+        default: false
+        }
+    }
 }
 
 /// A row's place in its table's arena; 0 is no row.

@@ -17,8 +17,8 @@ struct RowTable: ~Copyable {
     /// furthest of them has passed: 0 where there are none.
     private var walks = 0
     private var unitsWalked = 0
-    /// What the journal calls the next row that is made; it wraps after 2^32 rows of a shard, when
-    /// no journal knows the first any more.
+    /// What the journal calls the next row with counters that is made. 0: all 2^32 were used up,
+    /// and no such row can be made: one that lives may have any of them.
     var nextNumber: UInt32 = 1
 
     init() {
@@ -61,11 +61,13 @@ struct RowTable: ~Copyable {
         _ key: RowKey, layout: UInt32, layoutBytes: Int,
         ownerName: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)
     ) -> RowHandle {
+        let isNumbered = key.kind.isNumbered
+        guard nextNumber > 0 || !isNumbered else { return .none }
         if (count + 1) * 4 > (mask + 1) * 3 { grow() }
         let handle = makeRow(key, layout: layout, layoutBytes: layoutBytes, ownerName)
         guard handle != .none else { return .none }
-        row(handle).number = nextNumber
-        nextNumber &+= 1
+        row(handle).number = isNumbered ? nextNumber : 0
+        if isNumbered { nextNumber &+= 1 }
         place(key.hash, handle)
         count += 1
         return handle

@@ -38,8 +38,9 @@ extension ShardRestorer {
     }
 
     /// Counts what open reservations hold, and begins to wait for their ends. What was tied to a
-    /// connection is due at once: the connection is gone. What was to be forgotten meanwhile, is.
-    func restoreKept() throws(LedgerFault) {
+    /// connection is due at once: the connection is gone. What was to be forgotten meanwhile, is:
+    /// by billing time, as it was to be.
+    func restoreKept(at time: WallTime) throws(LedgerFault) {
         var kept: [(forgetAt: Int64, handle: RowHandle)] = []
         shard.table.pointee.forEach { row in
             guard !row.hasCounters else { return }
@@ -50,7 +51,7 @@ extension ShardRestorer {
         kept.sort { ($0.forgetAt, $0.handle.raw) < ($1.forgetAt, $1.handle.raw) }
         for (forgetAt, handle) in kept {
             let row = shard.table.pointee.row(handle)
-            guard forgetAt > now.wall.milliseconds else {
+            guard forgetAt > time.milliseconds else {
                 shard.table.pointee.remove(handle)
                 continue
             }
@@ -59,12 +60,14 @@ extension ShardRestorer {
                 shard.ledger?.pointee.kept.records.append(
                     KeptRow(row), in: shard.table.pointee)
             } else {
-                try restore(Reservation(row))
+                try restore(Reservation(row), at: time)
             }
         }
     }
 
-    private func restore(_ reservation: Reservation) throws(LedgerFault) {
+    private func restore(
+        _ reservation: Reservation, at time: WallTime
+    ) throws(LedgerFault) {
         engine.reservations.wrappingAdd(1, ordering: .relaxed)
         let head = reservation.head
         head.pointee.worker = 0
@@ -83,7 +86,7 @@ extension ShardRestorer {
         for index in 0..<reservation.lineCount {
             try restore(reservation.lines[index], of: reservation)
         }
-        let (left, _) = head.pointee.endsAt.subtractingReportingOverflow(now.wall.milliseconds)
+        let (left, _) = head.pointee.endsAt.subtractingReportingOverflow(time.milliseconds)
         let life = UInt64(head.pointee.timeToLiveMilliseconds)
         let wait = reservation.isDetached ? min(UInt64(max(0, left)), life) : 0
         let end = reservation.isDetached ? now.boot.nanoseconds &+ wait &* 1_000_000 : 0

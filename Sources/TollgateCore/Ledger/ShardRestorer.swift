@@ -351,22 +351,21 @@ package final class ShardRestorer {
 
     // MARK: the end
 
-    /// The shard's journal goes on at `nextSequence`.
-    package func finish(nextSequence: UInt64) throws(LedgerFault) {
-        shard.table.pointee.nextNumber = max(shard.table.pointee.nextNumber, numberMost &+ 1)
+    /// The shard's journal goes on at `nextSequence`; it is `time`, by billing time.
+    package func finish(nextSequence: UInt64, at time: WallTime) throws(LedgerFault) {
+        shard.table.pointee.nextNumber =
+            numberMost == .max ? 0 : max(shard.table.pointee.nextNumber, numberMost &+ 1)
         shard.ledger?.pointee.begin(nextSequence: nextSequence, ledger: 0, life: 0)
         // Resets that were cut off in the middle.
         var resetting: [Row] = []
         shard.table.pointee.forEach { if $0.isResetting { resetting.append($0) } }
         resets = resetting.count
-        for row in resetting {
-            engine.endReset(restoring: row, in: shard, at: max(billing, now.wall))
-        }
+        for row in resetting { engine.endReset(restoring: row, in: shard, at: time) }
         // Behind what was closed without a journal, too.
         let closed = shard.ledger?.pointee.closed.newest ?? 0
         shard.ledger?.pointee.begin(
             nextSequence: max(nextSequence, closed &+ 1), ledger: 0, life: 0)
-        try restoreKept()
+        try restoreKept(at: time)
         handles.clear()
     }
 

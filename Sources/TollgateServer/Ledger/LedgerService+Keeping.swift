@@ -21,6 +21,7 @@ extension LedgerService {
                 }
             }
             archive()
+            checkFiles()
             snapshots.bell.wait(milliseconds: Self.idleMilliseconds)
         }
         for request in snapshots.take() {
@@ -56,6 +57,14 @@ extension LedgerService {
         }
         for request in asked { reply(outcome, to: request) }
         return isWritten
+    }
+
+    /// Somebody may remove a file of the journal that is written to: the state is written anew.
+    private func checkFiles() {
+        do throws(LedgerFailure) { try ledger.checkFiles() } catch {
+            // Over with the next sync that succeeds, in files that have names.
+            trouble.meet(error, at: .sync)
+        }
     }
 
     /// Closed periods go to their files, and then leave memory.

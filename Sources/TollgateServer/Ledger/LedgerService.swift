@@ -99,6 +99,13 @@ package final class LedgerService: Sendable {
                 "ledger: \(cut.path), byte \(cut.offset): \(cut.bytes) bytes that were not written"
                     + " to their end are cut off, and kept in quarantine")
         }
+        if engine.gauges.clockHeldForward {
+            let ahead = tg_walltime() &- engine.billingTime(Self.now).milliseconds
+            log.error(
+                "ledger: the wall clock is ahead of what the ledger knows by"
+                    + " \(ahead / 86_400_000) days and is not believed: quotas go on where they"
+                    + " were; if it is right, say so with tollgate reload")
+        }
         life = report.life
         base = (0..<Engine.shardCount).map { engine.journalPosition(shard: $0).next }
         counters.synced.store(0, ordering: .relaxed)

@@ -36,12 +36,20 @@ package protocol Disk: AnyObject, Sendable {
     /// Keeps everybody from `lock`ing a file that is there, as many may at a time; makes and
     /// changes nothing. `nil` when there is no such file; EWOULDBLOCK when it is locked.
     func lockToLook(_ path: String) throws(DiskError) -> (any DiskLock)?
+
+    /// Locks a directory itself, beside a file in it, which somebody may remove: alone, or, with
+    /// `looking`, as many may at a time. `nil` where a disk has one process alone.
+    func lockDirectory(_ path: String, looking: Bool) throws(DiskError) -> (any DiskLock)?
 }
 
 extension Disk {
     package func lockToLook(_ path: String) throws(DiskError) -> (any DiskLock)? {
         try lock(path)
     }
+
+    package func lockDirectory(
+        _ path: String, looking: Bool
+    ) throws(DiskError) -> (any DiskLock)? { nil }
 
     /// The whole file, if it has at most so many bytes; else EFBIG.
     package func read(_ path: String, bytesMax: Int) throws(DiskError) -> Block {

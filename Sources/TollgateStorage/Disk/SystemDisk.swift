@@ -95,19 +95,30 @@ package final class SystemDisk: Disk {
         }
     }
 
+    package func lockDirectory(
+        _ path: String, looking: Bool
+    ) throws(DiskError) -> (any DiskLock)? {
+        try lock(path, O_RDONLY | O_DIRECTORY, looking ? LOCK_SH : LOCK_EX)
+    }
+
     private func lock(
         _ path: String, _ flags: Int32, _ operation: Int32
     ) throws(DiskError) -> any DiskLock {
-        let descriptor = try opened(path, flags | O_CLOEXEC | O_NOFOLLOW, .lock)
-        let failure = SystemFile.retried {
-            flock(descriptor, operation | LOCK_NB) == 0 ? 0 : -Int(errno)
+        for _ in 0..<Self.lockTries {
+            let lock = SystemLock(try opened(path, flags | O_CLOEXEC | O_NOFOLLOW, .lock))
+            let failure = SystemFile.retried {
+                flock(lock.descriptor, operation | LOCK_NB) == 0 ? 0 : -Int(errno)
+            }
+            guard failure == 0 else {
+                throw DiskError(.lock, path, Int32(truncatingIfNeeded: -failure))
+            }
+            if lock.isOf(path) { return lock }
+            // Somebody removed it, or put another in its place, before it was locked.
         }
-        guard failure == 0 else {
-            close(descriptor)
-            throw DiskError(.lock, path, Int32(truncatingIfNeeded: -failure))
-        }
-        return SystemLock(descriptor)
+        throw DiskError(.lock, path, EAGAIN)
     }
+
+    private static let lockTries = 100
 
     private func opened(
         _ path: String, _ flags: Int32, _ call: DiskError.Call
@@ -122,9 +133,16 @@ package final class SystemDisk: Disk {
 }
 
 private final class SystemLock: DiskLock {
-    private let descriptor: Int32
+    let descriptor: Int32
 
     init(_ descriptor: Int32) { self.descriptor = descriptor }
 
     deinit { close(descriptor) }
+
+    /// Whether it is what stands at that path.
+    func isOf(_ path: String) -> Bool {
+        var (own, named) = (stat(), stat())
+        return fstat(descriptor, &own) == 0 && lstat(path, &named) == 0
+            && own.st_ino == named.st_ino && own.st_dev == named.st_dev
+    }
 }

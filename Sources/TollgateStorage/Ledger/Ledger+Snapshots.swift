@@ -22,7 +22,9 @@ extension Ledger {
     }
 
     /// `ofUpkeep`: the one that others wait for the end of; else, of a state that stands still.
-    func snapshotWriter(_ now: Moment, ofUpkeep: Bool = false) -> SnapshotWriter {
+    func snapshotWriter(
+        _ now: Moment, ofUpkeep: Bool = false, lacksJournal: Bool = false
+    ) -> SnapshotWriter {
         let live = running
         let generation = withRecord { record in
             record.lastGeneration &+= 1
@@ -30,7 +32,8 @@ extension Ledger {
         }
         let header = SnapshotHeader(
             generation: generation, marker: marker, life: live.life,
-            billing: live.engine.billingTime(now), now: now, boot: options.bootID)
+            billing: live.engine.billingTime(now), now: now, boot: options.bootID,
+            lacksJournal: lacksJournal)
         return SnapshotWriter(
             self, live.engine, header, archive: live.archive,
             epoch: epoch.load(ordering: .acquiring), ofUpkeep: ofUpkeep)
@@ -89,7 +92,8 @@ extension Ledger {
             from = min(from, generation.from)
         }
         _ = live.supply.release(allBut: files, below: from)
-        for number in LedgerFiles.numbers(names, .journal)
+        // The newest stays: until this life has files of its own, none at all would be damage.
+        for number in LedgerFiles.numbers(names, .journal).dropLast()
         where number < from && !files.contains(number) && !live.supply.holds(number) {
             try disk.remove(options.file(LedgerFiles.name(.journal, number)))
         }

@@ -42,6 +42,8 @@ package final class Ledger: Sendable {
     /// There is no ledger yet; `recover` makes it.
     let isNew: Bool
     private let held: any DiskLock
+    /// Of the directory itself: the file that is locked may be removed.
+    private let heldDirectory: (any DiskLock)?
     /// Held for a round of syncs, and for the way out of trouble.
     let syncing = Lock()
     let lock = Lock()
@@ -75,6 +77,9 @@ package final class Ledger: Sendable {
         held = try onDisk { () throws(DiskError) in
             try disk.lock(options.file(LedgerFiles.lock))
         }
+        heldDirectory = try onDisk { () throws(DiskError) in
+            try disk.lockDirectory(options.path, looking: false)
+        }
         let place = LedgerPlace(options: options, disk: disk)
         (marker, isNew) = try place.marker(random)
     }
@@ -85,6 +90,7 @@ package final class Ledger: Sendable {
         self.disk = disk
         self.marker = marker
         self.held = held
+        heldDirectory = nil
         isNew = false
     }
 
@@ -176,6 +182,7 @@ package final class Ledger: Sendable {
         start.goOn(behind: start.generation)
         var report = RecoveryReport(life: start.life &+ 1)
         report.written = start.generation &+ 1
+        start.hasJournal = false
         try write(engine, start, report, now)
         return report.written
     }
@@ -189,6 +196,8 @@ package final class Ledger: Sendable {
         let supply = try write(engine, start, report, now)
         // Files ahead are the supplier's to make, while the engine serves.
         try onDisk { () throws(DiskError) in try supply.giveAll() }
+        // From the next one on, the journal's files cannot all be taken away unseen.
+        if !start.hasJournal { withRecord { $0.isBehind = true } }
         engine.setLedgerState(.serving)
     }
 
@@ -197,7 +206,7 @@ package final class Ledger: Sendable {
         _ engine: Engine, _ start: LedgerStart, _ report: RecoveryReport, _ now: Moment
     ) throws(LedgerFailure) -> RegionSupply {
         let supply = beginLife(engine, start, report)
-        let writer = snapshotWriter(now)
+        let writer = snapshotWriter(now, lacksJournal: !start.hasJournal)
         while try writer.step() {}
         supply.noteDurable(writer.shards.map(\.end))
         return supply
@@ -307,6 +316,8 @@ struct LedgerStart {
     var archive: UsageArchive?
     /// The generation that was read.
     var read: LedgerRecord.Generation?
+    /// There are files of the journal; or the marker will say that there are.
+    var hasJournal = true
 
     init() {}
 
@@ -316,6 +327,7 @@ struct LedgerStart {
         segment = reading.segment
         archive = reading.archive
         read = reading.needed
+        hasJournal = !reading.segments.isEmpty
     }
 
     /// Lives that have one generation as their last, at most: the one that wrote it, and those

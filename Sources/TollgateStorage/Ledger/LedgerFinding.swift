@@ -21,6 +21,15 @@ package struct LedgerFinding: Sendable {
         summary = failures.isEmpty ? "not whole" : summary
         failures.append(failure)
     }
+
+    /// What failed is nothing that a start needs.
+    mutating func passOver() {
+        for failure in failures {
+            notes.append(LedgerNote(path: path, offset: failure.offset ?? 0, words: failure.words))
+        }
+        failures = []
+        summary = "passed over"
+    }
 }
 
 /// A word on a place that is not damaged: bytes that were being written when a life ended.

@@ -31,6 +31,7 @@ package final class LedgerInspection {
     let disk: any Disk
     /// `nil` where no daemon was ever: there is no file to lock.
     let lock: (any DiskLock)?
+    private let directoryLock: (any DiskLock)?
 
     /// Throws `unfit` when there is no ledger in the directory. `repairing`: nobody else may look
     /// meanwhile, and the file to lock is made if need be.
@@ -46,6 +47,9 @@ package final class LedgerInspection {
         let file = options.file(LedgerFiles.lock)
         lock = try onDisk { () throws(DiskError) in
             repairing ? try disk.lock(file) : try disk.lockToLook(file)
+        }
+        directoryLock = try onDisk { () throws(DiskError) in
+            try disk.lockDirectory(options.path, looking: !repairing)
         }
     }
 
@@ -68,7 +72,17 @@ package final class LedgerInspection {
         let (marker, finding) = lookAtMarker()
         result.findings.append(finding)
         let ledger = marker?.ledger ?? knownID(names)
-        let generations = LedgerFiles.numbers(names, .snapshot).map { look(at: $0, marker) }
+        let looks = LedgerFiles.numbers(names, .snapshot).map { look(at: $0, marker) }
+        let newest = looks.last { $0.whole != nil }?.summary.number ?? 0
+        let generations = looks.map { look in
+            // Another build wrote it, and no start reads it: no damage, and worth a word.
+            var look = look
+            if look.summary.number < newest, look.finding.failure?.kind == .version {
+                look.finding.passOver()
+                look.summary.failure = nil
+            }
+            return look
+        }
         result.generations = generations.map(\.summary)
         result.findings += generations.map(\.finding)
         lookAtJournal(names, ledger, generations.compactMap(\.whole), &result)

@@ -27,13 +27,20 @@ package enum LedgerPermissions {
 
     private static func check(file path: String) throws(LedgerFailure) {
         guard let file = try status(path) else { return }
+        let kind = file.st_mode & S_IFMT
+        guard kind == S_IFREG || kind == S_IFDIR && path.hasSuffix("/" + LedgerFiles.quarantine)
+        else {
+            throw unfit(
+                path, "is no regular file: move it out of the ledger's directory, and put what the"
+                    + " ledger had there in its place, from a backup")
+        }
         // What root put there, as from a backup, nobody else can have changed.
         guard file.st_uid == geteuid() || file.st_uid == 0 else {
             throw unfit(
                 path, "belongs to user \(file.st_uid), not \(geteuid()); run: chown"
                     + " \(geteuid()) \(shellWord(path))")
         }
-        guard file.st_mode & S_IFMT == S_IFLNK || file.st_mode & 0o022 == 0 else {
+        guard file.st_mode & 0o022 == 0 else {
             throw unfit(path, "others may write to it; run: chmod go-w \(shellWord(path))")
         }
     }

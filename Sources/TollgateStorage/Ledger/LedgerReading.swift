@@ -108,6 +108,7 @@ struct LedgerReader: Sendable {
         _ snapshot: SnapshotFile, _ segments: [SegmentScan], _ archive: UsageArchive,
         _ passedOver: [LedgerFailure], _ generations: [UInt64]
     ) throws(LedgerFailure) -> LedgerReading {
+        try checkJournal(segments, snapshot.header)
         try checkGaps(segments, from: snapshot.header.segmentsFrom)
         try checkArchive(archive, snapshot)
         let chains = try chains(snapshot, segments)
@@ -137,6 +138,18 @@ struct LedgerReader: Sendable {
                 shard: shard, start: place.start, end: place.end, life: snapshot.header.life,
                 in: segments, directory: directory)
         }
+    }
+
+    /// A ledger that has served has files of the journal: without any, nothing says what was
+    /// charged behind the snapshot.
+    private func checkJournal(
+        _ segments: [SegmentScan], _ header: SnapshotHeader
+    ) throws(LedgerFailure) {
+        guard segments.isEmpty, !header.lacksJournal else { return }
+        throw LedgerFailure(
+            .damaged, options.path,
+            "all files of the journal (journal-*) are missing, and with them what was charged"
+                + " since snapshot \(header.generation)")
     }
 
     private func checkGaps(
@@ -194,35 +207,53 @@ extension LedgerReading {
     func restore(
         into engine: Engine, now: Moment, options: LedgerOptions
     ) throws(LedgerFailure) -> RestoredCounts {
-        let boot = options.bootID
         let archived = archive.archivedThrough
         let reading = self
-        let counts = try inParallel(Engine.shardCount, threads: options.threads) {
+        // A clock that is far ahead says nothing of how old what was saved is.
+        var known = BillingClock(start(options.bootID, floor: snapshot.header.billing))
+        let isAhead = known.observe(now).heldForward
+        let parts = try inParallel(Engine.shardCount, threads: options.threads) {
             (shard) throws(LedgerFailure) in
             let header = reading.source(of: shard).header
             let saved = SavedClocks(
                 boot: header.now.boot, wall: header.now.wall,
-                isSameBoot: header.boot0 == boot.0 && header.boot1 == boot.1)
-            return try reading.restore(
-                shard, into: engine, archivedThrough: archived[shard], saved, now)
+                isSameBoot: header.isOf(options.bootID))
+            let clocks = isAhead ? Moment(boot: now.boot, wall: header.now.wall) : now
+            return RestoringShard(
+                try reading.restore(
+                    shard, into: engine, archivedThrough: archived[shard], saved, clocks))
         }
         var all = RestoredCounts(billing: snapshot.billing)
         for other in otherSources.values { all.billing = max(all.billing, other.billing) }
         for segment in segments { all.billing = max(all.billing, segment.header.billing) }
+        for part in parts { all.billing = max(all.billing, part.restorer.billing) }
+        engine.restoreClock(start(options.bootID, floor: all.billing))
+        // From here on what is over is so by billing time, of which every shard has told.
+        let billing = engine.billingTime(now)
+        let counts = try inParallel(parts.count, threads: options.threads) {
+            (shard) throws(LedgerFailure) in
+            try reading.finish(shard, parts[shard].restorer, at: billing)
+        }
         for count in counts {
             all.rows &+= count.rows
             all.items &+= count.items
             all.resets &+= count.resets
-            all.billing = max(all.billing, count.billing)
         }
-        engine.restoreClock(notBefore: all.billing)
         return all
+    }
+
+    /// What is known of billing time: with the newest snapshot's clocks, and no less than `floor`.
+    private func start(_ boot: (UInt64, UInt64), floor: WallTime) -> BillingStart {
+        let header = snapshot.header
+        return BillingStart(
+            boot: header.now.boot, billing: header.billing, floor: floor,
+            isSameBoot: header.isOf(boot))
     }
 
     private func restore(
         _ shard: Int, into engine: Engine, archivedThrough: UInt64, _ saved: SavedClocks,
         _ now: Moment
-    ) throws(LedgerFailure) -> RestoredCounts {
+    ) throws(LedgerFailure) -> ShardRestorer {
         let snapshot = source(of: shard)
         let isPartial = partial.contains(shard)
         let made = snapshot.layouts.withUnsafeBytes {
@@ -247,14 +278,18 @@ extension LedgerReading {
                 }
             }
         }
-        let chain = chains[shard]
-        for piece in chain.pieces { try replay(piece, shard, into: restorer) }
-        try fault(snapshot.path, shard) { () throws(LedgerFault) in
-            try restorer.finish(nextSequence: chain.next)
+        for piece in chains[shard].pieces { try replay(piece, shard, into: restorer) }
+        return restorer
+    }
+
+    private func finish(
+        _ shard: Int, _ restorer: ShardRestorer, at billing: WallTime
+    ) throws(LedgerFailure) -> RestoredCounts {
+        try fault(source(of: shard).path, shard) { () throws(LedgerFault) in
+            try restorer.finish(nextSequence: chains[shard].next, at: billing)
         }
         return RestoredCounts(
-            rows: restorer.rows, items: restorer.items, resets: restorer.resets,
-            billing: restorer.billing)
+            rows: restorer.rows, items: restorer.items, resets: restorer.resets)
     }
 
     private static func addClosed(
@@ -288,6 +323,14 @@ extension LedgerReading {
                 .damaged, path, "what it says of shard \(shard) contradicts itself: \(error)")
         }
     }
+}
+
+/// A shard that was put together but for its end.
+private struct RestoringShard: @unchecked Sendable {
+    // Sendable: one thread made it, and after that was joined one thread ends it.
+    let restorer: ShardRestorer
+
+    init(_ restorer: ShardRestorer) { self.restorer = restorer }
 }
 
 /// Replays a region that was checked.

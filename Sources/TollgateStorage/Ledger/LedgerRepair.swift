@@ -230,7 +230,9 @@ extension Engine {
             self, shard: shard, names: [],
             layoutTable: UnsafeRawBufferPointer(start: nil, count: 0), archivedThrough: 0,
             copiedThrough: 0, saved: saved, now: now)
-        do throws(LedgerFault) { try restorer?.finish(nextSequence: nextSequence) } catch {
+        do throws(LedgerFault) {
+            try restorer?.finish(nextSequence: nextSequence, at: now.wall)
+        } catch {
             throw LedgerFailure(.damaged, path, "cannot begin empty: \(error)")
         }
     }

@@ -103,6 +103,14 @@ extension LedgerReader {
             }
             expected = number &+ 1
         }
+        if numbers.isEmpty, !reading.snapshot.header.lacksJournal {
+            return [
+                LedgerLoss(
+                    kind: .segment,
+                    words: "what the files of the journal held, which are all missing: any counter"
+                        + " may stand too low")
+            ]
+        }
         if !lost.isEmpty {
             let files = lost.map { LedgerFiles.name(.journal, $0) }.joined(separator: ", ")
             return [

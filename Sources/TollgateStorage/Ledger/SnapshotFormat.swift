@@ -124,7 +124,8 @@ struct SnapshotBlock: Equatable {
 /// | 72 | 16 | the host's boot id |
 /// | 88 | 8 | wall clock, milliseconds since 1970, at that boottime |
 /// | 96 | 8 | segments from this number on belong to it, without a gap |
-/// | 104 | 20 | spare, 0 |
+/// | 104 | 1 | 1: there was no file of the journal, as behind a repair; 0: there was, and is |
+/// | 105 | 19 | spare, 0 |
 /// | 124 | 4 | CRC-32C of bytes 0 to 123 |
 struct SnapshotHeader: Sendable, Equatable {
     static let bytes = 128
@@ -138,6 +139,7 @@ struct SnapshotHeader: Sendable, Equatable {
     var boot0: UInt64
     var boot1: UInt64
     var segmentsFrom: UInt64
+    var lacksJournal: Bool
 
     /// Into zeroed bytes; the CRC.
     func write(to bytes: UnsafeMutableRawBufferPointer) -> UInt32 {
@@ -155,6 +157,7 @@ struct SnapshotHeader: Sendable, Equatable {
         bytes.storeLittle(boot1, at: 80)
         bytes.storeLittle(now.wall.milliseconds, at: 88)
         bytes.storeLittle(segmentsFrom, at: 96)
+        bytes.storeLittle(lacksJournal ? 1 as UInt8 : 0, at: 104)
         let checksum = ledgerChecksum(
             0, UnsafeRawBufferPointer(bytes).slice(at: 0, length: 124))
         bytes.storeLittle(checksum, at: 124)
@@ -163,7 +166,7 @@ struct SnapshotHeader: Sendable, Equatable {
 
     init(
         generation: UInt64, marker: LedgerMarker, life: UInt64, billing: WallTime, now: Moment,
-        boot: (UInt64, UInt64)
+        boot: (UInt64, UInt64), lacksJournal: Bool = false
     ) {
         self.generation = generation
         self.marker = marker
@@ -172,7 +175,11 @@ struct SnapshotHeader: Sendable, Equatable {
         self.now = now
         (boot0, boot1) = boot
         segmentsFrom = 0
+        self.lacksJournal = lacksJournal
     }
+
+    /// The host has not been started since it was written.
+    func isOf(_ boot: (UInt64, UInt64)) -> Bool { boot0 == boot.0 && boot1 == boot.1 }
 
     init(_ bytes: UnsafeRawBufferPointer, _ path: String) throws(LedgerFailure) {
         guard bytes.count >= Self.bytes, bytes.loadLittle(at: 0, as: UInt64.self) == Self.magic
@@ -200,6 +207,7 @@ struct SnapshotHeader: Sendable, Equatable {
         boot0 = bytes.loadLittle(at: 72, as: UInt64.self)
         boot1 = bytes.loadLittle(at: 80, as: UInt64.self)
         segmentsFrom = bytes.loadLittle(at: 96, as: UInt64.self)
+        lacksJournal = bytes.loadLittle(at: 104, as: UInt8.self) == 1
     }
 }
 

@@ -45,7 +45,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 /// Rows are walked, closed and copied, as by a daemon.
 private func live(_ engine: Engine, _ restorer: ShardRestorer, _ now: Moment) {
     do throws(LedgerFault) {
-        try restorer.finish(nextSequence: 100)
+        try restorer.finish(nextSequence: 100, at: now.wall)
     } catch { return }
     var cursor = 0
     while cursor >= 0 {

@@ -36,7 +36,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         else { return 0 }
         do throws(LedgerFault) {
             try restorer.add(images: UnsafeRawBufferPointer(copy))
-            try restorer.finish(nextSequence: 1)
+            try restorer.finish(nextSequence: 1, at: now.wall)
         } catch { continue }
         live(engine, shard, now)
     }
