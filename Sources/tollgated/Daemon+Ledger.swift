@@ -31,6 +31,7 @@ extension Daemon {
         }
         var options = LedgerOptions(path: settings.path, bootID: bootID)
         options.segmentBytes = settings.segmentBytes
+        options.keepsGroupLog = settings.durability == .always
         options.allowsUnjournaled = settings.onFailure == .allow
         options.threads = max(1, min(8, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         var plan = LedgerPlan(options)

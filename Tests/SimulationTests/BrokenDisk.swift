@@ -27,6 +27,17 @@ enum Mutation: String, CaseIterable {
     case settlesTwice
     /// With `durability: always`, replies do not wait.
     case repliesBeforeSync
+    /// The group log is never synced.
+    case skipsGroupSync
+    /// A start finds no group log.
+    case ignoresGroupLog
+
+    var isOfAlways: Bool {
+        switch self {
+        case .repliesBeforeSync, .skipsGroupSync, .ignoresGroupLog: true
+        default: false
+        }
+    }
 
     static var inForce: [Mutation] { allCases.filter { $0 != .none } }
 }
@@ -43,9 +54,13 @@ final class BrokenDisk: Disk, @unchecked Sendable {
     }
 
     static func isJournal(_ path: String) -> Bool { path.contains("/journal-") }
+    static func isGroupLog(_ path: String) -> Bool { path.contains("/group.tgg") }
     static func isSnapshot(_ path: String) -> Bool { path.contains("/snapshot-") }
 
-    func list(_ directory: String) throws(DiskError) -> [String] { try base.list(directory) }
+    func list(_ directory: String) throws(DiskError) -> [String] {
+        let names = try base.list(directory)
+        return mutation == .ignoresGroupLog ? names.filter { $0 != "group.tgg" } : names
+    }
 
     func makeDirectory(_ path: String) throws(DiskError) { try base.makeDirectory(path) }
 
@@ -112,6 +127,7 @@ private final class BrokenFile: DiskFile, @unchecked Sendable {
     func sync() throws(DiskError) {
         switch disk.mutation {
         case .skipsSync where BrokenDisk.isJournal(path): return
+        case .skipsGroupSync where BrokenDisk.isGroupLog(path): return
         case .skipsSnapshotSync where BrokenDisk.isSnapshot(path): return
         default: break
         }

@@ -21,12 +21,14 @@ final class Machine {
     private var shards: [String: Int] = [:]
 
     init(
-        _ disk: any Disk, now: Moment, boot: UInt64, segmentBytes: Int, resuming: Bool,
-        random: () -> UInt64
+        _ disk: any Disk, now: Moment, boot: UInt64, segmentBytes: Int, keepsGroupLog: Bool,
+        resuming: Bool, random: () -> UInt64
     ) throws {
         var options = LedgerOptions(path: "/ledger", bootID: (boot, 1))
         options.threads = 1
         options.segmentBytes = segmentBytes
+        options.keepsGroupLog = keepsGroupLog
+        options.groupLogBytes = 64 * 1_024
         ledger = try Ledger(options, disk, random: random)
         var configuration = EngineConfiguration(hashKey: ledger.hashKey)
         configuration.usersMax = 1_000

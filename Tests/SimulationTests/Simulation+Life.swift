@@ -26,9 +26,11 @@ extension Simulation {
     }
 
     private func open() throws -> Machine {
+        // A policy may say `second` between two lives of `always`.
         let machine = try Machine(
             BrokenDisk(disk, plan.mutation), now: clock.now, boot: boots,
-            segmentBytes: segmentBytes, resuming: chance(2, in: 3), random: { random.next() })
+            segmentBytes: segmentBytes, keepsGroupLog: plan.isAlways && !chance(1, in: 6),
+            resuming: chance(2, in: 3), random: { random.next() })
         if machine.report.read > 0 {
             statistics.outcome(machine.report.written > 0 ? "wrote all anew" : "went on behind")
         }

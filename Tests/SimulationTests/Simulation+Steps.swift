@@ -16,6 +16,7 @@ extension Simulation {
         do {
             try settleDue(machine)
             if !disk.hasCrashed { try act(machine, choice) }
+            if plan.isAlways { try flushSoon(machine) }
         } catch let error as SimulationFailure {
             throw error
         } catch {
@@ -23,6 +24,13 @@ extension Simulation {
             statistics.outcome("a step of the ledger threw")
             guard disk.hasCrashed || machine.mayRefuse else { throw fail("\(error)") }
         }
+    }
+
+    /// Where replies wait for a sync, one follows soon.
+    private func flushSoon(_ machine: Machine) throws {
+        guard !disk.hasCrashed, !machine.waiting.isEmpty, chance(1, in: 2) else { return }
+        if chance(1, in: 4) { try tend(machine) }
+        try flush(machine)
     }
 
     private func act(_ machine: Machine, _ choice: UInt64) throws {
@@ -175,6 +183,10 @@ extension Simulation {
 
     func flush(_ machine: Machine) throws {
         statistics.operation("flush")
+        let logged = machine.ledger.loggedRounds
+        defer {
+            if machine.ledger.loggedRounds > logged { statistics.outcome("flush to the group log") }
+        }
         switch machine.ledger.flush(now: clock.now) {
         case .synced(let through, let isChanged):
             note("flush: synced")

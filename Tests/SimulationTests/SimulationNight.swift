@@ -20,7 +20,7 @@ import Testing
         switch seed % 4 {
         case 0: plan.crashes = [.kill]
         case 1: plan.hasDiskTrouble = true
-        case 2: plan.isAlways = true
+        case 2: (plan.isAlways, plan.hasDiskTrouble) = (true, seed % 8 == 2)
         default: break
         }
         return plan

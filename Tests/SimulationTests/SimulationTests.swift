@@ -50,7 +50,16 @@ import Testing
     }
 
     @Test func whatIsAcknowledgedAlwaysSurvivesAPowerCut() throws {
-        _ = try simulate("always", seeds: Self.seeds(20)) { $0.isAlways = true }
+        let seeds = Self.seeds(20)
+        let statistics = try simulate("always", seeds: seeds) { $0.isAlways = true }
+        guard seeds.count > 10 else { return }
+        #expect(statistics.outcomes["flush to the group log", default: 0] > 50)
+    }
+
+    @Test func whatIsAcknowledgedSurvivesADiskThatFailsToo() throws {
+        _ = try simulate("always, trouble", seeds: Self.seeds(12)) {
+            ($0.isAlways, $0.hasDiskTrouble) = (true, true)
+        }
     }
 
     @Test func aDiskThatFailsAndHealsLosesNothing() throws {
@@ -63,7 +72,7 @@ import Testing
         for seed in UInt64(1)...60 {
             var plan = SimulationPlan(seed: seed)
             plan.mutation = mutation
-            plan.isAlways = mutation == .repliesBeforeSync
+            plan.isAlways = mutation.isOfAlways
             do { try Simulation(plan).run() } catch {
                 print("\(mutation): seen with seed \(seed)")
                 return

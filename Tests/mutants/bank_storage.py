@@ -16,6 +16,7 @@ def storage(suites: str) -> tuple[str, ...]:
 
 
 POWER = of("SimulationTests", "SimulationTests/aPowerCut")
+ALWAYS = of("SimulationTests", "SimulationTests/whatIsAcknowledged")
 KILL = of("SimulationTests", "SimulationTests/aKilled")
 
 STORAGE = [
@@ -56,8 +57,8 @@ STORAGE = [
            "a generation that the disk cannot read now is set aside, and an older one saved over",
            storage("LedgerFaultTests/aGenerationThat")),
     Mutant("lost-marker-is-a-new-ledger", LEDGER + "LedgerPlace.swift",
-           "names.first(where: isLedgerFile) {",
-           "names.first(where: { isLedgerFile($0) && $0.isEmpty }) {",
+           "names.first(where: LedgerFiles.isData) {",
+           "names.first(where: { LedgerFiles.isData($0) && $0.isEmpty }) {",
            "a ledger whose marker is gone is taken for none, and written over",
            storage("LedgerTests/aLostMarker")),
     Mutant("segment-removed-too-early", LEDGER + "Ledger+Snapshots.swift",
@@ -136,6 +137,31 @@ STORAGE = [
            "reading.chains[shard].next = chain.next",
            "a period that closes after a repair is taken for one that was archived",
            storage("LedgerRepairTests/aRepairedJournal")),
+    Mutant("group-log-not-synced", LEDGER + "GroupLog.swift",
+           "at: at)\n        try file.sync()\n        at",
+           "at: at)\n        at",
+           "replies leave when a group commit is written, and not synced",
+           ALWAYS),
+    Mutant("group-log-not-applied", LEDGER + "Ledger.swift",
+           "guard !log.batches.isEmpty else { return }",
+           "guard log.batches.count > 100_000 else { return }",
+           "a start does not look for what the group log alone has",
+           storage("GroupLogTests/whatTheSegmentsLost")),
+    Mutant("group-log-begun-too-early", FLUSH,
+           "for segment in round.files {\n",
+           "try beginLogAnew()\n        for segment in round.files {\n",
+           "the group log is begun anew before the segments hold what it says",
+           ALWAYS),
+    Mutant("group-log-head-not-synced", LEDGER + "GroupLog.swift",
+           "try file.write(head.read, at: header.offset)\n        try file.sync()\n",
+           "try file.write(head.read, at: header.offset)\n",
+           "batches go over those of an epoch that a start still takes for the newest",
+           ALWAYS),
+    Mutant("group-log-damage-is-torn", LEDGER + "GroupLogReading.swift",
+           "isDamaged = true\n",
+           "isDamaged = false\n",
+           "group commits behind a damaged one are passed over as if nobody had been told",
+           storage("GroupLogTests/noFlippedBit GroupLogTests/aDamagedLog")),
     Mutant("giving-waits-for-making", LEDGER + "RegionSupply.swift",
            "if engine.wantsRegions != 0 { _ = giveWhatStandsReady() }",
            "making.lock()\n        defer { making.unlock() }\n"

@@ -1,8 +1,11 @@
 """What must have come before what, in a trace of a daemon with `durability: always`
 (RELIABILITY, D7, D11):
 
-- No reply that tells of a charge leaves before a sync of the journal that began after its request
-  was read has returned; or before a whole snapshot that began after it is durable.
+- No reply that tells of a charge leaves before a sync of the journal, or of the group log, that
+  began after its request was read has returned; or before a whole snapshot that began after it is
+  durable.
+- Nothing is written to the group log before what was written last is synced, nor its head anew
+  before the journal was synced behind all of it.
 - A file gets its name after its sync, a snapshot also after the journal's if the journal went on
   while it was copied. A file of the journal is used once its name is durable.
 - A snapshot is told of once its name is durable, and until then nothing is removed.
@@ -23,6 +26,8 @@ PART = ".part"
 GENERATIONS_KEPT = 2
 # SnapshotFormat.swift: a block's kind, and where its content begins; a row of the table of shards.
 SHARDS_KIND, BLOCK_HEADER, SHARD_ROW = 5, 32, 40
+# GroupLogFormat.swift: where batches begin, behind the heads.
+FIRST_BATCH = 8_192
 # Before the trace.
 EVER = -1
 
@@ -37,6 +42,8 @@ class File:
     synced: "tuple[int, int]" = (EVER, EVER)
     named: int = EVER
     is_durable: bool = True
+    # Of a group log: a batch was written since its head was.
+    is_begun: bool = False
     has_failed: bool = False
     # Of a snapshot: whether the journal went on while a shard was copied.
     has_run_on: bool = False
@@ -64,10 +71,11 @@ class Order:
         self.problems.append(f"line {self.line + 1}: {words}")
 
     def kind(self, path):
-        """Of a file of the ledger, by its name: journal or snapshot; and whether it is a part."""
+        """Of a file of the ledger, by its name: journal, snapshot or group; and whether it is a
+        part."""
         name = path.removeprefix(self.ledger + "/") if path.startswith(self.ledger + "/") else ""
-        kind = name.split("-")[0]
-        return kind if kind in ("journal", "snapshot") else None, path.endswith(PART)
+        kind = "group" if name.startswith("group.tgg") else name.split("-")[0]
+        return kind if kind in ("journal", "snapshot", "group") else None, path.endswith(PART)
 
     def read(self, lines):
         for self.line, is_begin, call in events(lines):
@@ -141,6 +149,18 @@ class Order:
     def failed(self, path):
         return path in self.files and self.files[path].has_failed
 
+    def pwrite64_begins(self, call):
+        file, kind = self.files.get(call.file), self.kind(call.file or "")
+        if file is None or kind != ("group", False):
+            return
+        if file.written != EVER and file.synced[0] <= file.written:
+            self.problem(f"{call.file} is written to before what was written last is synced")
+        is_head = int(call.arguments.rsplit(",", 1)[1]) < FIRST_BATCH
+        if is_head and file.is_begun and self.journal_synced <= file.synced[1]:
+            self.problem(f"{call.file} begins anew before a sync of the journal")
+        file.is_begun = not is_head
+        self.counts["group logs begun anew"] += is_head
+
     def pwrite64_ends(self, call):
         file = self.files.get(call.file)
         if file is None or not call.is_good:
@@ -163,7 +183,7 @@ class Order:
         if file.has_failed:
             self.problem(f"{path} is synced again after a sync of it had failed")
         kind, is_part = self.kind(path)
-        if kind == "journal" and not is_part and not file.is_durable:
+        if kind in ("journal", "group") and not is_part and not file.is_durable:
             self.problem(f"{path} is used before its name is durable")
 
     def sync_ends(self, call):
@@ -180,6 +200,9 @@ class Order:
             self.counts["syncs"] += 1
             self.covered = max(self.covered, call.begun)
             self.journal_synced = max(self.journal_synced, call.begun)
+        if kind == "group" and not is_part:
+            self.counts["group commits"] += 1
+            self.covered = max(self.covered, call.begun)
 
     def directory_synced(self, call):
         if not call.is_good:
@@ -215,7 +238,7 @@ class Order:
     def unlink_begins(self, call):
         path = call.texts()[0].decode()
         kind, is_part = self.kind(path)
-        if call.is_good and kind and not is_part:
+        if call.is_good and kind in ("journal", "snapshot") and not is_part:
             self.remove(path, kind)
         if call.is_good:
             self.files.pop(path, None)

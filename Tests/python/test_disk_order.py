@@ -11,7 +11,8 @@ from tollgate import wire
 JOURNAL, OTHER = "/l/journal-000000000001.tgj", "/l/journal-000000000002.tgj"
 OLD, OLDER = "/l/snapshot-000000000002.tgs", "/l/snapshot-000000000001.tgs"
 NEW, NEWER = "/l/snapshot-000000000003.tgs", "/l/snapshot-000000000004.tgs"
-PRESENT = [path.removeprefix("/l/") for path in (JOURNAL, OLDER, OLD)]
+GROUP = "/l/group.tgg"
+PRESENT = [path.removeprefix("/l/") for path in (JOURNAL, OLDER, OLD, GROUP)]
 ALLOWED = struct.pack("<BBHI6Q6B2x", 1, 0, 0, 0, *[0] * 12)
 REFUSED = struct.pack("<BBHI6Q6B2x", 2, 0, 81, 0, *[0] * 12)
 
@@ -65,6 +66,10 @@ def remove(path):
     return f'8 unlink("{path}") = 0'
 
 
+def group(offset=8_192):
+    return f"8 pwrite64(6<{GROUP}>, {quoted(b'x' * 64)}, 64, {offset}) = 64"
+
+
 DIRECTORY = "8 fsync(5</l>) = 0"
 FAILED = "-1 EIO (Input/output error) (INJECTED)"
 
@@ -93,11 +98,13 @@ def problems(*lines):
     [*segment(), sync(JOURNAL), *snapshot(NEW), *snapshot(NEWER)[:4], sync(OTHER),
      *snapshot(NEWER)[5:], remove(OLDER), remove(OLD)],
     [sync(result=FAILED), *segment(), ask(), sync(OTHER), answer()],
+    [ask(), group(), sync(GROUP), answer(), group(12_288), sync(GROUP), sync(), group(0),
+     sync(GROUP), group(), sync(GROUP)],
     # Two threads, each of which begins before the other has returned.
     ["7 recvfrom(9<socket:[5]>,  <unfinished ...>", "8 fdatasync(3</l/a> <unfinished ...>",
      "7 <... recvfrom resumed>" + ask().split("<socket:[5]>,")[1],
      "8 <... fdatasync resumed>) = 0", sync(), answer()],
-], ids=range(10))
+], ids=range(11))
 def test_the_right_order_passes(lines):
     assert problems(*lines) == []
 
@@ -154,6 +161,17 @@ WRONG = {
     "opened after a failed sync": (
         [sync(result=FAILED), f'8 openat(AT_FDCWD</>, "{JOURNAL}", O_RDONLY) = 5<{JOURNAL}>'],
         "is opened, whose sync had failed"),
+    "a group commit that is not synced": ([ask(), group(), answer()], "a reply leaves before"),
+    "a group commit before the last is synced": (
+        [group(), group(12_288), sync(GROUP)], "before what was written last is synced"),
+    "a group log begun anew before the journal is synced": (
+        [sync(), group(), sync(GROUP), group(0), sync(GROUP)], "begins anew before a sync"),
+    "a group log used without a durable name": (
+        [make(GROUP), write(GROUP), sync(GROUP + ".part"), rename(GROUP), sync(GROUP)],
+        "is used before its name is durable"),
+    "a snapshot with the journal in the group log alone": (
+        [sync(GROUP) if line == sync() else line for line in snapshot(has_run_on=True)],
+        "gets its name before a sync of the journal"),
     "a reply that is not shown whole": (
         [ask(), sync(), answer().replace('", ', '"..., ')], "does not show all"),
 }

@@ -75,6 +75,25 @@ def test_files_of_the_journal_that_are_removed_under_a_daemon_are_written_anew(o
     assert one.stop() == 0
 
 
+def test_a_group_log_that_is_removed_under_a_daemon_is_written_anew(place):
+    one = LedgerDaemon(place, ledger={"durability": "always"})
+    try:
+        log = place.ledger / "group.tgg"
+        eventually(log.exists, 10)
+        charge(one, 5)
+        log.unlink()
+        eventually(lambda: "was removed while the daemon writes to it" in one.logged(), 10)
+        eventually(lambda: one.status().trouble is None and log.exists(), 10)
+        charge(one, 7)
+        one.die_and_start_again()
+        assert tokens(one) == 12
+        assert one.stop() == 0
+    finally:
+        if one.process.poll() is None:
+            one.kill()
+        one.remove()
+
+
 def test_a_removed_lock_lets_nobody_else_in(one, place):
     charge(one, 5)
     (place.ledger / "lock").unlink()

@@ -9,6 +9,17 @@ package struct JournalPosition: Sendable, Equatable {
     package var file: UInt64
 }
 
+/// The slots that a shard wrote last, and where they lie: between two transactions, so that none of
+/// them changes any more.
+package struct JournalStretch: Sendable {
+    /// Sequence number of the slot that is written next.
+    package var next: UInt64
+    /// The region that slots below lie in, and the one before it, whose last is followed by the
+    /// first of `current`.
+    package var current: JournalRegion?
+    package var previous: JournalRegion?
+}
+
 /// Closed periods of one shard that wait to be archived. They stay until they are confirmed.
 package struct ClosedBatch: Sendable, Equatable {
     /// Entries as `ClosedQueue` has them.
@@ -82,6 +93,14 @@ extension Engine {
 
     package func journalPosition(shard: Int) -> JournalPosition {
         withLedger(shard) { $0.position }
+    }
+
+    package func journalStretch(shard: Int) -> JournalStretch {
+        withLedger(shard) {
+            JournalStretch(
+                next: $0.journal.nextSequence, current: $0.journal.current,
+                previous: $0.journal.previous)
+        }
     }
 
     /// Every slot up to `through` is durable: the shard's next transaction says so.

@@ -146,6 +146,7 @@ package enum JournalHeaderFault: Error, Equatable {
 /// | 60 | 4 | CRC-32C of bytes 0 to 59: begins the chain of the slots' |
 package struct JournalRegionHeader: Equatable, Sendable {
     private static let magic: UInt64 = 0x4e4f_4947_4552_4754
+    package static let firstSequenceOffset = 16
 
     package var shard: UInt16
     package var bytes: UInt32

@@ -65,6 +65,8 @@ package struct ShardJournal: BitwiseCopyable {
     private var shard: UInt16 = 0
     private var ledger: UInt64 = 0
     private var life: UInt64 = 0
+    /// The region that was written before `current`; its slots end where those of `current` begin.
+    package private(set) var previous: JournalRegion?
 
     package init() {}
 
@@ -102,6 +104,7 @@ package struct ShardJournal: BitwiseCopyable {
     /// needs new ones. What was written stays as it is.
     package mutating func dropRegions() {
         precondition(unsealed == nil)
+        previous = nil
         current = nil
         spare = nil
         next = nil
@@ -160,6 +163,7 @@ package struct ShardJournal: BitwiseCopyable {
             shard: shard, bytes: UInt32(bytes), firstSequence: nextSequence, ledger: ledger,
             life: life, file: region.file)
         chain = header.write(to: UnsafeMutableRawBufferPointer(start: region.base, count: bytes))
+        previous = current
         current = region
         spare = nil
         next = region.base + JournalFormat.headerBytes

@@ -16,8 +16,9 @@ extension Ledger {
     private static let retryNanoseconds: UInt64 = 1_000_000_000
 
     /// One round of syncs: what was journaled before the call is durable when it gives `synced`.
-    /// In trouble, it tries to get out of it, once a second.
-    package func flush(now: Moment) -> FlushOutcome {
+    /// In trouble, it tries to get out of it, once a second. `inSegments`: durable there, and not
+    /// in the group log alone.
+    package func flush(now: Moment, inSegments: Bool = false) -> FlushOutcome {
         let live = running
         syncing.lock()
         defer { syncing.unlock() }
@@ -25,15 +26,18 @@ extension Ledger {
             return leaveTrouble(live, trouble, now)
         }
         do {
+            var isChanged: Bool?
+            if !inSegments { isChanged = try logRound(live, now) }
+            if isChanged == nil { isChanged = try syncRound(live) }
             return .synced(
-                through: live.supply.syncedThrough, isChanged: try syncRound(live))
+                through: live.supply.syncedThrough, isChanged: isChanged ?? false)
         } catch {
             enterTrouble(live, error)
             return leaveTrouble(live, error, now)
         }
     }
 
-    /// Syncs what was journaled; whether there was anything. Under `syncing`.
+    /// Syncs the segments with what was journaled; whether there was anything. Under `syncing`.
     private func syncRound(_ live: Live) throws(LedgerFailure) -> Bool {
         let round = live.supply.beginRound()
         guard round.changed != 0 else { return false }
@@ -45,6 +49,7 @@ extension Ledger {
             return record.round
         }
         live.supply.endRound(round, number: number)
+        try beginLogAnew()
         return true
     }
 
@@ -92,6 +97,8 @@ extension Ledger {
         epoch.wrappingAdd(1, ordering: .acquiringAndReleasing)
         live.engine.setLedgerState(options.allowsUnjournaled ? .unjournaled : .refusing)
         live.supply.abandon()
+        // What it says was told to callers: its file stays until the whole state stands elsewhere.
+        group.log = nil
         withRecord {
             $0.trouble = failure
             $0.retriedAt = nil

@@ -47,11 +47,15 @@ package final class Ledger: Sendable {
     /// Held for a round of syncs, and for the way out of trouble.
     let syncing = Lock()
     let lock = Lock()
+    /// Held while a group log is made; taken before `syncing`.
+    let making = Lock()
     /// One more with each journal that was given up: a snapshot that began before cannot end.
     let epoch = Atomic<UInt64>(0)
     // Guarded by `lock`, but for what `Live` guards itself.
     nonisolated(unsafe) var live: Live?
     nonisolated(unsafe) var record = LedgerRecord()
+    // Guarded by `syncing`.
+    nonisolated(unsafe) var group = GroupState()
 
     /// What there is from `recover` on. The parts never change.
     struct Live {
@@ -141,6 +145,7 @@ package final class Ledger: Sendable {
             start.archive = try UsageArchive(options, ledger: marker.ledger, names: [], disk)
         } else {
             try place.syncAll()
+            do { try applyGroupLog(progress) } catch { throw error.named(repairing: options.path) }
             let reader = LedgerReader(
                 options: options, marker: marker, disk: disk, progress: progress)
             let reading: LedgerReading
@@ -170,6 +175,21 @@ package final class Ledger: Sendable {
         }
         try place.settle(isNew: isNew, passedOver: report.passedOver)
         return report
+    }
+
+    /// Brings the segments to where the group log of the life before says they were, whatever the
+    /// policy says of this one.
+    private func applyGroupLog(_ progress: (String) -> Void) throws(LedgerFailure) {
+        let names = try onDisk { () throws(DiskError) in try disk.list(options.path) }
+        let log = try GroupLogReading(options, names: names, ledger: marker.ledger, disk)
+        guard let log else { return }
+        if let failure = log.failure { throw failure }
+        if let torn = log.torn {
+            progress("\(log.path), byte \(torn): a group commit that nobody was told of ends there")
+        }
+        guard !log.batches.isEmpty else { return }
+        let bytes = try log.apply(options, names: names, disk)
+        progress("\(log.batches.count) group commits read, \(bytes) bytes of the journal")
     }
 
     /// A repair has put what is left into the engine: writes it as a generation, and makes no
@@ -242,6 +262,7 @@ package final class Ledger: Sendable {
         let live = running
         do throws(DiskError) {
             try live.supply.tend()
+            try tendGroupLog(live)
             withRecord { $0.supplyFailure = nil }
         } catch {
             let failure = LedgerFailure(error)
@@ -300,7 +321,7 @@ package final class Ledger: Sendable {
     /// Syncs what was journaled, and what is known of it. Requests have ended.
     package func close(now: Moment) throws(LedgerFailure) {
         let live = running
-        switch flush(now: now) {
+        switch flush(now: now, inSegments: true) {
         case .refusing(let failure), .mustEnd(let failure): throw failure
         case .synced: break
         }

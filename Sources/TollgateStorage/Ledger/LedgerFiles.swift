@@ -10,6 +10,7 @@ import TollgateWire
 /// | `ledger.making` | the marker of one whose making has not ended: nothing was ever served |
 /// | `lock` | locked while the ledger is open |
 /// | `journal-%012d.tgj` | journal segments (`SegmentFile`) |
+/// | `group.tgg` | what group commits made durable since the segments were synced (`GroupLog`) |
 /// | `snapshot-%012d.tgs` | generations of the whole state (`SnapshotFormat`) |
 /// | `usage-%012d.tgu` | closed periods (`UsageFormat`) |
 /// | `*.part` | a file that is being written; removed at the next start |
@@ -18,6 +19,7 @@ package enum LedgerFiles {
     static let marker = "ledger.id"
     static let making = "ledger.making"
     static let lock = "lock"
+    static let groupLog = "group.tgg"
     static let quarantine = "quarantine"
     static let partSuffix = ".part"
     private static let digits = 12
@@ -52,7 +54,12 @@ package enum LedgerFiles {
 
     /// Whether a directory that holds a file of that name holds a ledger, or what is left of one.
     package static func isOfLedger(_ name: String) -> Bool {
-        name == marker || name == making || Kind.allCases.contains { number(name, $0) != nil }
+        name == marker || name == making || isData(name)
+    }
+
+    /// Whether a file of that name holds anything of what a ledger was told.
+    static func isData(_ name: String) -> Bool {
+        name == groupLog || Kind.allCases.contains { number(name, $0) != nil }
     }
 
     /// Whether it is another file or folder that a start needs.
@@ -79,6 +86,11 @@ package struct LedgerOptions: Sendable {
     package var path: String
     /// Of a journal segment; a multiple of 4096, between the two bounds.
     package var segmentBytes = 16 * 1024 * 1024
+    /// Rounds of syncs write to a group log what was journaled since the last (`durability:
+    /// always`), instead of syncing the segments each time.
+    package var keepsGroupLog = false
+    /// Of the group log; a multiple of 4096, at least `GroupLogHeader.leastBytes`.
+    package var groupLogBytes = 4 * 1024 * 1024
     /// Charges go on without a journal when it cannot be written, instead of being refused.
     package var allowsUnjournaled = false
     /// A snapshot is wanted when the journal has grown by so much since the last.

@@ -28,7 +28,9 @@ package struct LedgerSummary: Sendable {
 /// `repair` changes anything.
 package final class LedgerInspection {
     let options: LedgerOptions
+    /// Reads as a start would, which applies the group log.
     let disk: any Disk
+    let groupLog: Result<GroupLogReading?, LedgerFailure>
     /// `nil` where no daemon was ever: there is no file to lock.
     let lock: (any DiskLock)?
     private let directoryLock: (any DiskLock)?
@@ -39,7 +41,6 @@ package final class LedgerInspection {
         _ options: LedgerOptions, _ disk: any Disk, repairing: Bool = false
     ) throws(LedgerFailure) {
         self.options = options
-        self.disk = disk
         let names = try onDisk { () throws(DiskError) in try disk.list(options.path) }
         guard names.contains(where: LedgerFiles.isOfLedger) else {
             throw LedgerFailure(.unfit, options.path, "there is no ledger in it")
@@ -50,6 +51,14 @@ package final class LedgerInspection {
         }
         directoryLock = try onDisk { () throws(DiskError) in
             try disk.lockDirectory(options.path, looking: !repairing)
+        }
+        do throws(LedgerFailure) {
+            let log = try GroupLogReading(options, names: names, ledger: nil, disk)
+            groupLog = .success(log)
+            self.disk = log.map { GroupLogDisk(disk, $0, options) } ?? disk
+        } catch {
+            groupLog = .failure(error)
+            self.disk = disk
         }
     }
 
@@ -86,6 +95,7 @@ package final class LedgerInspection {
         result.generations = generations.map(\.summary)
         result.findings += generations.map(\.finding)
         lookAtJournal(names, ledger, generations.compactMap(\.whole), &result)
+        if let finding = lookAtGroupLog(ledger) { result.findings.append(finding) }
         lookAtArchive(names, ledger, generations.compactMap(\.whole).last, &result)
         do throws(LedgerFailure) { result.start = .success(try inspect(now: now)) } catch {
             result.start = .failure(error)
@@ -236,6 +246,33 @@ package final class LedgerInspection {
         return failures
     }
 
+    // MARK: the group log
+
+    private func lookAtGroupLog(_ ledger: UInt64?) -> LedgerFinding? {
+        let path = options.file(LedgerFiles.groupLog)
+        do throws(LedgerFailure) {
+            guard let log = try groupLog.get() else { return nil }
+            let count = log.batches.count
+            var finding = LedgerFinding(
+                path, "\(count) group commits since the segments were synced")
+            if let failure = groupLogFailure(log, ledger) { finding.note(failure) }
+            if let torn = log.torn {
+                finding.notes.append(
+                    LedgerNote(
+                        path: path, offset: torn,
+                        words: "a group commit that was being written when the daemon ended; nobody"
+                            + " was told of it"))
+            }
+            return finding
+        } catch { return damaged(error) }
+    }
+
+    private func groupLogFailure(_ log: GroupLogReading, _ ledger: UInt64?) -> LedgerFailure? {
+        if let failure = log.failure { return failure }
+        guard let ledger, let header = log.header, header.ledger != ledger else { return nil }
+        return LedgerFailure(.damaged, log.path, offset: 16, "of another ledger")
+    }
+
     // MARK: closed periods
 
     private func lookAtArchive(
@@ -291,6 +328,9 @@ package final class LedgerInspection {
         let look = lookAtMarker()
         guard let marker = look.0 else {
             throw look.1.failure ?? LedgerFailure(.damaged, look.1.path, "cannot be read")
+        }
+        if let log = try groupLog.get(), let failure = groupLogFailure(log, marker.ledger) {
+            throw failure
         }
         let reader = LedgerReader(
             options: options, marker: marker, disk: disk, progress: { _ in })

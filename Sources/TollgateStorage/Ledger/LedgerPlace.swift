@@ -23,7 +23,7 @@ struct LedgerPlace {
             do { return (try read(makingPath), true) } catch {
                 guard error.kind == .damaged else { throw error }
             }
-        } else if let strange = names.first(where: isLedgerFile) {
+        } else if let strange = names.first(where: LedgerFiles.isData) {
             throw LedgerFailure(
                 .damaged, markerPath,
                 "is missing, though there is \(strange); put it back from a backup, or, to make"
@@ -43,10 +43,6 @@ struct LedgerPlace {
         return try LedgerMarker(block.read, path)
     }
 
-    private func isLedgerFile(_ name: String) -> Bool {
-        LedgerFiles.Kind.allCases.contains { LedgerFiles.number(name, $0) != nil }
-    }
-
     // MARK: making
 
     /// Marks the directory as one whose making has begun, and removes what an earlier making left.
@@ -61,7 +57,7 @@ struct LedgerPlace {
             }
             // Anew: writing the marker took away what was left of an earlier one.
             for name in try disk.list(options.path)
-            where isLedgerFile(name) || name.hasSuffix(LedgerFiles.partSuffix) {
+            where LedgerFiles.isData(name) || name.hasSuffix(LedgerFiles.partSuffix) {
                 try disk.remove(options.file(name))
             }
             try disk.syncDirectory(options.path)
@@ -99,6 +95,10 @@ struct LedgerPlace {
                 try disk.syncDirectory(options.path)
             }
             let names = try disk.list(options.path)
+            // What it says stands in the segments, synced, and in the new state.
+            if names.contains(LedgerFiles.groupLog) {
+                try disk.remove(options.file(LedgerFiles.groupLog))
+            }
             for failure in passedOver where names.contains(where: { name in
                 options.file(name) == failure.path
             }) {
@@ -120,7 +120,7 @@ struct LedgerPlace {
     /// never be.
     func syncAll() throws(LedgerFailure) {
         try onDisk { () throws(DiskError) in
-            for name in try disk.list(options.path) where isLedgerFile(name) {
+            for name in try disk.list(options.path) where LedgerFiles.isData(name) {
                 try disk.open(options.file(name), writable: false).sync()
             }
             try disk.syncDirectory(options.path)

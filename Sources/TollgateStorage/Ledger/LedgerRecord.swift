@@ -21,6 +21,8 @@ struct LedgerRecord {
     var snapshotAt: Moment?
     var snapshotBytes = 0
     var round: UInt64 = 0
+    /// Rounds that went to the group log.
+    var loggedRounds: UInt64 = 0
     /// Why charges are refused, or not journaled.
     var trouble: LedgerFailure?
     /// How often in a row the way out of trouble failed, and when it was last tried.

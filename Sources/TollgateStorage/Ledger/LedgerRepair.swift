@@ -111,14 +111,25 @@ extension LedgerInspection {
             ($0.key, $0.value.header.generation)
         }
         work.plan.rewritesArchive = salvage.isArchiveDamaged
-        work.plan.losses = salvage.losses
+        work.plan.losses = salvage.losses + groupLogLosses
         work.plan.cuts = reading.cuts
-        let isAny = salvage.losses.contains { $0.kind == .segment }
+        let losses = work.plan.losses
+        let isAny = losses.contains { $0.kind == .segment }
         let shards =
-            isAny ? Array(0..<Engine.shardCount) : Set(salvage.losses.compactMap(\.shard)).sorted()
+            isAny ? Array(0..<Engine.shardCount) : Set(losses.compactMap(\.shard)).sorted()
         for shard in shards {
             work.plan.uncertain += engine.savedUsage(shard: shard)
         }
+    }
+
+    /// What a group log that is damaged may have held, and no segment does.
+    private var groupLogLosses: [LedgerLoss] {
+        guard case .success(let log?) = groupLog, let failure = log.failure else { return [] }
+        return [
+            LedgerLoss(
+                kind: .segment,
+                words: "charges of the last second before the daemon ended: \(failure)")
+        ]
     }
 
     /// Nothing says what was used. What is whole of the closed periods stays.
@@ -164,9 +175,12 @@ extension LedgerInspection {
     private func pathsToSetAside(_ names: [String], _ work: Work) -> [String] {
         var kinds: [LedgerFiles.Kind] = [.journal, .snapshot]
         if work.plan.rewritesArchive { kinds.append(.usage) }
-        return kinds.flatMap { kind in
+        let paths = kinds.flatMap { kind in
             LedgerFiles.numbers(names, kind).map { options.file(LedgerFiles.name(kind, $0)) }
         }
+        // Last: until the segments are there, it says what they held.
+        return names.contains(LedgerFiles.groupLog)
+            ? paths + [options.file(LedgerFiles.groupLog)] : paths
     }
 
     // MARK: the marker

@@ -17,7 +17,7 @@ final class RegionSupply: @unchecked Sendable {
 
     private let options: LedgerOptions
     private let disk: any Disk
-    private let engine: Engine
+    let engine: Engine
     private let ledger: UInt64
     private let life: UInt64
     /// Of a life that goes on behind one before: each file says it, the first before anything is
@@ -31,9 +31,13 @@ final class RegionSupply: @unchecked Sendable {
     /// The one that regions come from.
     private var open: SegmentFile?
     private var prepared: [SegmentFile] = []
-    /// By shard: files of its regions, in order, from the one that it wrote to at the last round.
+    /// By shard: files of its regions, in order, from the one that it wrote to when they were last
+    /// synced.
     private var files: [[UInt64]]
+    /// By shard: slots below are durable; and those below which are so in the segments. What lies
+    /// between stands in the group log.
     private var synced = [UInt64](repeating: 0, count: Engine.shardCount)
+    private var inFiles = [UInt64](repeating: 0, count: Engine.shardCount)
     private var bytesSupplied = 0
     /// The file that was made last, or would have been.
     private var newest: UInt64
@@ -164,7 +168,7 @@ final class RegionSupply: @unchecked Sendable {
             through: positions.map(\.next), current: positions.map(\.file), files: [])
         held {
             var numbers: Set<UInt64> = []
-            for shard in positions.indices where round.through[shard] > synced[shard] {
+            for shard in positions.indices where round.through[shard] > inFiles[shard] {
                 round.changed |= 1 << UInt64(shard)
                 for file in files[shard] {
                     numbers.insert(file)
@@ -180,7 +184,8 @@ final class RegionSupply: @unchecked Sendable {
     func endRound(_ round: Round, number: UInt64) {
         let table: (SegmentFile?, [UInt64]) = held {
             for shard in synced.indices where round.changed & (1 << UInt64(shard)) != 0 {
-                synced[shard] = round.through[shard]
+                synced[shard] = max(synced[shard], round.through[shard])
+                inFiles[shard] = round.through[shard]
                 if let at = files[shard].firstIndex(of: round.current[shard]) {
                     files[shard].removeFirst(at)
                 }
@@ -193,8 +198,27 @@ final class RegionSupply: @unchecked Sendable {
         table.0?.note(round: number, synced: table.1)
     }
 
+    /// Where every shard is durable, and the segments that are mapped.
+    var positionsAndSegments: ([UInt64], [UInt64: SegmentFile]) { held { (synced, segments) } }
+
+    /// The group log holds everything up to here, synced; whether that is more than before.
+    func noteLogged(_ through: [UInt64]) -> Bool {
+        let changed = held {
+            let changed = synced.indices.filter { through[$0] > synced[$0] }
+            for shard in changed { synced[shard] = through[shard] }
+            return changed
+        }
+        for shard in changed { engine.noteSynced(shard: shard, through: through[shard] &- 1) }
+        return !changed.isEmpty
+    }
+
     /// Everything up to here is durable by a snapshot, whatever became of the journal.
-    func noteDurable(_ through: [UInt64]) { held { synced = through } }
+    func noteDurable(_ through: [UInt64]) {
+        held {
+            synced = through
+            inFiles = through
+        }
+    }
 
     var syncedThrough: [UInt64] { held { synced } }
 

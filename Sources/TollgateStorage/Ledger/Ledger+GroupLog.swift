@@ -1,0 +1,84 @@
+import TollgateCore
+
+/// `durability: always`: most rounds of syncs write to the group log alone (`GroupLog`). Once a
+/// second, and where that does not do, the segments are synced, and the log is begun anew.
+///
+/// There may be none at any time: before it was made, or as long as there is no room for it. Then
+/// every round syncs the segments, which is slower and no less durable.
+extension Ledger {
+    /// How long what was journaled may stand in the group log alone.
+    private static let logNanoseconds: UInt64 = 1_000_000_000
+
+    /// A round that went to the group log; whether there was anything. `nil`: the segments are to
+    /// be synced. Under `syncing`.
+    func logRound(_ live: Live, _ now: Moment) throws(LedgerFailure) -> Bool? {
+        guard let log = group.log, !isDue(now), let through = live.supply.gather(into: log) else {
+            group.syncedAt = now.boot
+            return nil
+        }
+        try onDisk { () throws(DiskError) in try log.commit() }
+        let isChanged = live.supply.noteLogged(through)
+        if isChanged { withRecord { $0.loggedRounds &+= 1 } }
+        return isChanged
+    }
+
+    private func isDue(_ now: Moment) -> Bool {
+        guard let last = group.syncedAt, last.nanoseconds <= now.boot.nanoseconds else {
+            return true
+        }
+        return now.boot.nanoseconds &- last.nanoseconds >= Self.logNanoseconds
+    }
+
+    /// The segments are synced. Under `syncing`.
+    func beginLogAnew() throws(LedgerFailure) {
+        guard let log = group.log else { return }
+        try onDisk { () throws(DiskError) in try log.beginAnew() }
+    }
+
+    /// Makes a group log where one is wanted and there is none; called by `tend`. What it throws
+    /// costs speed alone.
+    func tendGroupLog(_ live: Live) throws(DiskError) {
+        guard options.keepsGroupLog, wantsGroupLog else { return }
+        making.lock()
+        defer { making.unlock() }
+        let begun = epoch.load(ordering: .acquiring)
+        let path = options.file(LedgerFiles.groupLog)
+        let part = path + LedgerFiles.partSuffix
+        if try disk.list(options.path).contains(LedgerFiles.groupLog + LedgerFiles.partSuffix) {
+            // Of an attempt that could not be undone.
+            try disk.remove(part)
+        }
+        let log = try GroupLog(
+            part, bytes: options.groupLogBytes, ledger: marker.ledger, life: live.life, disk)
+        syncing.lock()
+        defer { syncing.unlock() }
+        // In trouble one that was given up may be all that holds what callers were told; else
+        // what stands under that name is of use no more.
+        guard group.log == nil, withRecord({ $0.trouble == nil }),
+            begun == epoch.load(ordering: .acquiring)
+        else { return discard([part], disk) }
+        do throws(DiskError) {
+            try disk.rename(part, to: path)
+            try disk.syncDirectory(options.path)
+        } catch {
+            discard([part], disk)
+            throw error
+        }
+        group.log = log
+    }
+
+    private var wantsGroupLog: Bool {
+        syncing.lock()
+        defer { syncing.unlock() }
+        return group.log == nil && withRecord { $0.trouble == nil }
+    }
+
+    /// How many rounds went to the group log.
+    package var loggedRounds: UInt64 { withRecord { $0.loggedRounds } }
+}
+
+/// The group log that is written, and when the segments were last synced. Guarded by `syncing`.
+struct GroupState {
+    var log: GroupLog?
+    var syncedAt: BootTime?
+}
