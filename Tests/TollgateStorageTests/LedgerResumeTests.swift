@@ -86,8 +86,9 @@ import TollgateWire
         world.charge(60, &random, &books)
         _ = world.ledger.flush(now: world.now)
         world.charge(60, &random, &books)
-        var call = 1
-        while true {
+        var last = 0
+        for call in triedCalls() {
+            last = call
             let disk = first.copy()
             disk.fault = .from(call, 5)
             do { _ = try LedgerWorld(disk, resuming: true) } catch is LedgerFailure {}
@@ -98,9 +99,8 @@ import TollgateWire
                 #expect(LedgerBooks(next, of: books) == books)
             }
             if disk.failures == 0 { break }
-            call += 1
         }
-        #expect(call > 10)
+        #expect(last > 10)
     }
 
     /// What a sync covered stays where it is; all that came later is in the new life's first file.
