@@ -122,3 +122,9 @@ def test_its_help_says_what_it_takes_and_nonsense_is_refused():
         assert option in done.stdout
     assert run("--minutes", "0").returncode == 2
     assert run("--hours", "1", "--minutes", "1").returncode == 2
+
+
+@pytest.mark.parametrize("p99, said", [(None, "none"), (1.25, "1.25 ms")])
+def test_lives_without_a_latency_are_told_of_all_the_same(p99, said):
+    report = {"requests": 1234, "kills": 2, "users_compared": 5, "p99_ms": p99}
+    assert judge.summary(report) == f"1,234 requests, 2 kills, 5 users compared, p99 {said}"

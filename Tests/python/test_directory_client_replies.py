@@ -10,6 +10,8 @@ from tollgate import Client, MalformedReply, json_bodies
 
 CASES = samples.cases()
 ANY = object()
+# Units that are billed: exact, where other counts end at 2^53.
+UNITS = object()
 # The documents of the protocol. `name?`: null or absent. ANY: an object, given on as it is. A set:
 # one of these words.
 STANDING, MODE = {"active", "suspended"}, {"carry", "prorate", "reset"}
@@ -61,7 +63,7 @@ LEDGER = {
          "idempotency_records"), int)}
 USAGE = {"organization": str, "personal": bool, "user?": str, "limit": str, "meter": str,
          "period": {"day", "week", "month", "billing_month", "total"}, "begins_on": str,
-         "ends_at?": int, "used": int, "open": bool, "share": bool, "credits": int}
+         "ends_at?": int, "used": UNITS, "open": bool, "share": bool, "credits": UNITS}
 CREDIT = {"organization": str, "id": str, "quota": str, "meter": str, "units": int,
           "burnt?": int, "remaining?": int, "priority": int,
           "state?": {"active", "pending", "exhausted", "expired", "voided"}, "effective_at": int,
@@ -88,8 +90,8 @@ WHOLE = {
     "backup.create": {"path": str, "bytes": int}, "directory.status": STATUS,
     "directory.import": {"created": int, "unchanged": int}, "usage.prune": {"pruned": int},
 }
-WRONG = [1.5, 2.0, 7, "x", "active", "user", True, -1, 2**53, 2**53 + 1, [], {}, [1], ["x"],
-         {"id": 1}, None]
+WRONG = [1.5, 2.0, 7, "x", "active", "user", True, -1, 2**53, 2**53 + 1, 2**63 - 1, 2**63,
+         [], {}, [1], ["x"], {"id": 1}, None]
 
 
 def shape(case):
@@ -112,6 +114,8 @@ def fits(form, value):
         return isinstance(value, str) and value in form
     if form is int:
         return type(value) is int and 0 <= value <= 2**53
+    if form is UNITS:
+        return type(value) is int and 0 <= value < 2**63
     return type(value) is form
 
 

@@ -130,3 +130,10 @@ def percentile(values, part):
     """The value that so much of all is not above."""
     values = sorted(values)
     return values[min(len(values) - 1, math.ceil(part * len(values)) - 1)]
+
+
+def summary(report):
+    """A line of what was done. Lives that were too short for the machine have no latency."""
+    p99 = "none" if report["p99_ms"] is None else f"{report['p99_ms']:.2f} ms"
+    return (f"{report['requests']:,} requests, {report['kills']} kills, "
+            f"{report['users_compared']:,} users compared, p99 {p99}")

@@ -282,8 +282,7 @@ def main():
     if soak.options.json:
         print(json.dumps(report))
     else:
-        print(f"{report['requests']:,} requests, {report['kills']} kills, "
-              f"{report['users_compared']:,} users compared, p99 {report['p99_ms']:.2f} ms")
+        print(judge.summary(report))
         for figure in figures:
             print(figure.line())
         for problem in report["problems"]:
