@@ -5,17 +5,6 @@ import Foundation
 package let testScale =
     ProcessInfo.processInfo.environment["TOLLGATE_TEST_SCALE"].flatMap { Int($0) } ?? 1
 
-/// Where a failure is tried at each call in turn, every so many of them are tried:
-/// TOLLGATE_CALL_STRIDE, 1 unless set. Odd, so that calls of both parities come. Under a sanitizer
-/// all of them take minutes; those that are left out differ from run to run.
-package let callStride =
-    ProcessInfo.processInfo.environment["TOLLGATE_CALL_STRIDE"].flatMap { Int($0) } ?? 1
-
-/// The calls that are tried.
-package func triedCalls(through last: Int = .max) -> StrideThrough<Int> {
-    stride(from: Int.random(in: 1...max(1, callStride)), through: last, by: max(1, callStride))
-}
-
 /// SplitMix64 (Steele, Lea, Flood, 2014): the same numbers for the same seed.
 package struct SeededRandom: RandomNumberGenerator {
     private var state: UInt64

@@ -32,7 +32,7 @@ import TollgateWire
     @Test(arguments: [ENOSPC, EIO, EROFS])
     func nothingIsLostWhenTheNthCallFails(_ errno: Int32) throws {
         var random = SeededRandom.printed("LedgerFaultTests \(errno)")
-        for call in triedCalls(through: 50) {
+        for call in 1...50 {
             // Both at a larger scale.
             for isForEver in testScale > 1 ? [false, true] : [(call + Int(errno)) % 2 == 0] {
                 let disk = MemoryDisk()
@@ -206,9 +206,8 @@ import TollgateWire
         world.charge(100, &random, &books)
         _ = try world.ledger.snapshot(now: world.now)
         world.charge(100, &random, &books)
-        var last = 0
-        for call in triedCalls() {
-            last = call
+        var call = 1
+        while true {
             let next = disk.copy()
             next.fault = .from(call, EIO)
             do {
@@ -221,8 +220,9 @@ import TollgateWire
             next.fault = nil
             let again = try LedgerWorld(next.copy())
             #expect(LedgerBooks(again, of: books) == books)
+            call += 1
         }
-        #expect(last > 60)
+        #expect(call > 60)
     }
 
     /// What the disk cannot read now may be whole: no older generation takes its place.

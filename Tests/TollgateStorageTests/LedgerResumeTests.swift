@@ -86,9 +86,8 @@ import TollgateWire
         world.charge(60, &random, &books)
         _ = world.ledger.flush(now: world.now)
         world.charge(60, &random, &books)
-        var last = 0
-        for call in triedCalls() {
-            last = call
+        var call = 1
+        while true {
             let disk = first.copy()
             disk.fault = .from(call, 5)
             do { _ = try LedgerWorld(disk, resuming: true) } catch is LedgerFailure {}
@@ -99,8 +98,9 @@ import TollgateWire
                 #expect(LedgerBooks(next, of: books) == books)
             }
             if disk.failures == 0 { break }
+            call += 1
         }
-        #expect(last > 10)
+        #expect(call > 10)
     }
 
     /// What a sync covered stays where it is; all that came later is in the new life's first file.

@@ -8,10 +8,6 @@ import TollgateCore
 typealias SeededRandom = TestSupport.SeededRandom
 let testScale = TestSupport.testScale
 
-func triedCalls(through last: Int = .max) -> StrideThrough<Int> {
-    TestSupport.triedCalls(through: last)
-}
-
 extension SeededRandom {
     mutating func bytes(_ count: Int) -> [UInt8] {
         (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) }
