@@ -52,6 +52,8 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     var fault: Fault?
     /// Files that cannot be made, by path.
     var failsMaking: ((String) -> Bool)?
+    /// Files that cannot be written, by path.
+    var failsWriting: ((String) -> Bool)?
     var calls = 0
     var bytesRead = 0
     /// Calls that failed as they were told to.
@@ -85,7 +87,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
         }
     }
 
-    private func failed(
+    func failed(
         _ call: DiskError.Call, _ path: String, _ errno: Int32
     ) -> DiskError {
         failures += 1
@@ -185,6 +187,7 @@ private final class MemoryFile: DiskFile, @unchecked Sendable {
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(DiskError) {
         try disk.call(.write, path)
+        if disk.failsWriting?(path) == true { throw disk.failed(.write, path, EIO) }
         inode.grow(offset + bytes.count)
         inode.memory.copy(bytes, to: offset)
     }

@@ -34,6 +34,8 @@ class Scene:
             self.place, environment=self.disk.environment, ledger={"durability": "always"})
         self.burst = Burst(self.one)
         self.burst.charge(200)
+        # Made while it serves.
+        eventually((self.place.ledger / "group.tgg").exists)
 
     def work_until(self, is_done):
         """Charges, enough for further files of the journal, and snapshots."""

@@ -64,6 +64,7 @@ extension LedgerService {
     func sync() -> Bool {
         let began = tg_boottime()
         let outcome = ledger.flush(now: Self.now)
+        tellOfLogsGivenUp()
         tellOfJournalsGivenUp()
         switch outcome {
         case .synced(let through, let isChanged):
@@ -82,6 +83,14 @@ extension LedgerService {
             links?.onLoss()
             return false
         }
+    }
+
+    private func tellOfLogsGivenUp() {
+        let (count, last) = ledger.groupLogsGivenUp
+        guard count > counters.logsGivenUp.exchange(count, ordering: .relaxed) else { return }
+        log.warning(
+            "ledger: the group log is given up, and the journal itself is synced until another is"
+                + " made" + (last.map { ": \($0)" } ?? ""))
     }
 
     private func tellOfJournalsGivenUp() {

@@ -200,6 +200,7 @@ final class LedgerCounters: Sendable {
     /// Slots of this life that are known to be on the disk.
     let synced = Atomic<UInt64>(0)
     let syncFailures = Atomic<UInt64>(0)
+    let logsGivenUp = Atomic<UInt64>(0)
     let snapshots = Atomic<UInt64>(0)
     let snapshotFailures = Atomic<UInt64>(0)
     let archived = Atomic<UInt64>(0)

@@ -16,7 +16,10 @@ extension Ledger {
             group.syncedAt = now.boot
             return nil
         }
-        try onDisk { () throws(DiskError) in try log.commit() }
+        do throws(DiskError) { try log.commit() } catch {
+            try letGoOfLog(after: error)
+            return nil
+        }
         let isChanged = live.supply.noteLogged(through)
         if isChanged { withRecord { $0.loggedRounds &+= 1 } }
         return isChanged
@@ -32,7 +35,19 @@ extension Ledger {
     /// The segments are synced. Under `syncing`.
     func beginLogAnew() throws(LedgerFailure) {
         guard let log = group.log else { return }
-        try onDisk { () throws(DiskError) in try log.beginAnew() }
+        do throws(DiskError) { try log.beginAnew() } catch { try letGoOfLog(after: error) }
+    }
+
+    /// The segments say all that it says, and this round's are synced in its stead: a log that
+    /// cannot be written costs speed alone, and its file stays until another takes its name. After
+    /// a sync that failed what the device has of other files is in doubt, too: that is trouble.
+    private func letGoOfLog(after error: DiskError) throws(LedgerFailure) {
+        group.log = nil
+        guard error.call == .write else { throw LedgerFailure(error) }
+        withRecord {
+            $0.logsGivenUp &+= 1
+            $0.logFailure = LedgerFailure(error)
+        }
     }
 
     /// Makes a group log where one is wanted and there is none; called by `tend`. What it throws
@@ -65,6 +80,7 @@ extension Ledger {
             throw error
         }
         group.log = log
+        withRecord { $0.logFailure = nil }
     }
 
     private var wantsGroupLog: Bool {

@@ -38,4 +38,10 @@ extension Ledger {
 extension Ledger {
     /// How often a sync failed, and the state had to be written anew from memory.
     package var journalsGivenUp: UInt64 { epoch.load(ordering: .acquiring) }
+
+    /// How often a group log could not be written, and segments were synced in its stead; why the
+    /// last time, until another was made.
+    package var groupLogsGivenUp: (count: UInt64, last: LedgerFailure?) {
+        withRecord { ($0.logsGivenUp, $0.logFailure) }
+    }
 }

@@ -27,6 +27,9 @@ struct LedgerRecord {
     var trouble: LedgerFailure?
     /// How often in a row the way out of trouble failed, and when it was last tried.
     var retriedAt: BootTime?
+    /// How often a group log could not be written; why there is none since.
+    var logsGivenUp: UInt64 = 0
+    var logFailure: LedgerFailure?
     var supplyFailure: LedgerFailure?
     var snapshotFailure: LedgerFailure?
     var archiveFailure: LedgerFailure?
@@ -61,7 +64,7 @@ extension Ledger {
             snapshotBytes: record.snapshotBytes, journalBytes: given &- record.bytesAtSnapshot,
             segments: live.supply.filesHeld, closedWaiting: live.engine.closedWaiting,
             failures: [
-                record.trouble, record.supplyFailure, record.snapshotFailure,
+                record.trouble, record.supplyFailure, record.logFailure, record.snapshotFailure,
                 record.archiveFailure, record.dropFailure,
             ].compactMap { $0 })
     }
