@@ -19,6 +19,8 @@ import TollgateWire
     /// Written by the changing thread after a change returned, read by a worker before a check.
     private final class Board: Sendable {
         let revoked = Atomic<Int>(0)
+        /// Written before a change is begun, read by a worker after a check.
+        let begun = Atomic<Int>(0)
         let isOver = Atomic<Bool>(false)
         let checks = Atomic<Int>(0)
         let wrong = Atomic<Int>(0)
@@ -107,7 +109,7 @@ import TollgateWire
                 worker.beginTurn(moment, policy: policy)
                 let round = board.revoked.load(ordering: .acquiring)
                 let outcome = bodies[round].withUnsafeBytes { worker.check($0, into: reply) }
-                let isStill = board.revoked.load(ordering: .acquiring) <= round + 1
+                let isStill = board.begun.load(ordering: .acquiring) <= round + 1
                 board.checks.add(1, ordering: .relaxed)
                 if !Answer(outcome, UnsafeRawBufferPointer(reply)).isAllowed, isStill {
                     board.wrong.add(1, ordering: .relaxed)
@@ -120,6 +122,7 @@ import TollgateWire
                 entry.previous = digests[round - 1]
                 entry.previousPepper = entry.pepper
                 entry.digest = digests[round]
+                board.begun.store(round, ordering: .sequentiallyConsistent)
                 engine.directory.put(entry)
                 board.revoked.store(round, ordering: .releasing)
                 let now = board.checks.load(ordering: .relaxed)

@@ -50,6 +50,7 @@ import TollgateWire
             split.send(Array(ping.dropFirst(17)))
             #expect(split.reply()?.body == [1, 2, 3])
         }
+        withExtendedLifetime(hoarders) {}
     }
 
     @Test func whoHoldsMostIsClosedForWhoHoldsLess() throws {
@@ -73,5 +74,6 @@ import TollgateWire
         #expect(modest.reply()?.status == Status.unknownOpcode.rawValue)
         modest.send(frames)
         for _ in 0..<100 { #expect(modest.reply()?.status == 0) }
+        withExtendedLifetime(hoarders) {}
     }
 }

@@ -156,5 +156,6 @@ import TollgateWire
         }
         let late = try harness.peer(admin: true).reply()
         #expect(late?.status == Status.tooManyConnections.rawValue)
+        withExtendedLifetime((peers, operators)) {}
     }
 }

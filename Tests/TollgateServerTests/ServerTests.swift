@@ -179,6 +179,7 @@ import TollgateWire
         let refused = try harness.peer()
         #expect(refused.reply()?.status == Status.tooManyConnections.rawValue)
         #expect(refused.reply() == nil)
+        withExtendedLifetime(peers) {}
     }
 
     @Test func aDrainAnswersWhatHasArrivedAndThenEnds() throws {
