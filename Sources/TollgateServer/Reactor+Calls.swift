@@ -20,7 +20,8 @@ extension Reactor {
         guard let calls = shared.calls else {
             // What is wrong with the call is told first, as where there is a directory.
             let decoded = DecodedCall(request)
-            return answer(header, decoded.refusal ?? withoutDirectory(decoded))
+            return answer(
+                header, decoded.refusal ?? CallReply.without(decoded, engine: shared.engine))
         }
         guard calls.put(request) else {
             return refuse(header, .busy, "too many calls wait; ask again")
@@ -28,15 +29,18 @@ extension Reactor {
         connection.pointee.awaited &+= 1
     }
 
-    /// Of a call that is right in itself.
-    private func withoutDirectory(_ call: DecodedCall) -> CallReply {
-        if let name = call.call?.call, name.isOfLedger {
-            return LedgerCalls.withoutLedger(name, engine: shared.engine)
-        }
-        return CallReply.noDirectory
-    }
-
     /// Whether the peer may have requests decided.
     @inline(__always)
     func mayCheck(_ slot: Int) -> Bool { connections[slot].roles.contains(.check) }
+}
+
+extension CallReply {
+    /// Of a call that is right in itself, where there is nothing that it is about.
+    static func without(_ call: DecodedCall, engine: Engine) -> CallReply {
+        if let name = call.call?.call, name.isOfLedger {
+            return LedgerCalls.withoutLedger(name, engine: engine)
+        }
+        if call.call?.call.isOfAlerts == true { return AlertCalls.withoutAlerts }
+        return noDirectory
+    }
 }

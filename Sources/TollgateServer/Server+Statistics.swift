@@ -77,9 +77,11 @@ extension Server {
         return entries
     }
 
-    /// Calls of the directory and of the ledger; nothing where there is neither.
+    /// Calls, nothing where none are taken.
     private func callStatistics() -> [Statistic] {
-        let counters = [directory?.counters.calls, ledger?.counters.calls].compactMap { $0 }
+        let counters = [
+            directory?.counters.calls, ledger?.counters.calls, alertDesk?.counters,
+        ].compactMap { $0 }
         guard !counters.isEmpty else { return [] }
         return Status.allCases.compactMap { status in
             let count = counters.reduce(0) { $0 &+ $1.total(status) }

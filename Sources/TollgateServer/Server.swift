@@ -17,6 +17,8 @@ package final class Server: Sendable {
     let directory: DirectoryService?
     let ledger: LedgerService?
     let audit: AuditService?
+    /// Answers calls about alerts; `nil` where there is nothing for it to do.
+    let alertDesk: AlertDesk?
     private let events: ServerEvents
     private let running: Atomic<Int>
     // Written by `init`, read by `join`.
@@ -47,6 +49,10 @@ package final class Server: Sendable {
         // What was burnt of them the ledger has said.
         try directory?.beginServing()
         self.audit = audit
+        let hasDesk = audit?.alerts != nil || (directory == nil && ledger != nil)
+        alertDesk =
+            hasDesk
+            ? try AlertDesk(audit?.alerts, ledger: directory == nil ? ledger?.calls : nil) : nil
         (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)
         shared.ledger = ledger?.bells ?? bells
@@ -71,6 +77,7 @@ package final class Server: Sendable {
         try reloader.start()
         if let audit { try start(audit, policy) }
         if let ledger { try start(ledger) }
+        if let alertDesk { try start(alertDesk) }
         if let directory { try start(directory) }
         for (index, worker) in workers.enumerated() {
             let reactor = Reactor(
@@ -140,7 +147,8 @@ package final class Server: Sendable {
             DirectoryLinks(
                 mailboxes: mailboxes, policy: { shared.policy },
                 republish: { [weak self] in self?.republish() ?? .success(0) },
-                ledger: ledger?.calls, bringRoom: { [ledger] in ledger?.bringRoom() ?? false },
+                ledger: ledger?.calls, alertCalls: audit?.alerts == nil ? nil : alertDesk?.calls,
+                bringRoom: { [ledger] in ledger?.bringRoom() ?? false },
                 ledgerMark: { [ledger] in ledger?.mark },
                 alerts: audit?.alerts,
                 onStorageFailure: onStorageFailure))
@@ -180,6 +188,14 @@ package final class Server: Sendable {
         try ledger.start(LedgerLinks(mailboxes: mailboxes, onLoss: onLoss))
     }
 
+    /// Calls come to it first where there is no directory: those of the ledger it hands on.
+    private func start(_ desk: AlertDesk) throws(StartError) {
+        if directory == nil { shared.calls = desk.calls }
+        shared.wakeDescriptors.append(desk.calls.wakeDescriptor)
+        try desk.start(
+            mailboxes: mailboxes, engine: shared.engine, log: audit?.log ?? ledger?.log)
+    }
+
     private func reactorEnded() {
         if running.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { events.onEnd() }
     }
@@ -207,6 +223,7 @@ package final class Server: Sendable {
         threads = []
         reloader.end()
         directory?.end()
+        alertDesk?.end()
         ledger?.end()
         directory?.close(noting: ledger?.mark)
         audit?.end()

@@ -128,6 +128,12 @@ import TollgateWire
         case .listSnapshots: return try reply.whole(.snapshots())
         case .listUsage: return try reply.whole(.usage(period: ""))
         case .pruneUsage: return try reply.whole(.pruneUsage(period: ""))
+        case .listAlerts: return try reply.whole(.alerts())
+        case .acknowledgeAlert: return try reply.member("alert", .acknowledgeAlert(1))
+        case .testAlerts: return try reply.member("alert", .testAlerts())
+        case .createSilence: return try reply.member("silence", .createSilence(seconds: 1))
+        case .listSilences: return try reply.whole(.silences())
+        case .removeSilence: return try reply.member("silence", .removeSilence(1))
         default: throw .malformedReply("no call of this list")
         }
     }

@@ -5,14 +5,14 @@ import TollgateWire
 
 /// What each call of the directory sends, and what the clients make of what comes back.
 @Suite(.serialized) struct DirectoryCallTests {
-    private struct Sent {
+    struct Sent {
         var call: CallName
         var body: String
         var isRepeatable: Bool
         var fault: ClientError?
     }
 
-    private static func sent<Answer>(_ call: DirectoryCall<Answer>) -> Sent {
+    static func sent<Answer>(_ call: DirectoryCall<Answer>) -> Sent {
         Sent(
             call: call.request.call,
             body: String(decoding: call.request.body, as: UTF8.self),
@@ -236,7 +236,7 @@ import TollgateWire
     ] }
 
     private static var all: [(Sent, String)] {
-        organizations + users + keys + credentials + upkeep
+        organizations + users + keys + credentials + upkeep + alerts
     }
 
     @Test func everyCallSendsItsMembersAndWhatIsLeftOutIsNotSent() {

@@ -71,7 +71,9 @@ import TollgateWire
             try world.observe(.init(limit: 0, used: 1_650, most: 1_000))
         }
         #expect(world.alerts.map(\.limit) == [1_000, 2_000])
-        try world.note(.quotasReset(organization: "acme", isPersonal: false))
+        try world.note(
+            .quotasReset(
+                organization: "acme", isPersonal: false, id: ResetID(low: 1, high: 2), boot: 0))
         try world.observe(.init(limit: 0, used: 10, most: 2_000))
         #expect(world.alerts.count == 2)
         try world.observe(.init(limit: 0, used: 1_600, most: 2_000))

@@ -162,20 +162,20 @@ import TollgateWire
 
     @Test func aSilencedAlertIsNotedAndOneThatIsAcknowledgedSaysSo() throws {
         var world = AlertWorld(standard("costly_operation"))
-        let first = world.engine.silence(
-            rule: "costly_operation", organization: "acme", until: world.now + 1_000,
-            now: world.now)
+        var wanted = AlertSilence(until: world.now + 1_000)
+        (wanted.rule, wanted.subject.organization) = ("costly_operation", "acme")
+        let first = world.engine.silence(wanted, now: world.now)
         #expect(first != nil)
         try world.observe(.init(operation: 1, cost: 5_000_000))
         try world.observe(.init(organization: "beta", operation: 1, cost: 5_000_000))
         #expect(world.alerts.map(\.isSilenced) == [true, false])
         let second = try #require(world.alerts.last?.id)
         for now in Int64(7)...8 {
-            let noted = world.engine.acknowledge(second, now: now)
+            let noted = world.engine.acknowledge(second, by: 5, note: "n\(now)", now: now)
             let at = try #require(noted?.acknowledgedAt)
-            #expect(at == 7)
+            #expect(at == 7 && noted?.acknowledgedBy == 5 && noted?.note == "n\(now)")
         }
-        let unknown = world.engine.acknowledge(99, now: 8)
+        let unknown = world.engine.acknowledge(99, by: 5, note: nil, now: 8)
         #expect(unknown == nil)
         try world.restart()
         #expect(world.engine.state.recent.map(\.acknowledgedAt) == [nil, 7])
@@ -183,12 +183,10 @@ import TollgateWire
         try world.observe(.init(organization: "gamma", operation: 1, cost: 5_000_000))
         #expect(world.engine.state.silences.isEmpty && world.alerts.last?.isSilenced == false)
         for _ in 0..<AlertState.silencesMax {
-            let one = world.engine.silence(
-                rule: nil, organization: nil, until: .max, now: world.now)
+            let one = world.engine.silence(AlertSilence(until: .max), now: world.now)
             #expect(one != nil)
         }
-        let oneMore = world.engine.silence(
-            rule: nil, organization: nil, until: .max, now: world.now)
+        let oneMore = world.engine.silence(AlertSilence(until: .max), now: world.now)
         #expect(oneMore == nil)
     }
 

@@ -22,6 +22,8 @@ struct AlertWorld {
 
     var engine: AlertEngine
     var now = AlertWorld.newYear
+    /// Of the decisions to come, nanoseconds.
+    var boot: UInt64 = 1
     var alerts: [Alert] = []
     /// Observations between restarts; 0: none.
     var restartEvery = 7
@@ -50,6 +52,7 @@ struct AlertWorld {
         head.flags = request.flags
         head.reason = request.reason.rawValue
         head.wallMilliseconds = now
+        head.bootNanoseconds = boot
         (head.plan, head.operation, head.cost) = (request.plan, request.operation, request.cost)
         (head.quota, head.quotaUsed, head.quotaLimit) = (request.limit, request.used, request.most)
         if let end { head.quotaResetSeconds = UInt32((end - now + 999) / 1_000) }

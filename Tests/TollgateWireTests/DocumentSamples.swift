@@ -96,6 +96,34 @@ enum DocumentSamples {
         organization: "acme", isPersonal: false, user: "ada", limit: "daily", meter: "calls",
         period: .billingMonth, beginsOn: "2026-10-15", endsAt: instant(30), used: 4, isOpen: true,
         isShare: true, credits: 3)
+    static let subject: AlertSubjectInfo = {
+        var subject = AlertSubjectInfo()
+        subject.organization = "acme"
+        subject.isPersonal = true
+        subject.user = "ada"
+        subject.key = "0000000000000042"
+        subject.address = "192.0.2.7"
+        subject.quota = "monthly"
+        subject.operation = "chat"
+        subject.trouble = "ledger"
+        return subject
+    }()
+    static let alert: AlertInfo = {
+        var alert = AlertInfo(
+            id: 36, rule: "early", kind: .quotaExhaustedEarly, severity: .critical,
+            at: instant(37), text: "gone", subject: subject)
+        (alert.threshold, alert.value, alert.limit) = (38, 39, 40)
+        alert.periodEndsAt = instant(41)
+        alert.exhaustedAt = instant(42)
+        alert.isSilenced = true
+        alert.acknowledgedAt = instant(43)
+        alert.acknowledgedBy = 44
+        alert.note = "seen"
+        return alert
+    }()
+    static let silence = AlertSilenceInfo(
+        id: 45, rule: "early", subject: subject, at: instant(46), untilAt: instant(47), uid: 48,
+        note: "why")
     static let exportedKey = ExportedKey(
         key: key, digest: SecretText("aa"), previousDigest: SecretText("bb"), previousPepper: 2)
     static let records: [ExportedRecord] = [
@@ -110,6 +138,6 @@ enum DocumentSamples {
             exportedKey,
             DirectoryBackup(path: "/backup/a", bytes: 27), ImportOutcome(created: 1, unchanged: 2),
             DirectoryPage(items: [user], next: "cursor"), snapshot, ledger, usage,
-            PruneOutcome(pruned: 9),
+            PruneOutcome(pruned: 9), alert, silence,
         ] + records
 }

@@ -20,6 +20,14 @@ import TollgateWire
         "DirectoryLogEntry": ["organization", "before", "after"], "DirectoryPage<User>": ["next"],
         "LedgerHealth": ["durability", "path", "trouble", "trouble_at", "advice", "snapshot"],
         "PeriodUsage": ["user", "ends_at"],
+        "AlertInfo": [
+            "organization", "user", "key", "address", "quota", "operation", "trouble",
+            "period_ends_at", "exhausted_at", "acknowledged_at", "acknowledged_by",
+        ],
+        "AlertSilenceInfo": [
+            "rule", "organization", "personal", "user", "key", "address", "quota", "operation",
+            "trouble",
+        ],
         "CreditGrant": ["burnt", "remaining", "state", "expires_at", "voided_at"],
     ]
 
@@ -46,7 +54,7 @@ import TollgateWire
 
     @Test func everyDocumentComesBackAsItWas() throws {
         for document in DocumentSamples.all { try Self.comesBack(document) }
-        #expect(DocumentSamples.all.count == 32)
+        #expect(DocumentSamples.all.count == 34)
     }
 
     @Test func aMemberThatIsMissingOrNullIsRefusedByNameUnlessItMayBeAbsent() throws {

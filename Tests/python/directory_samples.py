@@ -284,7 +284,7 @@ def _the_rest():
         _listed("directory.export", lambda c: c.directory.export_records(), {}, *RECORDS),
         Case("directory.import", lambda c: c.directory.import_records(tuple(RECORDS)),
              {"records": RECORDS}, {"created": 1, "unchanged": 1}),
-        *_of_the_ledger(),
+        *_of_the_ledger(), *_of_alerts(),
     ]
 
 
@@ -306,6 +306,34 @@ def _of_the_ledger():
         Case("usage.prune", lambda c: c.closed_usage.prune("2026-10"), month, {"pruned": 3}),
         Case("usage.prune", lambda c: c.closed_usage.prune("2026-10", not_exported=True),
              {**month, "not_exported": True}, {"pruned": 3}),
+    ]
+
+
+def _of_alerts():
+    subject = dict.fromkeys(("user", "key", "address", "quota", "operation", "trouble"))
+    alert = {"id": 3, "rule": "test", "kind": "test", "severity": "info", "at": NOW, "text": "t",
+             "organization": None, "personal": False, **subject, "threshold": 0, "value": 0,
+             "limit": 0, "period_ends_at": None, "exhausted_at": None, "silenced": False,
+             "acknowledged_at": None, "acknowledged_by": None, "note": ""}
+    silence = {"id": 4, "rule": None, "organization": "acme", "personal": None, **subject,
+               "at": NOW, "until_at": LATER, "uid": 0, "note": ""}
+    full = {"rule": "r", "organization": "acme", "personal": True, "user": "u", "key": "k",
+            "address": "a", "quota": "q", "operation": "o", "trouble": "t", "until_at": LATER,
+            "note": "n"}
+    return [
+        _listed("alert.list", lambda c: c.alerts.list(), {}, alert),
+        _listed("alert.list", lambda c: c.alerts.list(rule="r", organization="acme"),
+                {"rule": "r", "organization": "acme"}, alert),
+        _about("alert.ack", "alert", {**alert, "acknowledged_at": NOW, "acknowledged_by": 5},
+               lambda c: c.alerts.ack(3, note="n"), id=3, note="n"),
+        _about("alert.test", "alert", alert, lambda c: c.alerts.test("r"), rule="r"),
+        _about("silence.create", "silence", silence,
+               lambda c: c.silences.create(organization="acme", for_seconds=60),
+               organization="acme", for_seconds=60),
+        _about("silence.create", "silence", {**silence, "personal": True},
+               lambda c: c.silences.create(**full), **full),
+        _listed("silence.list", lambda c: c.silences.list(), {}, silence),
+        _about("silence.remove", "silence", silence, lambda c: c.silences.remove(4), id=4),
     ]
 
 

@@ -95,6 +95,20 @@ GOOD = [
     ("usage-prune", "", "usage.prune", {"period": "2026-10-31"}),
     ("usage-prune-not-exported", "though it was not exported", "usage.prune",
      {"period": "2026-10-31", "not_exported": True}),
+    ("alert-list", "of one rule and organization", "alert.list",
+     {"rule": "quota_threshold", **ACME, **PART}),
+    ("alert-ack", "", "alert.ack", {"id": 17}),
+    ("alert-ack-note", "with words", "alert.ack", {"id": 17, "note": "larger plan is on its way"}),
+    ("alert-test", "", "alert.test", {}),
+    ("alert-test-rule", "under a rule's name", "alert.test", {"rule": "quota_forecast"}),
+    ("silence-create", "for two hours", "silence.create",
+     {"rule": "quota_threshold", **ACME, "for_seconds": 7_200, "note": "they are warned"}),
+    ("silence-create-full", "all that it may be for", "silence.create",
+     {"rule": "quota_threshold", **ACME, "personal": False, "user": "ada", "key": "7Kq2mZ0fXw3T",
+      "address": "192.0.2.7", "quota": "monthly", "operation": "chat", "trouble": "ledger",
+      "until_at": LATER}),
+    ("silence-list", "", "silence.list", PART),
+    ("silence-remove", "", "silence.remove", {"id": 2**53}),
 ]
 
 

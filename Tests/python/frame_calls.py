@@ -39,9 +39,16 @@ CALLS = {
     "directory.import": "records",
     "ledger.status": "", "snapshot.create": "", "snapshot.list": "@",
     "usage.closed": "period organization? open? @", "usage.prune": "period not_exported?",
+    "alert.list": "rule? organization? @", "alert.ack": "id note?", "alert.test": "rule?",
+    "silence.create": "rule? organization? personal? user? key? address? quota? operation? trouble?"
+                      " until_at? for_seconds? note?",
+    "silence.list": "@", "silence.remove": "id",
 }
 # Without a ledger all but the first are refused as conflicts; none needs a directory.
 LEDGER = ("ledger.status", "snapshot.create", "snapshot.list", "usage.closed", "usage.prune")
+# Without alerts they are all refused as conflicts; none needs a directory.
+ALERTS = ("alert.list", "alert.ack", "alert.test", "silence.create", "silence.list",
+          "silence.remove")
 ISSUE = ("token.issue", "token.refresh", "session.end")
 WORDS = {
     "role": "owner admin member", "status": "trialing active past_due suspended canceled",
@@ -96,7 +103,9 @@ def statuses(body, admin):
 
 
 def without_either(call):
-    """What a daemon answers that has neither a directory nor a ledger."""
+    """What a daemon answers that has neither a directory nor a ledger, nor alerts."""
+    if call in ALERTS:
+        return CONFLICT
     return (OK if call == LEDGER[0] else CONFLICT) if call in LEDGER else DIRECTORY
 
 
@@ -163,6 +172,10 @@ def fits(call, name, value):
         return count(value) and 1 <= value <= 2**40
     if name == "priority":
         return count(value) and value <= 255
+    if call in ALERTS and name in ("id", "for_seconds"):
+        return count(value) and 1 <= value <= (2**53 if name == "id" else 366 * 86_400)
+    if call in ALERTS and name == "note":
+        return text(value, 256)
     if call.startswith("credit.") and name in ("id", "note"):
         return text(value, 40 if name == "id" else 256)
     if name == "units" or name.endswith("_at"):

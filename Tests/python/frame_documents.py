@@ -105,6 +105,22 @@ LEDGER = {
 NO_LEDGER = {name: None if value is None or isinstance(value, (str, dict)) else 0
              for name, value in LEDGER.items()} | {
     "state": "off", "trouble_at": None, "clock_held": False}
+SUBJECT = {"user": None, "key": None, "address": None, "quota": None, "operation": None,
+           "trouble": None}
+ALERT = {
+    "id": 17, "rule": "quota_threshold", "kind": "quota_threshold", "severity": "warning",
+    "at": NOW, "text": "organization acme: 80 % of quota monthly used: 805 of 1000",
+    "organization": "acme", "personal": False, **SUBJECT, "quota": "monthly", "threshold": 80,
+    "value": 805, "limit": 1_000, "period_ends_at": LATER, "exhausted_at": LATER - 1,
+    "silenced": True, "acknowledged_at": None, "acknowledged_by": None, "note": ""}
+TEST_ALERT = {
+    **ALERT, "id": 18, "rule": "test", "kind": "test", "severity": "info",
+    "text": "a test that an operator asked for", "organization": None, "quota": None,
+    "threshold": 0, "value": 0, "limit": 0, "period_ends_at": None, "exhausted_at": None,
+    "silenced": False}
+SILENCE = {
+    "id": 19, "rule": "quota_threshold", "organization": "acme", "personal": None, **SUBJECT,
+    "at": NOW, "until_at": LATER, "uid": 1_000, "note": "they are warned"}
 USED = {
     "organization": "acme", "personal": False, "user": None, "limit": "monthly_tokens",
     "meter": "tokens", "period": "billing_month", "begins_on": "2026-01-15", "ends_at": LATER,
@@ -166,4 +182,12 @@ REPLIES = [
         **USED, "personal": True, "organization": "zoe", "user": "zoe", "period": "total",
         "ends_at": None, "open": True, "used": 0, "share": True, "credits": 0}, next="Yw")),
     ("usage-pruned", "usage.prune", {"pruned": 7}),
+    ("alert", "alert.ack", {"alert": {**ALERT, "acknowledged_at": NOW, "acknowledged_by": 1_000,
+                                      "note": "larger plan is on its way"}}),
+    ("alert-tested", "alert.test", {"alert": TEST_ALERT}),
+    ("alerts", "alert.list", page(TEST_ALERT, ALERT, next="17")),
+    ("silence", "silence.create", {"silence": SILENCE}),
+    ("silence-removed", "silence.remove", {"silence": {
+        **SILENCE, "rule": None, "organization": None, "personal": True, "user": "ada"}}),
+    ("silences", "silence.list", page(SILENCE)),
 ]

@@ -68,13 +68,27 @@ CREDIT = {"organization": str, "id": str, "quota": str, "meter": str, "units": i
           "burnt?": int, "remaining?": int, "priority": int,
           "state?": {"active", "pending", "exhausted", "expired", "voided"}, "effective_at": int,
           "expires_at?": int, "note": str, "created_at": int, "voided_at?": int}
+ABOUT = dict.fromkeys(
+    ("organization?", "user?", "key?", "address?", "quota?", "operation?", "trouble?"), str)
+ALERT = {
+    "id": int, "rule": str, "severity": {"info", "warning", "critical"}, "at": int, "text": str,
+    "kind": {
+        "quota_threshold", "quota_exhausted_early", "quota_forecast", "invalid_credentials",
+        "refresh_reuse", "key_networks", "sudden_rise", "costly_operation", "daemon_trouble",
+        "test"},
+    **ABOUT, "personal": bool, "threshold": int, "value": int, "limit": int,
+    "period_ends_at?": int, "exhausted_at?": int, "silenced": bool, "acknowledged_at?": int,
+    "acknowledged_by?": int, "note": str}
+SILENCE = {"id": int, "rule?": str, **ABOUT, "personal?": bool, "at": int, "until_at": int,
+           "uid": int, "note": str}
 ONE = {
-    "ledger": LEDGER, "snapshot": SNAPSHOT,
+    "alert": ALERT, "silence": SILENCE, "ledger": LEDGER, "snapshot": SNAPSHOT,
     "organization": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION,
     "override": OVERRIDE, "credit": CREDIT, "revocation": REVOCATION,
     "signing_key": SIGNING_KEY, "plan": PLAN,
 }
 LISTED = {
+    "alert": ALERT, "silence": SILENCE,
     "org": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION, "override": OVERRIDE,
     "credit": CREDIT, "revoke": REVOCATION,
     "signing_key": SIGNING_KEY, "plan": PLAN, "log": LOG_ENTRY,

@@ -96,7 +96,10 @@ def every_call(world, backup):
     changes = sorted(world.changes(), key=lambda change: change[0] in ("org.delete", "revoke.user"))
     ledger = [("ledger.status", {}), ("snapshot.create", {}), ("snapshot.list", {}),
               ("usage.closed", {"period": "2026-10"}), ("usage.prune", {"period": "2026-10"})]
-    made = [*world.reads(), *ledger, ("backup.create", {"path": str(backup)}), *changes]
+    alerts = [("alert.list", {}), ("alert.ack", {"id": 1}), ("alert.test", {}),
+              ("silence.create", {"for_seconds": 60}), ("silence.list", {}),
+              ("silence.remove", {"id": 1})]
+    made = [*world.reads(), *ledger, *alerts, ("backup.create", {"path": str(backup)}), *changes]
     assert {call for call, _ in made} == set(CALLS)
     return made
 

@@ -16,6 +16,15 @@ package struct AlertSubject: Sendable, Hashable, Comparable {
 
     package init() {}
 
+    /// Whether each of its parts is that of the other, where the other has one.
+    func has(_ other: AlertSubject) -> Bool {
+        func fits(_ part: KeyPath<AlertSubject, String>) -> Bool {
+            other[keyPath: part].isEmpty || other[keyPath: part] == self[keyPath: part]
+        }
+        return fits(\.organization) && fits(\.user) && fits(\.key) && fits(\.address)
+            && fits(\.quota) && fits(\.operation) && fits(\.trouble)
+    }
+
     private var parts: [String] {
         [organization, isPersonal ? "1" : "", user, key, address, quota, operation, trouble]
     }
@@ -62,8 +71,10 @@ package struct Alert: Sendable, Equatable {
     package var words = ""
     /// It was kept from the sinks.
     package var isSilenced = false
-    /// When an operator took note of it.
+    /// When an operator first took note of it, which user, and what was said of it last.
     package var acknowledgedAt: Int64?
+    package var acknowledgedBy: UInt32?
+    package var note = ""
 
     package init(
         id: UInt64, rule: String, kind: AlertKind, severity: AlertSeverity, subject: AlertSubject,
@@ -80,24 +91,28 @@ package struct Alert: Sendable, Equatable {
 
 /// Alerts that are not to reach the sinks for a time. They fire all the same, and are noted.
 package struct AlertSilence: Sendable, Equatable {
-    package var id: UInt64
-    /// Of one rule; `nil`: of all.
-    package var rule: String?
-    /// Of one organization; `nil`: of all.
-    package var organization: String?
-    /// Milliseconds since 1970.
+    /// No alert's, and no other silence's.
+    package var id: UInt64 = 0
+    /// Of one rule; empty: of all.
+    package var rule = ""
+    /// Of those whose subjects have all that is here; what is empty may be anything.
+    package var subject = AlertSubject()
+    /// Of personal organizations alone, or of the others; `nil`: of both.
+    package var isPersonal: Bool?
+    /// Milliseconds since 1970, as `at`, when it was made.
     package var until: Int64
+    package var at: Int64 = 0
+    /// Who made it, and why.
+    package var uid: UInt32 = 0
+    package var note = ""
 
-    package init(id: UInt64, rule: String?, organization: String?, until: Int64) {
-        self.id = id
-        self.rule = rule
-        self.organization = organization
-        self.until = until
-    }
+    package init(until: Int64) { self.until = until }
 
+    /// A test is to show whether alerts arrive: it is never kept back.
     func covers(_ alert: Alert) -> Bool {
-        alert.at < until && (rule ?? alert.rule) == alert.rule
-            && (organization ?? alert.subject.organization) == alert.subject.organization
+        alert.kind != .test && alert.at < until && (rule.isEmpty || rule == alert.rule)
+            && (isPersonal ?? alert.subject.isPersonal) == alert.subject.isPersonal
+            && alert.subject.has(subject)
     }
 }
 
@@ -106,8 +121,9 @@ package enum AlertEvent: Sendable, Equatable {
     case refreshReuse(organization: String, isPersonal: Bool, user: String)
     /// Wrong from now on, or no longer. `name` is one word: `ledger`, `audit`, `audit_dropped`.
     case trouble(name: String, isOn: Bool, words: String)
-    /// All quotas of an organization began anew.
-    case quotasReset(organization: String, isPersonal: Bool)
+    /// All quotas of an organization began anew, by the boottime (nanoseconds). Told again, by the
+    /// same id, it says nothing new.
+    case quotasReset(organization: String, isPersonal: Bool, id: ResetID, boot: UInt64)
 }
 
 /// What the indices of audit entries stand for, as far as rules ask.

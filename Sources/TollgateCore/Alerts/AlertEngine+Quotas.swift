@@ -69,6 +69,7 @@ extension AlertEngine {
             guard isNear(rule, head) else { continue }
             let looked = view ?? self.view(entry, names, index)
             view = looked
+            guard !isBeforeReset(looked.subject, head) else { return }
             guard rule.quotas.isEmpty || rule.quotas.contains(looked.subject.quota),
                 rule.plans.isEmpty || rule.plans.contains(looked.plan)
             else { continue }

@@ -17,6 +17,9 @@ package struct AlertEngine {
     /// Fired and not yet taken, in their order.
     private(set) var pending: [Alert] = []
     var counters: [AlertState.Counters]
+    /// By organization whose quotas began anew in this life: the boottime. What was decided before
+    /// is of what ended.
+    var resetBoots: [AlertSubject: UInt64] = [:]
     /// Of allowed CHECKs one in so many is fed.
     package var sampleOneIn: UInt64 = 1
 
@@ -104,25 +107,13 @@ package struct AlertEngine {
                     fire(rule, subject, now) { $0.words = words }
                 }
             }
-        case .quotasReset(let organization, let isPersonal):
-            state.quotas = state.quotas.filter {
-                $0.key.organization != organization || $0.key.isPersonal != isPersonal
-            }
+        case .quotasReset(let organization, let isPersonal, let id, let boot):
+            rearm(organization, isPersonal, id, boot)
         }
     }
 
     private func enabled(_ kind: AlertKind) -> [AlertRule] {
         rules.rules.filter { $0.kind == kind && $0.isEnabled }
-    }
-
-    /// An alert that an operator asks for, to see whether it arrives.
-    package mutating func fireTest(now: Int64) -> Alert {
-        var alert = Alert(
-            id: state.nextID, rule: "test", kind: .test, severity: .info, subject: AlertSubject(),
-            at: now)
-        alert.words = "a test that an operator asked for"
-        note(&alert)
-        return alert
     }
 
     // MARK: firing
@@ -165,7 +156,7 @@ package struct AlertEngine {
         note(&alert)
     }
 
-    private mutating func note(_ alert: inout Alert) {
+    mutating func note(_ alert: inout Alert) {
         state.nextID &+= 1
         state.silences.removeAll { $0.until <= alert.at }
         alert.isSilenced = state.silences.contains { $0.covers(alert) }
@@ -195,27 +186,5 @@ package struct AlertEngine {
             if !firing.isCleared { state.evicted &+= 1 }
             state.firings[key] = nil
         }
-    }
-
-    // MARK: operators
-
-    /// Whether there is one of that id.
-    package mutating func acknowledge(_ id: UInt64, now: Int64) -> Alert? {
-        guard let index = state.recent.firstIndex(where: { $0.id == id }) else { return nil }
-        if state.recent[index].acknowledgedAt == nil { state.recent[index].acknowledgedAt = now }
-        return state.recent[index]
-    }
-
-    /// `nil` when there are too many already.
-    package mutating func silence(
-        rule: String?, organization: String?, until: Int64, now: Int64
-    ) -> AlertSilence? {
-        state.silences.removeAll { $0.until <= now }
-        guard state.silences.count < AlertState.silencesMax else { return nil }
-        let silence = AlertSilence(
-            id: state.nextID, rule: rule, organization: organization, until: until)
-        state.nextID &+= 1
-        state.silences.append(silence)
-        return silence
     }
 }

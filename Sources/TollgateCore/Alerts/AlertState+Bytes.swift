@@ -1,15 +1,18 @@
 import TollgateWire
 
-/// The state as bytes, little-endian: "TGALERT1", then its parts in the order below, each list with
+/// The state as bytes, little-endian: "TGALERT2", then its parts in the order below, each list with
 /// its u32 count first and sorted, so that one state has one spelling. A text is its u16 length and
 /// its UTF-8; a number is a u64, an optional number a u8 (0: none) and then it.
 ///
 /// next id, evicted, suppressed, handed; quotas (subject, end, fired at, marks of rule and limit);
 /// firings (rule, subject, fired at, u8 cleared); counters (rule, hour, alerts of the hour, windows
 /// of key, stretch, current, previous; networks of key, day, list of seen; rises of key, since,
-/// hour, count, last day, list of peaks), a key being u8 scope and two numbers; alerts; silences.
+/// hour, count, last day, list of peaks), a key being u8 scope and two numbers; alerts; silences;
+/// resets of quotas (two numbers). "TGALERT1" is read as well: it has no resets, alerts end with
+/// the time of acknowledgement, and silences are of at most one rule and organization.
 extension AlertState {
-    private static let magic = Array("TGALERT1".utf8)
+    private static let magic = Array("TGALERT2".utf8)
+    private static let magicBefore = Array("TGALERT1".utf8)
 
     package var encoded: [UInt8] {
         var bytes = AlertBytes()
@@ -41,9 +44,16 @@ extension AlertState {
         bytes.put(recent) { bytes, alert in bytes.put(alert) }
         bytes.put(silences) { bytes, silence in
             bytes.put(silence.id)
-            bytes.put(silence.rule.map { [$0] } ?? []) { $0.put($1) }
-            bytes.put(silence.organization.map { [$0] } ?? []) { $0.put($1) }
-            bytes.put(silence.until)
+            bytes.put(silence.rule)
+            bytes.put(silence.subject)
+            bytes.put(silence.isPersonal.map { $0 ? Int64(1) : 0 })
+            for time in [silence.until, silence.at] { bytes.put(time) }
+            bytes.put(UInt64(silence.uid))
+            bytes.put(silence.note)
+        }
+        bytes.put(resets) { bytes, reset in
+            bytes.put(UInt64(littleEndian: reset.low))
+            bytes.put(UInt64(littleEndian: reset.high))
         }
         return bytes.all
     }
@@ -52,8 +62,9 @@ extension AlertState {
     package init?(decoding bytes: UnsafeRawBufferPointer) {
         self.init()
         var reader = AlertReader(ByteReader(bytes))
-        guard let magic = reader.bytes.take(Self.magic.count), magic.elementsEqual(Self.magic)
-        else { return nil }
+        guard let magic = reader.bytes.take(Self.magic.count) else { return nil }
+        reader.isBefore = magic.elementsEqual(Self.magicBefore)
+        guard reader.isBefore || magic.elementsEqual(Self.magic) else { return nil }
         nextID = reader.number()
         evicted = reader.number()
         suppressed = reader.number()
@@ -74,11 +85,9 @@ extension AlertState {
             counters[rule] = $0.counters()
         }
         reader.each { recent.append($0.alert()) }
-        reader.each {
-            let id = $0.number()
-            let (rule, organization) = ($0.optionalText(), $0.optionalText())
-            silences.append(
-                AlertSilence(id: id, rule: rule, organization: organization, until: $0.instant()))
+        reader.each { silences.append($0.silence()) }
+        if !reader.isBefore {
+            reader.each { resets.append(ResetID(low: $0.number(), high: $0.number())) }
         }
         guard !reader.hasFailed, reader.bytes.remaining == 0, nextID > 0 else { return nil }
     }
@@ -162,6 +171,8 @@ struct AlertBytes {
         put(alert.words)
         all.append(alert.isSilenced ? 1 : 0)
         put(alert.acknowledgedAt)
+        put(alert.acknowledgedBy.map { Int64($0) })
+        put(alert.note)
     }
 }
 
@@ -169,6 +180,8 @@ struct AlertBytes {
 struct AlertReader {
     var bytes: ByteReader
     private(set) var hasFailed = false
+    /// Of the form before.
+    var isBefore = false
 
     init(_ bytes: ByteReader) { self.bytes = bytes }
 
@@ -275,6 +288,27 @@ struct AlertReader {
         alert.words = text()
         alert.isSilenced = byte() != 0
         alert.acknowledgedAt = optionalInstant()
+        guard !isBefore else { return alert }
+        alert.acknowledgedBy = optionalInstant().map { UInt32(truncatingIfNeeded: $0) }
+        alert.note = text()
         return alert
+    }
+
+    mutating func silence() -> AlertSilence {
+        var silence = AlertSilence(until: 0)
+        silence.id = number()
+        if isBefore {
+            silence.rule = optionalText() ?? ""
+            silence.subject.organization = optionalText() ?? ""
+            silence.until = instant()
+            return silence
+        }
+        silence.rule = text()
+        silence.subject = subject()
+        silence.isPersonal = optionalInstant().map { $0 != 0 }
+        (silence.until, silence.at) = (instant(), instant())
+        silence.uid = UInt32(truncatingIfNeeded: number())
+        silence.note = text()
+        return silence
     }
 }

@@ -10,6 +10,7 @@ package struct AlertState: Sendable, Equatable {
     package static let tableMax = 8_192
     package static let recentMax = 1_000
     package static let silencesMax = 100
+    static let resetsMax = 1_000
 
     /// A quota of which something was told in the period that ends at `end`.
     struct Quota: Sendable, Equatable {
@@ -83,6 +84,8 @@ package struct AlertState: Sendable, Equatable {
     var firings: [FiringKey: Firing] = [:]
     /// By rule.
     var counters: [String: Counters] = [:]
+    /// Resets after which thresholds may fire again, and did or will: the newest last.
+    var resets: [ResetID] = []
     package internal(set) var nextID: UInt64 = 1
     /// The newest last.
     package internal(set) var recent: [Alert] = []

@@ -1,3 +1,4 @@
+import CLinux
 import Synchronization
 import TollgateCore
 import TollgateStorage
@@ -22,8 +23,11 @@ package final class AlertService: Sendable {
     private nonisolated(unsafe) var lastKept: Int64 = 0
     private nonisolated(unsafe) var lastTried: Int64 = 0
     private nonisolated(unsafe) var failure: String?
+    /// The file may have what the engine has not, or lacks what must not be lost.
+    private nonisolated(unsafe) var mustKeep = false
     private let fired = Atomic<UInt64>(0)
     private let silenced = Atomic<UInt64>(0)
+    private let tests = Atomic<UInt64>(0)
     private let writeFailures = Atomic<UInt64>(0)
 
     /// Throws with the exit code when the directory cannot be used.
@@ -59,6 +63,7 @@ package final class AlertService: Sendable {
     func observe(_ event: AlertEvent, now: Int64) {
         lock.lock()
         engine.observe(event, now: now)
+        if case .quotasReset = event { mustKeep = true }
         lock.unlock()
     }
 
@@ -68,13 +73,72 @@ package final class AlertService: Sendable {
         defer { lock.unlock() }
         engine.tick(now: now)
         untold += engine.takePending()
-        let isDue = now &- lastKept >= Self.keepMilliseconds || now < lastKept
+        let isDue = mustKeep || now &- lastKept >= Self.keepMilliseconds || now < lastKept
         guard !untold.isEmpty || isDue else { return }
         guard failure == nil || now &- lastTried >= Self.retryMilliseconds || now < lastTried else {
             return
         }
         keep(now)
     }
+
+    // MARK: operators
+
+    func hasRule(_ name: String) -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        return engine.rules.rules.contains { $0.name == name }
+    }
+
+    /// The newest last.
+    var recent: [Alert] {
+        lock.lock()
+        defer { lock.unlock() }
+        return engine.state.recent
+    }
+
+    func silences(now: Int64) -> [AlertSilence] {
+        lock.lock()
+        defer { lock.unlock() }
+        return engine.silences(now: now)
+    }
+
+    /// Has an operator's change made: it is on the disk, and what it fires is told, before it
+    /// returns; or nothing has changed. `nil`, where `body` gives that: nothing is to be changed.
+    /// `line` goes to the daemon's log.
+    func change<Changed>(
+        saying line: (Changed) -> String, _ body: (inout AlertEngine) -> Changed?
+    ) throws(AlertRefusal) -> Changed? {
+        lock.lock()
+        defer { lock.unlock() }
+        untold += engine.takePending()
+        let before = engine
+        guard let changed = body(&engine) else {
+            engine = before
+            return nil
+        }
+        let fresh = engine.takePending()
+        do throws(AuditFailure) { try store.write(engine.snapshot) } catch {
+            engine = before
+            mustKeep = true
+            note(error)
+            throw AlertRefusal(.storageFailed, "\(error)")
+        }
+        log.info(line(changed))
+        untold += fresh
+        if !untold.isEmpty { keep(tg_walltime()) }
+        return changed
+    }
+
+    private func note(_ error: AuditFailure) {
+        writeFailures.wrappingAdd(1, ordering: .relaxed)
+        let words = "\(error)"
+        if failure != words {
+            log.error("alerts: \(words); what fires is told once it can be kept")
+        }
+        failure = words
+    }
+
+    // MARK: keeping and telling
 
     /// Under the lock.
     private func keep(_ now: Int64) {
@@ -85,6 +149,7 @@ package final class AlertService: Sendable {
             // start, by the same id.
             try store.write(kept)
             lastKept = now
+            mustKeep = false
             if failure != nil { log.info("alerts: kept again") }
             failure = nil
             guard let last = untold.last else { return }
@@ -93,17 +158,14 @@ package final class AlertService: Sendable {
             engine.state.handed = max(engine.state.handed, last.id)
             kept = engine.snapshot
             try store.write(kept)
-        } catch {
-            writeFailures.wrappingAdd(1, ordering: .relaxed)
-            let words = "\(error)"
-            if failure != words {
-                log.error("alerts: \(words); what fires is told once it can be kept")
-            }
-            failure = words
-        }
+        } catch { note(error) }
     }
 
     private func tell(_ alert: Alert) {
+        guard alert.kind != .test else {
+            tests.wrappingAdd(1, ordering: .relaxed)
+            return log.info("alert \(alert.id): \(alert.rule): test: \(alert.text)")
+        }
         fired.wrappingAdd(1, ordering: .relaxed)
         guard !alert.isSilenced else {
             silenced.wrappingAdd(1, ordering: .relaxed)
@@ -124,6 +186,7 @@ package final class AlertService: Sendable {
     struct Status: Equatable {
         var fired: UInt64 = 0
         var silenced: UInt64 = 0
+        var tests: UInt64 = 0
         var suppressed: UInt64 = 0
         var evicted: UInt64 = 0
         var writeFailures: UInt64 = 0
@@ -135,6 +198,7 @@ package final class AlertService: Sendable {
         defer { lock.unlock() }
         return Status(
             fired: fired.load(ordering: .relaxed), silenced: silenced.load(ordering: .relaxed),
+            tests: tests.load(ordering: .relaxed),
             suppressed: engine.state.suppressed, evicted: engine.state.evicted,
             writeFailures: writeFailures.load(ordering: .relaxed),
             waiting: UInt64(untold.count))
@@ -150,7 +214,8 @@ extension Server {
         }
         return [
             count("fired", status.fired), count("silenced", status.silenced),
-            count("suppressed", status.suppressed), count("evicted", status.evicted),
+            count("tests", status.tests), count("suppressed", status.suppressed),
+            count("evicted", status.evicted),
             count("write_failures", status.writeFailures),
             Statistic(name: "tollgate_alerts_waiting", value: status.waiting, isGauge: true),
         ]

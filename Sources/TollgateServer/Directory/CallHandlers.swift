@@ -60,6 +60,9 @@ enum CallHandlers {
         case .exportDirectory: exportDirectory
         case .importDirectory: importDirectory
         case .showLedger, .createSnapshot, .listSnapshots, .listUsage, .pruneUsage: ofLedger
+        case .listAlerts, .acknowledgeAlert, .testAlerts, .createSilence, .listSilences,
+            .removeSilence:
+            ofAlerts
         }
     }
 }

@@ -49,14 +49,26 @@ extension DirectoryKeeper {
                 {
                     resetsDone[reset] = now
                 }
+                if resetsDone[reset] != nil { tellAlerts(reset) }
             }
             // Taken out the time before, or another was decided since.
             for reset in resetsDone.keys where !due.contains(reset) {
                 resetsDone[reset] = nil
+                resetsTold.remove(reset)
                 engine.forgetReset(
                     reset.id, of: reset.organization.text, isPersonal: reset.isPersonal)
             }
         } catch { _ = note(error) }
+    }
+
+    /// What was told of the quotas may be told again. A start carries out what is due before there
+    /// is anybody to tell, and tells it with the first tick.
+    private func tellAlerts(_ reset: DueReset) {
+        guard let links, resetsTold.insert(reset).inserted else { return }
+        links.alerts?.observe(
+            .quotasReset(
+                organization: reset.organization.text, isPersonal: reset.isPersonal,
+                id: reset.id, boot: tg_boottime()), now: tg_walltime())
     }
 
     /// After the ledger's restart, before requests: nothing may be used of what is to begin anew.

@@ -24,6 +24,8 @@ final class DirectoryKeeper {
     var forgotten: [Leftover: UInt64] = [:]
     /// By reset that is due: the boottime at which it was done.
     var resetsDone: [DueReset: UInt64] = [:]
+    /// Those of them that the rules of alerts know.
+    var resetsTold: Set<DueReset> = []
     /// As the directory has it: how long tokens may live.
     var keptLife: Int64 = 0
     /// Since the first look at what has expired, and as the directory has it.
@@ -56,6 +58,8 @@ final class DirectoryKeeper {
         for call in requests.map({ DecodedCall($0) }) {
             if let ledger = links?.ledger, call.call?.call.isOfLedger == true {
                 hand(call.request, to: ledger)
+            } else if let desk = links?.alertCalls, call.call?.call.isOfAlerts == true {
+                hand(call.request, to: desk)
             } else if call.isAlone {
                 answer(together)
                 answer([call])
@@ -67,10 +71,10 @@ final class DirectoryKeeper {
         answer(together)
     }
 
-    /// Calls of the ledger are its own thread's.
+    /// Calls of the ledger, and of alerts, are threads' of their own.
     private func hand(_ request: CallRequest, to ledger: CallQueue) {
         guard !ledger.put(request) else { return }
-        let refusal = CallReply.refused(.busy, "too many calls of the ledger wait; ask again")
+        let refusal = CallReply.refused(.busy, "too many calls of that kind wait; ask again")
         counters.calls.add(refusal.status)
         links?.mailboxes[request.reactor].post([refusal.late(for: request)])
     }

@@ -8,7 +8,7 @@ import TollgateWire
 /// | offset | bytes | field |
 /// |---|---|---|
 /// | 0 | 8 | "TGALFILE" |
-/// | 8 | 4 | version, 1 |
+/// | 8 | 4 | version, 2; 1 is read as well |
 /// | 12 | 4 | CRC-32C of the state |
 /// | 16 | 8 | bytes of the state |
 /// | 24 | | the state (`AlertState`) |
@@ -21,7 +21,8 @@ package final class AlertStore: Sendable {
     static let headBytes = 24
     static let bytesMax = 256 << 20
     private static let magic: UInt64 = 0x454c_4946_4c41_4754
-    private static let version: UInt32 = 1
+    private static let version: UInt32 = 2
+    private static let versionMin: UInt32 = 1
 
     package let directory: String
     private let disk: any Disk
@@ -63,7 +64,7 @@ package final class AlertStore: Sendable {
         guard bytes.count >= headBytes, bytes.loadLittle(at: 0, as: UInt64.self) == magic else {
             throw damaged(path, "not a state of alerts")
         }
-        guard bytes.loadLittle(at: 8, as: UInt32.self) == version else {
+        guard (versionMin...version).contains(bytes.loadLittle(at: 8, as: UInt32.self)) else {
             throw AuditFailure(
                 .version, path, "of a version that this program does not know; use a newer one")
         }

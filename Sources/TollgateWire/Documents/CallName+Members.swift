@@ -31,6 +31,9 @@ extension CallName {
                 CallMember("open", .flag, .optional),
             ] + Self.part
         case .pruneUsage: [Self.period, CallMember("not_exported", .flag, .optional)]
+        case .listAlerts, .acknowledgeAlert, .testAlerts, .createSilence, .listSilences,
+            .removeSilence:
+            alertMembers
         }
     }
 
@@ -161,6 +164,30 @@ extension CallName {
             ]
         case .listOverrides: [Self.organization] + Self.part
         default: [Self.organization, Self.optionalUser, Self.limit]
+        }
+    }
+
+    private var alertMembers: [CallMember] {
+        let rule = CallMember("rule", .name, .optional)
+        let organization = CallMember("organization", .name, .optional)
+        let id = CallMember("id", .integer(1...Int64(clamping: documentCountMax)))
+        let note = CallMember("note", .text(bytesMax: AlertSilenceInfo.noteBytesMax), .optional)
+        switch self {
+        case .listAlerts: return [rule, organization] + Self.part
+        case .acknowledgeAlert: return [id, note]
+        case .testAlerts: return [rule]
+        case .createSilence:
+            let parts = ["user", "key", "address", "quota", "operation", "trouble"].map {
+                CallMember($0, .name, .optional)
+            }
+            return [rule, organization, Self.personal] + parts + [
+                CallMember("until_at", .instant, .optional),
+                CallMember(
+                    "for_seconds", .integer(1...AlertSilenceInfo.secondsMax), .optional),
+                note,
+            ]
+        case .listSilences: return Self.part
+        default: return [id]
         }
     }
 

@@ -67,6 +67,13 @@ public enum CallName: String, Sendable, CaseIterable {
     case listUsage = "usage.closed"
     case pruneUsage = "usage.prune"
 
+    case listAlerts = "alert.list"
+    case acknowledgeAlert = "alert.ack"
+    case testAlerts = "alert.test"
+    case createSilence = "silence.create"
+    case listSilences = "silence.list"
+    case removeSilence = "silence.remove"
+
     /// Who may make a call: Protocol.md, "Roles".
     public enum Role: Sendable { case issue, admin }
 
@@ -85,7 +92,7 @@ public enum CallName: String, Sendable, CaseIterable {
         case .listOrganizations, .showOrganization, .listUsers, .showUser, .listKeys, .showKey,
             .listSessions, .showSession, .listRevocations, .listOverrides, .listCredits,
             .listSigningKeys, .listPlans, .showPlan, .listLog, .showStatus, .exportDirectory,
-            .showLedger, .listSnapshots, .listUsage:
+            .showLedger, .listSnapshots, .listUsage, .listAlerts, .listSilences:
             true
         default: false
         }
@@ -95,6 +102,16 @@ public enum CallName: String, Sendable, CaseIterable {
     public var isOfLedger: Bool {
         switch self {
         case .showLedger, .createSnapshot, .listSnapshots, .listUsage, .pruneUsage: true
+        default: false
+        }
+    }
+
+    /// Whether it is about alerts and needs no directory.
+    public var isOfAlerts: Bool {
+        switch self {
+        case .listAlerts, .acknowledgeAlert, .testAlerts, .createSilence, .listSilences,
+            .removeSilence:
+            true
         default: false
         }
     }

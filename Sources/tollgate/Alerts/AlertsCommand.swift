@@ -7,10 +7,10 @@ struct AlertsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "alerts", abstract: "What an operator was told of.",
         discussion: """
-            Reads the file in which the daemon keeps it, also while it runs; the rules stand in \
-            the policy (tollgate policy show).
+            list reads the file in which the daemon keeps it, also while it runs; the others ask \
+            the daemon. The rules stand in the policy (tollgate policy show).
             """,
-        subcommands: [AlertsList.self])
+        subcommands: [AlertsList.self, AlertsAck.self, AlertsSilence.self, AlertsTest.self])
 }
 
 struct AlertsList: ParsableCommand {
@@ -49,10 +49,12 @@ struct AlertsList: ParsableCommand {
         }
         if alerts.isEmpty { Console.printError("no alert meets that") }
         for alert in alerts {
-            let notes = alert.isSilenced ? "  (silenced)" : ""
+            var notes = alert.isSilenced ? "  (silenced)" : ""
+            if alert.acknowledgedAt != nil { notes += "  (acknowledged)" }
             let time = Times.calendar(Double(alert.at / 1_000)) ?? "?"
             try Console.print(
-                "\(time)  \(alert.severity.word)  \(alert.rule): \(alert.text)\(notes)")
+                "\(time)  \(alert.id)  \(alert.severity.word)  \(alert.rule):"
+                    + " \(alert.text)\(notes)")
         }
     }
 
@@ -94,6 +96,8 @@ extension Alert {
         if let exhaustedAt { members.append(("exhausted_at", .number("\(exhaustedAt)"))) }
         members.append(("silenced", .bool(isSilenced)))
         if let acknowledgedAt { members.append(("acknowledged_at", .number("\(acknowledgedAt)"))) }
+        if let acknowledgedBy { members.append(("acknowledged_by", .count(acknowledgedBy))) }
+        if !note.isEmpty { members.append(("note", .text(note))) }
         return .object(members)
     }
 }

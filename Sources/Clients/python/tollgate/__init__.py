@@ -1,5 +1,6 @@
 """Client of the Tollgate daemon (Protocol.md, version 1). Standard library only."""
 
+from .alerts import Alert, Silence
 from .aio import AsyncClient
 from .client import Client
 from .documents import (
@@ -59,13 +60,15 @@ from .replies import CreditEntry, Decision, Hello, Limit, LimitEntry, Reservatio
 from .wire import check_body, new_id
 
 __all__ = [
-    "AlreadyExists", "AsyncClient", "AsyncHold", "Backup", "Busy", "Client", "Conflict", "Credit",
+    "Alert", "AlreadyExists", "AsyncClient",
+    "AsyncHold", "Backup", "Busy", "Client", "Conflict", "Credit",
     "CreditEntry", "Decision", "Denied", "DirectoryStatus", "Forbidden", "Hello", "Hold",
     "Imported", "InvalidRequest", "InvalidValue", "Key", "KeyRate", "LedgerHealth", "Limit",
     "LimitChange", "LimitEntry", "LogEntry", "MalformedReply", "NewKey", "NoDirectory", "NotFound",
     "Organization", "Override", "Overrun", "Page", "PendingChange", "Pepper", "PeriodUsage", "Plan",
     "PlanChange", "PlanLimit", "Preview", "Pruned", "RefreshRefused", "Refused", "Reservation",
-    "Revocation", "Revoked", "RevokedSession", "Session", "SigningKey", "Snapshot", "StorageFailed",
+    "Revocation", "Revoked", "RevokedSession", "Session", "SigningKey",
+    "Silence", "Snapshot", "StorageFailed",
     "Subscription", "TimedOut", "Tokens", "TollgateError", "Unreachable", "Usage", "User",
     "batches", "check_body", "new_id",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Generic
 
 from .accounts import Credits, Organizations, Overrides, Plans, Users
+from .alerts import Alerts, Silences
 from .calls import Mode, Request
 from .credentials import Keys, Revoke, Sessions, SigningKeys, Tokens
 from .upkeep import Backups, Directory, Log
@@ -36,3 +37,5 @@ class Groups(Generic[Mode]):
         self.ledger: Ledger[Mode] = Ledger(ask, listing)
         self.snapshots: Snapshots[Mode] = Snapshots(ask, listing)
         self.closed_usage: ClosedUsage[Mode] = ClosedUsage(ask, listing)
+        self.alerts: Alerts[Mode] = Alerts(ask, listing)
+        self.silences: Silences[Mode] = Silences(ask, listing)

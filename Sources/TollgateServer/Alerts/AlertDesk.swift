@@ -1,0 +1,86 @@
+import Glibc
+import TollgateCore
+import TollgateWire
+
+/// Answers calls about alerts on a thread of its own: each waits for a disk, of which neither the
+/// directory's nor the ledger's calls are to wait. Where there is no directory it is who all calls
+/// come to, and hands those of the ledger on.
+///
+/// Life: made before the sockets open; `start`; `end`, once the directory has ended.
+final class AlertDesk: Sendable {
+    let calls: CallQueue
+    let counters = CallCounters()
+    private let alerts: AlertService?
+    /// Where all other calls go.
+    private let ledger: CallQueue?
+    // Written by `start`, before the thread that reads them is made.
+    private nonisolated(unsafe) var mailboxes: [Mailbox] = []
+    private nonisolated(unsafe) var engine: Engine?
+    private nonisolated(unsafe) var log: Log?
+    // Written by `start`, read by `end`, both of the thread that owns the server.
+    private nonisolated(unsafe) var thread: pthread_t?
+
+    init(_ alerts: AlertService?, ledger: CallQueue?) throws(StartError) {
+        calls = try CallQueue()
+        self.alerts = alerts
+        self.ledger = ledger
+    }
+
+    func start(mailboxes: [Mailbox], engine: Engine, log: Log?) throws(StartError) {
+        (self.mailboxes, self.engine, self.log) = (mailboxes, engine, log)
+        let box = Unmanaged.passRetained(self)
+        var made = pthread_t()
+        let result = pthread_create(&made, nil, { argument in
+            guard let argument else { return nil }
+            Unmanaged<AlertDesk>.fromOpaque(argument).takeRetainedValue().run()
+            return nil
+        }, box.toOpaque())
+        guard result == 0 else {
+            box.release()
+            throw StartError("thread: \(errorText(result))", exitCode: 71)
+        }
+        thread = made
+    }
+
+    /// Answers what waits, and lets the thread end.
+    func end() {
+        calls.end()
+        if let thread { pthread_join(thread, nil) }
+        thread = nil
+    }
+
+    private func run() {
+        var forbidden = ForbiddenLines()
+        while true {
+            let requests = calls.take()
+            for request in requests { answer(request, &forbidden) }
+            for refused in calls.takeForbidden() { tell(refused, &forbidden) }
+            if calls.hasEnded { return }
+            if requests.isEmpty { calls.wait(milliseconds: DirectoryService.tickMilliseconds) }
+        }
+    }
+
+    private func answer(_ request: CallRequest, _ forbidden: inout ForbiddenLines) {
+        let decoded = DecodedCall(request)
+        if let call = decoded.call, call.call.isOfAlerts {
+            return reply(AlertCalls.reply(to: call, by: request.peer, alerts), to: request)
+        }
+        guard let ledger else {
+            guard let engine else { return }
+            let reply = decoded.refusal ?? CallReply.without(decoded, engine: engine)
+            if reply.status == .forbidden { tell(request, &forbidden) }
+            return self.reply(reply, to: request)
+        }
+        guard !ledger.put(request) else { return }
+        reply(.refused(.busy, "too many calls wait; ask again"), to: request)
+    }
+
+    private func tell(_ request: CallRequest, _ forbidden: inout ForbiddenLines) {
+        if let log { forbidden.tell(request, log) }
+    }
+
+    private func reply(_ reply: CallReply, to request: CallRequest) {
+        counters.add(reply.status)
+        mailboxes[request.reactor].post([reply.late(for: request)])
+    }
+}
