@@ -1,6 +1,8 @@
 // Fixed-width little-endian loads and stores. Every one checks its range and traps outside it:
 // a caller checks the length of a peer's bytes first, so a trap here is a defect of ours.
 
+import Glibc
+
 extension UnsafeRawBufferPointer {
     /// The integer at `offset`, unaligned, little-endian. Traps when it does not lie inside.
     @inlinable
@@ -17,9 +19,22 @@ extension UnsafeRawBufferPointer {
         precondition(offset >= 0 && length >= 0 && count - offset >= length)
         return UnsafeRawBufferPointer(rebasing: self[offset..<(offset &+ length)])
     }
+
+    /// Whether there is no byte but zeros.
+    public var isZero: Bool {
+        guard let base = baseAddress, let first else { return true }
+        // Each is what the one before it is.
+        return first == 0 && memcmp(base, base.advanced(by: 1), count &- 1) == 0
+    }
 }
 
 extension UnsafeMutableRawBufferPointer {
+    /// Writes zeros over all of it.
+    public func zero() {
+        guard let base = baseAddress else { return }
+        memset(base, 0, count)
+    }
+
     /// Stores an integer at `offset`, unaligned, little-endian. Traps when it does not fit. (As a
     /// function of its own it took a fourth of the instructions that a decision is written in.)
     @inlinable

@@ -22,7 +22,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
         init(_ bytes: Int) {
             memory = .allocate(byteCount: max(bytes, 4_096), alignment: 4_096)
-            memory.initializeMemory(as: UInt8.self, repeating: 0)
+            memory.zero()
             size = bytes
         }
 
@@ -39,7 +39,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
             guard bytes > memory.count else { return }
             let larger = UnsafeMutableRawBufferPointer.allocate(
                 byteCount: 2 * bytes, alignment: 4_096)
-            larger.initializeMemory(as: UInt8.self, repeating: 0)
+            larger.zero()
             larger.copyMemory(from: UnsafeRawBufferPointer(memory))
             memory.deallocate()
             memory = larger

@@ -1,3 +1,5 @@
+import TollgateWire
+
 import COpenSSL
 
 /// Bytes to work on that are zeroed when let go.
@@ -6,7 +8,7 @@ struct ScratchBytes: ~Copyable {
 
     init(count: Int) {
         bytes = .allocate(byteCount: count, alignment: 16)
-        bytes.initializeMemory(as: UInt8.self, repeating: 0)
+        bytes.zero()
     }
 
     deinit {

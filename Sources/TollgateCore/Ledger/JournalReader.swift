@@ -100,7 +100,7 @@ package struct JournalReader: ~Copyable {
 
     /// Whether all bytes from a stop on are zero, as a region's that was written no further.
     package func isZero(behind stop: JournalStop) -> Bool {
-        bytes.dropFirst(stop.wholeEnd).allSatisfy { $0 == 0 }
+        UnsafeRawBufferPointer(rebasing: bytes.dropFirst(stop.wholeEnd)).isZero
     }
 
     /// What was known to be synced, by the last mark behind a stop: a slot at or below it was once

@@ -97,7 +97,7 @@ private struct RegionFinder {
                     (Int(header.bytes) &+ Self.page &- 1) / Self.page &* Self.page
                 at &+= rounded
             } else {
-                if !isZero(bytes) { note(at, bytes.count) }
+                if !bytes.isZero { note(at, bytes.count) }
                 at &+= Self.page
             }
         }
@@ -133,20 +133,6 @@ private struct RegionFinder {
             Int(header.bytes) <= file.bytes &- at, header.firstSequence >= 1
         else { return nil }
         return header
-    }
-
-    private func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        var all: UInt64 = 0
-        var at = 0
-        while bytes.count &- at >= 8 {
-            all |= bytes.loadLittle(at: at, as: UInt64.self)
-            at &+= 8
-        }
-        while at < bytes.count {
-            all |= UInt64(bytes[at])
-            at &+= 1
-        }
-        return all == 0
     }
 
     private mutating func note(_ at: Int, _ bytes: Int) {
