@@ -74,6 +74,24 @@ struct Books: Equatable {
         return sum
     }
 
+    /// What other members may still count on of a pool's present period, at the least and at the
+    /// most: who has used nothing any more counts as a member until that is forgotten.
+    func reserved(
+        _ key: Key, for user: String, _ each: UInt64, at now: Int64
+    ) -> ClosedRange<UInt64> {
+        var (least, most): (UInt64, UInt64) = (0, 0)
+        for (other, open) in open
+        where other.quota == key.quota && !other.user.isEmpty && other.user != user
+            && now < open.end
+        {
+            let taken = used(other, at: now) + held(other, at: now)
+            let left = each - min(each, taken)
+            most += left
+            if taken > 0 { least += left }
+        }
+        return least...most
+    }
+
     /// Open reservations that a limit of concurrency counts.
     func busy(_ key: Key) -> UInt64 {
         let open = holds.values.filter { $0.state == .open && $0.concurrency.contains(key) }
@@ -131,12 +149,19 @@ struct Books: Equatable {
 
     mutating func resetAll(at now: Int64) { for key in open.keys { reset(key, at: now) } }
 
-    /// Calls by the end of their day: those of all users, and those of the organization.
+    /// Calls by the end of their day: those of all users, and those of the organization; of a pool
+    /// too, with the days' ends below 0.
     var everything: (users: [Int64: UInt64], whole: [Int64: UInt64]) {
         var (users, whole): ([Int64: UInt64], [Int64: UInt64]) = ([:], [:])
         func add(_ place: Closed, _ units: UInt64) {
             if place.key.quota == "daily_calls" { users[place.end, default: 0] &+= units }
             if place.key.quota == "org_calls" { whole[place.end, default: 0] &+= units }
+            guard place.key.quota == SimulationPolicy.poolName else { return }
+            if place.key.user.isEmpty {
+                whole[-place.end, default: 0] &+= units
+            } else {
+                users[-place.end, default: 0] &+= units
+            }
         }
         for (place, units) in closed { add(place, units) }
         for (key, open) in open where !open.isClosed {
@@ -178,10 +203,34 @@ struct Books: Equatable {
             hold.lines[quota.key]?.units = 0
             hold.lines[quota.key]?.end = open.end
         }
+        endWithoutQuota(&hold, ending)
         for meter in hold.meters.keys { hold.meters[meter]?.used = ending.charged[meter] ?? 0 }
         hold.state = ending.state
         hold.forgetAt = ending.forgetAt
         holds[id] = hold
+    }
+
+    /// A reload took the quota out of the plan, and the counter lives on by other plans: it is
+    /// charged what the hold was made with, within the period that it counts.
+    private mutating func endWithoutQuota(_ hold: inout Hold, _ ending: Ending) {
+        for (key, line) in hold.lines where !ending.quotas.contains(where: { $0.key == key }) {
+            guard var open = open[key] else { continue }
+            let charged = ending.charged[line.meter] ?? 0
+            let before = hold.state == .open ? 0 : hold.meters[line.meter]?.used ?? 0
+            if ending.now < open.end {
+                if charged >= before {
+                    open.used += charged - before
+                } else if line.end == open.end {
+                    let back = min(open.used, before - charged)
+                    open.used -= back
+                    let place = Closed(key: key, end: open.end)
+                    notGivenBack[place, default: 0] += before - charged - back
+                }
+                self.open[key] = open
+            }
+            hold.lines[key]?.units = 0
+            hold.lines[key]?.end = open.end
+        }
     }
 }
 
@@ -197,6 +246,7 @@ struct Hold: Equatable {
     }
 
     struct Line: Equatable {
+        var meter: String
         var units: UInt64
         var end: Int64
     }

@@ -1,5 +1,7 @@
 import TollgateStorage
 
+@testable import TollgateCore
+
 /// A system that is broken on purpose. A simulator that does not see it is itself broken.
 enum Mutation: String, CaseIterable {
     case none
@@ -31,11 +33,33 @@ enum Mutation: String, CaseIterable {
     case skipsGroupSync
     /// A start finds no group log.
     case ignoresGroupLog
+    /// Recovery knows nothing of what members took of a pool.
+    case forgetsShares
+    /// What a pool keeps for other members is given to whoever asks.
+    case guaranteesNothing
 
     var isOfAlways: Bool {
         switch self {
         case .repliesBeforeSync, .skipsGroupSync, .ignoresGroupLog: true
         default: false
+        }
+    }
+
+    /// Gives a run what the mutation is seen by.
+    func adapt(_ plan: inout SimulationPlan) {
+        plan.mutation = self
+        plan.isAlways = isOfAlways
+        switch self {
+        case .guaranteesNothing: plan.crashes = []
+        default: break
+        }
+    }
+
+    /// Whether a run with this policy may show it.
+    func matters(to definition: PolicyDefinition) -> Bool {
+        guard self == .guaranteesNothing else { return true }
+        return definition.plans.contains {
+            $0.quotas.contains { $0.memberMin >= 5 && $0.limit <= 30 }
         }
     }
 

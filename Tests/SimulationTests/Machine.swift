@@ -218,6 +218,19 @@ extension Machine {
         }
     }
 
+    /// As if no member had taken anything of a pool.
+    func loseShares() {
+        for index in 0..<Engine.shardCount {
+            engine.shard(index).table.pointee.forEach { row in
+                guard row.hasCounters else { return }
+                for slot in engine.layouts.layout(row.layout).slots
+                where slot.kind == .quota && slot.identity.hasPrefix("m ") {
+                    row.quota(slot.headOffset).pointee.used = 0
+                }
+            }
+        }
+    }
+
     /// As if the journal had never had rows of this kind.
     func lose(_ kind: RowKind) {
         for index in 0..<Engine.shardCount {

@@ -49,7 +49,8 @@ extension Simulation {
                 end: interval(step.quota, at: machine.billing).end,
                 rollover(step.quota, at: machine.billing))
             let end = book.open[step.key]?.end ?? 0
-            made.lines[step.key] = Hold.Line(units: step.units, end: end)
+            made.lines[step.key] = Hold.Line(
+                meter: step.quota.meter, units: step.units, end: end)
         }
         book.holds[answer.hold] = made
     }
@@ -216,10 +217,14 @@ extension Simulation {
             let wanted = more[step.quota.meter] ?? 0
             return wanted > 0 && refuses(step, wanted, book, at: billing)
         }
-        let isVague = steps.contains { self.isVague($0, book) }
+        let isVague = steps.contains {
+            self.isVague($0, more[$0.quota.meter] ?? 0, book, at: billing)
+        }
         switch answer.reason {
         case .none:
-            let over = refusing.first { !self.isVague($0, book) }
+            let over = refusing.first {
+                !self.isVague($0, more[$0.quota.meter] ?? 0, book, at: billing)
+            }
             if let over { throw fail("extended beyond \(over.key)") }
         case .quotaExhausted:
             guard isVague || !refusing.isEmpty else { throw fail("extended by no quota") }
@@ -237,7 +242,7 @@ extension Simulation {
                 step.key, now: now, end: interval(step.quota, at: billing).end,
                 rollover(step.quota, at: billing))
             if let end = book.open[step.key]?.end, line.end != end {
-                line = Hold.Line(units: 0, end: end)
+                line = Hold.Line(meter: step.quota.meter, units: 0, end: end)
             }
             line.units += wanted
             hold.lines[step.key] = line

@@ -36,6 +36,7 @@ extension Simulation {
         }
         if plan.mutation == .forgetsAnswers { machine.lose(.idempotency) }
         if plan.mutation == .dropsReservations { machine.lose(.reservation) }
+        if plan.mutation == .forgetsShares { machine.loseShares() }
         if plan.mutation == .chargesUnjournaled { machine.engine.setLedgerState(.unjournaled) }
         return machine
     }

@@ -45,6 +45,8 @@ extension Simulation {
         var key: Books.Key
         var quota: QuotaDefinition
         var units: UInt64
+        /// Who asks.
+        var user: String
 
         var ceiling: UInt64 {
             guard quota.isSoft else { return quota.limit }
@@ -56,14 +58,22 @@ extension Simulation {
         guard let plan = definition.plans.first(where: { $0.name == asked.plan }),
             let operation = definition.operations.first(where: { $0.name == asked.operation })
         else { return [] }
-        return plan.quotas.compactMap { quota in
+        return plan.quotas.flatMap { quota -> [Step] in
             guard let charge = operation.charges.first(where: { $0.meter == quota.meter })
-            else { return nil }
+            else { return [] }
             let given = asked.meters[quota.meter] ?? (isConsume ? 0 : charge.defaultUnits)
             let user = quota.scope == .user ? asked.user : ""
-            return Step(
+            let step = Step(
                 key: Books.Key(user: user, quota: quota.name), quota: quota,
-                units: given * charge.weight)
+                units: given * charge.weight, user: asked.user)
+            guard quota.isPool else { return [step] }
+            // The member's own share, before the organization's.
+            var own = step
+            own.key.user = asked.user
+            own.quota.scope = .user
+            own.quota.limit = quota.memberMax ?? .max
+            (own.quota.memberMin, own.quota.memberMax) = (0, nil)
+            return [own, step]
         }
     }
 
@@ -185,11 +195,12 @@ extension Simulation {
         let now = machine.billingSeconds
         var book = books[asked.organization, default: Books()]
         let refusing = steps.filter { refuses($0, $0.units, book, at: billing) }
-        let isVague = steps.contains { self.isVague($0, book) }
+        let isVague = steps.contains { self.isVague($0, $0.units, book, at: billing) }
         let busy = verb == "reserve" ? busySteps(asked, book) : []
         switch answer.reason {
         case .none:
-            if !isConsume, let over = refusing.first(where: { !self.isVague($0, book) }) {
+            let isSure = { !self.isVague($0, $0.units, book, at: billing) } as (Step) -> Bool
+            if !isConsume, let over = refusing.first(where: isSure) {
                 throw fail("allowed, though \(over.key) has no room for \(over.units)")
             }
             guard busy.isEmpty else { throw fail("allowed, though \(busy) are open") }
@@ -233,13 +244,39 @@ extension Simulation {
         if let rollover = rollover(step.quota, at: billing) {
             ceiling += UInt128(book.carried(step.key, at: now, rollover))
         }
-        let taken = UInt128(book.used(step.key, at: now)) + UInt128(book.held(step.key, at: now))
-        return taken + UInt128(units) > ceiling
+        let sum = taken(step.key, book, now) + UInt128(units)
+        if sum > ceiling { return true }
+        let kept = reserved(step, book, now).upperBound
+        return kept > 0 && UInt128(units) > own(step, book, now) && UInt128(kept) > ceiling - sum
+    }
+
+    private func taken(_ key: Books.Key, _ book: Books, _ now: Int64) -> UInt128 {
+        UInt128(book.used(key, at: now)) + UInt128(book.held(key, at: now))
+    }
+
+    /// Of a pool: what is kept for the other members.
+    private func reserved(_ step: Step, _ book: Books, _ now: Int64) -> ClosedRange<UInt64> {
+        guard step.quota.memberMin > 0 else { return 0...0 }
+        return book.reserved(step.key, for: step.user, step.quota.memberMin, at: now)
+    }
+
+    /// Of a pool: what the caller has left of a guaranteed minimum.
+    private func own(_ step: Step, _ book: Books, _ now: Int64) -> UInt128 {
+        let key = Books.Key(user: step.user, quota: step.key.quota)
+        let least = UInt128(step.quota.memberMin)
+        return least - min(least, taken(key, book, now))
     }
 
     /// What was carried over is not checked here: of a counter that was only looked at, memory
-    /// alone knows.
-    func isVague(_ step: Step, _ book: Books) -> Bool { step.quota.rolloverMax != nil }
+    /// alone knows. Nor is a pool where it matters whether somebody still counts as a member.
+    func isVague(_ step: Step, _ units: UInt64, _ book: Books, at billing: Int64) -> Bool {
+        let now = billing / 1_000
+        let kept = reserved(step, book, now)
+        guard kept.lowerBound < kept.upperBound else { return step.quota.rolloverMax != nil }
+        let room = UInt128(step.ceiling) - min(
+            UInt128(step.ceiling), taken(step.key, book, now) + UInt128(units))
+        return UInt128(kept.lowerBound) <= room && UInt128(kept.upperBound) > room
+    }
 
     /// A request that carries an id comes again, and is answered as before; or another one with
     /// that id, and is refused.

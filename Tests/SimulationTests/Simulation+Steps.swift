@@ -105,7 +105,7 @@ extension Simulation {
         note("reload")
         generation += 1
         definition = SimulationPolicy.make(frame, &random)
-        policy = try Self.compile(definition, generation: generation)
+        policy = try Self.compile(definition, generation: generation, plan.mutation)
         guard machine.engine.accept(policy) else { throw fail("too many layouts") }
         machine.beginTurn(clock.now, policy)
     }

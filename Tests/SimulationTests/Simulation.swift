@@ -91,7 +91,7 @@ final class Simulation {
         clock = SimulatedClock(&random)
         frame = SimulationPolicy.Frame(&random)
         definition = SimulationPolicy.make(frame, &random)
-        policy = try Self.compile(definition, generation: 1)
+        policy = try Self.compile(definition, generation: 1, plan.mutation)
         crowd = random.next() % 24 == 0 ? (0..<200).map { "one of a crowd, number \($0)" } : []
         segmentBytes = random.next() % 4 == 0 ? 256 * 1_024 : 64 * 1_024
         disk = SimulatedDisk(seed: random.next())
@@ -100,8 +100,11 @@ final class Simulation {
 
     deinit { reply.deallocate() }
 
-    static func compile(_ definition: PolicyDefinition, generation: UInt64) throws -> PolicyImage {
+    static func compile(
+        _ definition: PolicyDefinition, generation: UInt64, _ mutation: Mutation
+    ) throws -> PolicyImage {
         var definition = definition
+        if mutation == .guaranteesNothing { definition.guaranteeNothing() }
         definition.issuers = [Credentials.issuer]
         return try PolicyImage(compiling: definition, generation: generation)
     }

@@ -24,6 +24,7 @@ enum SimulationPolicy {
         ZoneRules(name: "Kiritimati", transitions: [], offsets: [], firstOffset: 50_400),
     ]
 
+    static let poolName = "shared_calls"
     static let carriedLimit: UInt64 = 6
     static let carriedMax: UInt64 = 9
 
@@ -36,6 +37,8 @@ enum SimulationPolicy {
         var monthlyPeriod: PeriodKind
         var hasRollover: Bool
         var hasConcurrency: Bool
+        /// Members share an organization's quota.
+        var hasPool: Bool
         var idempotencyMilliseconds: UInt64
 
         init(_ random: inout SeededRandom) {
@@ -47,6 +50,7 @@ enum SimulationPolicy {
             monthlyPeriod = periods[Int(random.next() % 4)]
             hasRollover = random.next() % 3 == 0
             hasConcurrency = random.next() % 2 == 0
+            hasPool = random.next() % 2 == 0
             let lifetimes: [UInt64] = [1_000, 600_000, 86_400_000, 86_400_000]
             idempotencyMilliseconds = lifetimes[Int(random.next() % 4)]
         }
@@ -126,6 +130,16 @@ enum SimulationPolicy {
             quota.rolloverMax = carriedMax
             plan.quotas.append(quota)
         }
+        if frame.hasPool, plan.name != "open_tier" || pick([false, true]) {
+            // A pool in every policy, so that members' shares add up to the organization's use.
+            var quota = QuotaDefinition(
+                name: poolName, scope: .organization, limit: pick([12, 30, 1_000]),
+                period: frame.dailyPeriod)
+            quota.memberMin = pick([0, 2, 5, 12])
+            quota.memberMax = pick([12, 20, nil])
+            if quota.memberMin == 0, quota.memberMax == nil { quota.memberMax = 15 }
+            plan.quotas.append(quota)
+        }
         if frame.hasConcurrency {
             plan.concurrency = [
                 ConcurrencyDefinition(name: "open_calls", scope: .user, limit: pick([1, 3])),
@@ -136,5 +150,18 @@ enum SimulationPolicy {
         plan.holds.ttlDefaultMilliseconds = pick([1_000, 20_000, 3_600_000])
         plan.holds.ttlMaxMilliseconds = pick([3_600_000, 86_400_000])
         plan.holds.cutStream = pick([.estimate, .reported, .nothing])
+    }
+}
+
+extension PolicyDefinition {
+    /// Pools keep nothing for anybody.
+    mutating func guaranteeNothing() {
+        for plan in plans.indices {
+            for quota in plans[plan].quotas.indices where plans[plan].quotas[quota].isPool {
+                plans[plan].quotas[quota].memberMin = 0
+                plans[plan].quotas[quota].memberMax =
+                    plans[plan].quotas[quota].memberMax ?? plans[plan].quotas[quota].limit
+            }
+        }
     }
 }

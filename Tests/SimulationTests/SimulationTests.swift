@@ -71,9 +71,10 @@ import Testing
     func aBrokenSystemIsSeen(_ mutation: Mutation) throws {
         for seed in UInt64(1)...60 {
             var plan = SimulationPlan(seed: seed)
-            plan.mutation = mutation
-            plan.isAlways = mutation.isOfAlways
-            do { try Simulation(plan).run() } catch {
+            mutation.adapt(&plan)
+            let run = try Simulation(plan)
+            guard mutation.matters(to: run.definition) else { continue }
+            do { try run.run() } catch {
                 print("\(mutation): seen with seed \(seed)")
                 return
             }
