@@ -1,3 +1,4 @@
+import Glibc
 import TollgateStorage
 
 @testable import TollgateCore
@@ -11,6 +12,8 @@ enum Mutation: String, CaseIterable {
     case skipsDirectorySync
     /// A snapshot is renamed before its bytes are on the disk.
     case skipsSnapshotSync
+    /// A snapshot is named before the journal that it needs is on the disk.
+    case snapshotsAheadOfJournal
     /// What the engine writes never reaches the file.
     case mapsElsewhere
     /// Charges are allowed and not journaled.
@@ -37,6 +40,10 @@ enum Mutation: String, CaseIterable {
     case forgetsShares
     /// What a pool keeps for other members is given to whoever asks.
     case guaranteesNothing
+    /// A write, a sync or a new name that failed is taken for done.
+    case ignoresFailures
+    /// A start puts away a file that is damaged and goes on without it.
+    case dropsDamagedFiles
 
     var isOfAlways: Bool {
         switch self {
@@ -50,7 +57,9 @@ enum Mutation: String, CaseIterable {
         plan.mutation = self
         plan.isAlways = isOfAlways
         switch self {
+        case .ignoresFailures: plan.failsOnce = (1 + Int(plan.seed) * 7, EIO)
         case .guaranteesNothing: plan.crashes = []
+        case .dropsDamagedFiles: (plan.rots, plan.crashes) = (true, [.kill])
         default: break
         }
     }
@@ -71,6 +80,8 @@ final class BrokenDisk: Disk, @unchecked Sendable {
     // Sendable: a simulation is one thread.
     let base: SimulatedDisk
     let mutation: Mutation
+    /// A snapshot was synced and has no name yet.
+    fileprivate var isNaming = false
 
     init(_ base: SimulatedDisk, _ mutation: Mutation) {
         self.base = base
@@ -96,15 +107,27 @@ final class BrokenDisk: Disk, @unchecked Sendable {
         BrokenFile(try base.open(path, writable: writable), self)
     }
 
-    func rename(_ path: String, to: String) throws(DiskError) { try base.rename(path, to: to) }
+    func rename(_ path: String, to: String) throws(DiskError) {
+        if Self.isSnapshot(to) { isNaming = false }
+        try perhapsIgnoring { () throws(DiskError) in try base.rename(path, to: to) }
+    }
 
     func remove(_ path: String) throws(DiskError) { try base.remove(path) }
 
     func syncDirectory(_ path: String) throws(DiskError) {
-        if mutation != .skipsDirectorySync { try base.syncDirectory(path) }
+        if mutation == .skipsDirectorySync { return }
+        try perhapsIgnoring { () throws(DiskError) in try base.syncDirectory(path) }
     }
 
     func lock(_ path: String) throws(DiskError) -> any DiskLock { try base.lock(path) }
+
+    fileprivate func perhapsIgnoring(
+        _ call: () throws(DiskError) -> Void
+    ) throws(DiskError) {
+        do throws(DiskError) { try call() } catch {
+            guard mutation == .ignoresFailures, !base.hasCrashed else { throw error }
+        }
+    }
 
     fileprivate func removeOldestJournal(beside path: String) throws(DiskError) {
         let directory = SimulatedDisk.parent(path)
@@ -145,7 +168,7 @@ private final class BrokenFile: DiskFile, @unchecked Sendable {
     }
 
     func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(DiskError) {
-        try base.write(bytes, at: offset)
+        try disk.perhapsIgnoring { () throws(DiskError) in try base.write(bytes, at: offset) }
     }
 
     func sync() throws(DiskError) {
@@ -153,9 +176,11 @@ private final class BrokenFile: DiskFile, @unchecked Sendable {
         case .skipsSync where BrokenDisk.isJournal(path): return
         case .skipsGroupSync where BrokenDisk.isGroupLog(path): return
         case .skipsSnapshotSync where BrokenDisk.isSnapshot(path): return
+        case .snapshotsAheadOfJournal where BrokenDisk.isJournal(path) && disk.isNaming: return
         default: break
         }
-        try base.sync()
+        try disk.perhapsIgnoring { () throws(DiskError) in try base.sync() }
+        if BrokenDisk.isSnapshot(path) { disk.isNaming = true }
         if disk.mutation == .removesSegmentsEarly, BrokenDisk.isJournal(path) {
             try disk.removeOldestJournal(beside: path)
         }

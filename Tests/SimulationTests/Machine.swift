@@ -14,14 +14,17 @@ final class Machine {
     var writer: SnapshotWriter?
     /// `durability: always`, by shard: everything below it was told to somebody.
     var acknowledged = [UInt64](repeating: 0, count: Engine.shardCount)
-    /// Replies that wait for a sync: what they are of.
-    var waiting: [(shard: Int, position: UInt64)] = []
-    /// Something of the disk fails, or did: charges may be refused until it is seen to be well.
-    var mayRefuse = false
+    /// By shard: everything below it was seen to be on the disk.
+    var covered = [UInt64](repeating: 0, count: Engine.shardCount)
+    /// Replies that wait for a sync: what they are of, and what they wait for.
+    var waiting: [(shard: Int, position: UInt64, mark: WriteOrder.Mark)] = []
+    private let base: SimulatedDisk
+    private var isTroubled = false
+    private var failuresKnown = 0
     private var shards: [String: Int] = [:]
 
     init(
-        _ disk: any Disk, now: Moment, boot: UInt64, segmentBytes: Int, keepsGroupLog: Bool,
+        _ disk: BrokenDisk, now: Moment, boot: UInt64, segmentBytes: Int, keepsGroupLog: Bool,
         resuming: Bool, random: () -> UInt64
     ) throws {
         var options = LedgerOptions(path: "/ledger", bootID: (boot, 1))
@@ -29,6 +32,7 @@ final class Machine {
         options.segmentBytes = segmentBytes
         options.keepsGroupLog = keepsGroupLog
         options.groupLogBytes = 64 * 1_024
+        base = disk.base
         ledger = try Ledger(options, disk, random: random)
         var configuration = EngineConfiguration(hashKey: ledger.hashKey)
         configuration.usersMax = 1_000
@@ -38,6 +42,13 @@ final class Machine {
         synced = (0..<Engine.shardCount).map { [engine] in
             engine.journalPosition(shard: $0).next
         }
+        failuresKnown = base.failureCount
+    }
+
+    /// Something of the disk fails, or did: charges may be refused until it is seen to be well.
+    var mayRefuse: Bool {
+        get { isTroubled || base.failureCount > failuresKnown }
+        set { (isTroubled, failuresKnown) = (newValue, base.failureCount) }
     }
 
     func beginTurn(_ now: Moment, _ policy: PolicyImage) {

@@ -62,6 +62,7 @@ extension SimulatedDisk: Disk {
     func rename(_ path: String, to: String) throws(DiskError) {
         try perform(.rename, to, changes: true) { () throws(DiskError) in
             guard let number = names.files[path] else { throw DiskError(.rename, path, ENOENT) }
+            if let wrong = order.renaming(path, to: to, self) { report(wrong) }
             change(.move(from: path, to: to, number))
         }
     }
@@ -69,6 +70,7 @@ extension SimulatedDisk: Disk {
     func remove(_ path: String) throws(DiskError) {
         try perform(.remove, path, changes: true) { () throws(DiskError) in
             guard names.files[path] != nil else { throw DiskError(.remove, path, ENOENT) }
+            if let wrong = order.removing(path, self) { report(wrong) }
             change(.unlink(path))
             forgetUnreachable()
         }
@@ -81,13 +83,17 @@ extension SimulatedDisk: Disk {
 
     func syncDirectory(_ directory: String) throws(DiskError) {
         try perform(.syncDirectory, directory) {
-            if faults.liesAboutSync, random.next() % 2 == 0 { return }
-            for change in pendingNames where change.directories.contains(directory) {
-                durableNames.apply(change)
-            }
-            pendingNames.removeAll { $0.directories.contains(directory) }
-            forgetUnreachable()
+            if lies() { return cacheNames(directory) }
+            settleNames(directory)
         }
+    }
+
+    func settleNames(_ directory: String) {
+        for change in pendingNames where change.directories.contains(directory) {
+            durableNames.apply(change)
+        }
+        pendingNames.removeAll { $0.directories.contains(directory) }
+        forgetUnreachable()
     }
 
     func lock(_ path: String) throws(DiskError) -> any DiskLock {
@@ -187,8 +193,9 @@ final class SimulatedFile: DiskFile, @unchecked Sendable {
         }
         do throws(DiskError) {
             try disk.perform(.sync, path) {
-                if disk.faults.liesAboutSync, disk.random.next() % 2 == 0 { return }
+                if disk.lies() { return disk.cache(inode, number) }
                 inode.sync()
+                disk.order.noteSynced(number, path, disk)
             }
         } catch {
             guard !disk.hasCrashed else { throw error }

@@ -23,7 +23,7 @@ struct DiskFaults {
     var isReadOnly = false
     /// Bytes that all files together may take.
     var spaceBytes: Int?
-    /// Syncs report success and do nothing, one time out of two.
+    /// Syncs report success and do nothing yet, one time out of two.
     var liesAboutSync = false
 }
 
@@ -69,6 +69,8 @@ final class SimulatedDisk: @unchecked Sendable {
     /// How often each call was made, and how often it failed with what.
     private(set) var calls: [DiskError.Call: Int] = [:]
     private(set) var failures: [String: Int] = [:]
+    /// Calls that `failAfterCalls` counted, one after the other.
+    private(set) var counted: [DiskError.Call] = []
     /// What a program must never do, as it was seen: by the disk itself, or by `observe`.
     private(set) var violations: [String] = []
     /// Told of every call before it takes effect.
@@ -82,11 +84,16 @@ final class SimulatedDisk: @unchecked Sendable {
     /// Files of which a sync failed: another one means nothing.
     var failedSyncs: Set<Int> = []
     private(set) var afterCrash: SimulatedDisk?
+    var order = WriteOrder()
+    /// What syncs that lied have still to do, and whether that is ever done.
+    var cached: [Cached] = []
+    var writesCacheOut = true
 
     init(seed: UInt64) { random = SeededRandom(seed: seed) }
 
     var hasCrashed: Bool { afterCrash != nil }
     var callCount: Int { calls.values.reduce(0, +) }
+    var failureCount: Int { failures.values.reduce(0, +) }
 
     func report(_ violation: String) { violations.append(violation) }
 
@@ -107,6 +114,8 @@ final class SimulatedDisk: @unchecked Sendable {
     ) throws(DiskError) -> T {
         if hasCrashed { throw DiskError(call, path, Self.crashed) }
         calls[call, default: 0] += 1
+        order.go()
+        writeOutCache()
         observe?(call, path)
         if due(&faults.crashAfterCalls) {
             // Before its effect or just after it: the caller knows of neither.
@@ -125,6 +134,7 @@ final class SimulatedDisk: @unchecked Sendable {
 
     private func failure(of call: DiskError.Call, changes: Bool) -> Int32? {
         if let planned = faults.failAfterCalls {
+            counted.append(call)
             faults.failAfterCalls?.calls -= 1
             if planned.calls <= 1 {
                 faults.failAfterCalls = nil
@@ -158,17 +168,25 @@ final class SimulatedDisk: @unchecked Sendable {
     func crash(_ kind: CrashKind) {
         precondition(afterCrash == nil)
         checkMappings()
-        let left = SimulatedDisk(seed: random.next())
-        left.nextInode = nextInode
-        left.names = names
-        left.durableNames = durableNames
-        left.pendingNames = pendingNames
-        left.calls = calls
-        left.failures = failures
-        left.violations = violations
-        for (number, inode) in inodes { left.inodes[number] = SimulatedInode(copying: inode) }
+        let left = fork(seed: random.next())
+        (left.order.isOff, left.order.checks) = (order.isOff, order.checks)
         if kind == .power { left.cutPower() }
         afterCrash = left
+    }
+
+    /// The same disk as another process finds it, with nothing that goes wrong.
+    func fork(seed: UInt64 = 0) -> SimulatedDisk {
+        let twin = SimulatedDisk(seed: seed)
+        twin.nextInode = nextInode
+        twin.names = names
+        twin.durableNames = durableNames
+        twin.pendingNames = pendingNames
+        twin.calls = calls
+        (twin.failures, twin.counted) = (failures, counted)
+        twin.violations = violations
+        (twin.cached, twin.writesCacheOut) = (cached, writesCacheOut)
+        for (number, inode) in inodes { twin.inodes[number] = SimulatedInode(copying: inode) }
+        return twin
     }
 
     private func cutPower() {
@@ -177,23 +195,34 @@ final class SimulatedDisk: @unchecked Sendable {
         func survives() -> Bool {
             mood == 0 ? false : mood == 1 ? true : random.next() % 2 == 0
         }
-        for change in pendingNames where survives() { durableNames.apply(change) }
+        var page = (0, Int.min)
+        var fate: UInt64 = 0
+        cutPower { _ in survives() } bytes: { inode, at, _ in
+            if at < 0 { return survives() }
+            if page != (inode, at) {
+                page = (inode, at)
+                // All of the page, none of it, or sector by sector.
+                fate = mood == 0 ? 1 : mood == 1 ? 0 : random.next() % 3
+            }
+            return fate == 0 || (fate == 2 && random.next() % 2 == 0)
+        }
+    }
+
+    /// The power goes; of the changes of names and, by file, page and sector, of what was to be
+    /// written, these survive. Page -1 stands for a file's size.
+    func cutPower(
+        _ names: (_ change: Int) -> Bool, bytes: (_ inode: Int, _ page: Int, _ sector: Int) -> Bool
+    ) {
+        for (index, change) in pendingNames.enumerated() where names(index) {
+            durableNames.apply(change)
+        }
         pendingNames = []
-        names = durableNames
-        let named = Set(names.files.values)
+        cached = []
+        self.names = durableNames
+        let named = Set(durableNames.files.values)
         inodes = inodes.filter { named.contains($0.key) }
         for number in inodes.keys.sorted() {
-            var page = Int.min
-            var fate: UInt64 = 0
-            inodes[number]?.cutPower { at, _ in
-                if at < 0 { return survives() }
-                if at != page {
-                    page = at
-                    // All of the page, none of it, or sector by sector.
-                    fate = mood == 0 ? 1 : mood == 1 ? 0 : random.next() % 3
-                }
-                return fate == 0 || (fate == 2 && random.next() % 2 == 0)
-            }
+            inodes[number]?.cutPower { bytes(number, $0, $1) }
         }
     }
 
@@ -217,6 +246,7 @@ final class SimulatedDisk: @unchecked Sendable {
         let number = nextInode
         nextInode += 1
         inodes[number] = SimulatedInode()
+        order.noteMade(number)
         names.files[path] = number
         pendingNames.append(.link(path, number))
         return number

@@ -1,5 +1,8 @@
 import Glibc
 import TestSupport
+import TollgateWire
+
+@testable import TollgateCore
 
 /// One file of a `SimulatedDisk`: what a process sees of it, and what would be there after a power
 /// cut. Pages of 4096 bytes reach the disk one by one; a page that is on its way when the power
@@ -24,7 +27,7 @@ final class SimulatedInode {
     private(set) var allocated = 0
     private(set) var mappings = 0
     /// What was mapped and is no more, with a digest of what it held: nobody may write there.
-    private var retired: [(memory: UnsafeMutableRawPointer, bytes: Int, digest: UInt64)] = []
+    private var retired: [(memory: UnsafeMutableRawPointer, bytes: Int, digest: UInt32)] = []
 
     init(capacity: Int = SimulatedInode.pageBytes) {
         self.capacity = Self.roundUp(capacity)
@@ -55,8 +58,7 @@ final class SimulatedInode {
     func resize(_ bytes: Int) {
         reserve(bytes)
         if bytes < size {
-            let tail = memory + bytes
-            tail.initializeMemory(as: UInt8.self, repeating: 0, count: size - bytes)
+            memset(memory + bytes, 0, size - bytes)
             allocated = min(allocated, bytes)
         }
         size = bytes
@@ -85,13 +87,13 @@ final class SimulatedInode {
         precondition(mappings > 0, "nothing is mapped")
         mappings -= 1
         guard mappings == 0 else { return }
-        retired.append((memory, capacity, Self.digest(memory, capacity)))
+        retired.append((memory, capacity, JournalFormat.checksum(0, memory, capacity)))
         memory = Self.copied(memory, capacity)
     }
 
     /// Whether somebody wrote into memory that was no longer mapped.
     var wasWrittenUnmapped: Bool {
-        retired.contains { Self.digest($0.memory, $0.bytes) != $0.digest }
+        retired.contains { JournalFormat.checksum(0, $0.memory, $0.bytes) != $0.digest }
     }
 
     func copyOfMemory() -> [UInt8] {
@@ -100,6 +102,18 @@ final class SimulatedInode {
 
     func isSame(_ bytes: UnsafeRawPointer, at offset: Int, count: Int) -> Bool {
         memcmp(memory + offset, bytes, count) == 0
+    }
+
+    func isZero(from start: Int) -> Bool {
+        start >= size || UnsafeRawBufferPointer(start: memory + start, count: size - start).isZero
+    }
+
+    /// Where sectors begin in which something stands.
+    var fullSectors: [Int] {
+        stride(from: 0, to: size, by: Self.sectorBytes).filter { start in
+            let count = min(size - start, Self.sectorBytes)
+            return !UnsafeRawBufferPointer(start: memory + start, count: count).isZero
+        }
     }
 
     private func reserve(_ bytes: Int) {
@@ -159,10 +173,13 @@ final class SimulatedInode {
         durableSize = max(durableSize, min(size, (page + 1) * Self.pageBytes))
     }
 
-    private func settle(_ page: Int) {
+    func settle(_ page: Int) {
         copyPage(page, from: memory, to: durable)
         copyPage(page, from: memory, to: believed)
     }
+
+    /// A size reaches the disk on its own, unless the file has become shorter meanwhile.
+    func settle(size bytes: Int) { durableSize = max(durableSize, min(size, bytes)) }
 
     private func copyPage(
         _ page: Int, from: UnsafeMutableRawPointer, to: UnsafeMutableRawPointer?
@@ -172,8 +189,7 @@ final class SimulatedInode {
     }
 
     private func shrinkDurable() {
-        let tail = durable + durableSize
-        tail.initializeMemory(as: UInt8.self, repeating: 0, count: capacity - durableSize)
+        memset(durable + durableSize, 0, capacity - durableSize)
     }
 
     // MARK: crashes
@@ -200,11 +216,11 @@ final class SimulatedInode {
         allocated = min(allocated, size)
     }
 
-    /// A bit of the file changes on the disk itself.
-    func flip(bit: Int) {
+    /// Bits of a byte change on the disk itself.
+    func flip(byte offset: Int, mask: UInt8) {
         for base in [memory, durable] {
-            let byte = base.advanced(by: bit / 8).assumingMemoryBound(to: UInt8.self)
-            byte.pointee ^= 1 << UInt8(bit % 8)
+            let byte = base.advanced(by: offset).assumingMemoryBound(to: UInt8.self)
+            byte.pointee ^= mask
         }
     }
 
@@ -216,8 +232,7 @@ final class SimulatedInode {
 
     private static func zeroed(_ bytes: Int) -> UnsafeMutableRawPointer {
         guard let memory = aligned_alloc(pageBytes, bytes) else { fatalError("no memory") }
-        memory.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-        return memory
+        return memset(memory, 0, bytes)
     }
 
     private static func copied(
@@ -226,15 +241,5 @@ final class SimulatedInode {
         guard let copy = aligned_alloc(pageBytes, bytes) else { fatalError("no memory") }
         copy.copyMemory(from: memory, byteCount: bytes)
         return copy
-    }
-
-    /// FNV-1a over words.
-    private static func digest(_ memory: UnsafeMutableRawPointer, _ bytes: Int) -> UInt64 {
-        var digest: UInt64 = 0xcbf2_9ce4_8422_2325
-        for offset in stride(from: 0, to: bytes, by: 8) {
-            let word = memory.load(fromByteOffset: offset, as: UInt64.self)
-            digest = (digest ^ word) &* 0x0000_0100_0000_01b3
-        }
-        return digest
     }
 }

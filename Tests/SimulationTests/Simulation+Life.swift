@@ -8,11 +8,10 @@ extension Simulation {
     static let depthMax = 3
 
     func start() throws {
-        if chance(1, in: 3) { crashSoon(upTo: 60) }
-        if disk.faults.crashAfterCalls == nil {
-            machine = try open()
-        } else {
-            do { machine = try open() } catch { guard disk.hasCrashed else { throw error } }
+        if chance(1, in: 3), !plan.crashes.isEmpty { crashSoon(upTo: 60) }
+        do { machine = try open() } catch {
+            guard hasEnded(by: error) else { throw error }
+            lastCrash = disk.faults.crashKind
         }
         disk.faults.crashAfterCalls = nil
         if machine == nil { machine = try reopen() }
@@ -25,12 +24,36 @@ extension Simulation {
         disk.faults.crashKind = pick(plan.crashes)
     }
 
-    private func open() throws -> Machine {
-        // A policy may say `second` between two lives of `always`.
-        let machine = try Machine(
+    /// Whether the machine is no more; or the process ends by itself, as where a start meets a
+    /// disk that fails it does with 74.
+    private func hasEnded(by error: any Error) -> Bool {
+        if disk.hasCrashed { return true }
+        guard plan.failsOnce != nil, disk.faults.failAfterCalls == nil,
+            (error as? LedgerFailure)?.exitCode == 74
+        else { return false }
+        statistics.outcome("exit 74 of a start")
+        disk.faults.crashKind = .kill
+        disk.crash(.kill)
+        return true
+    }
+
+    /// A policy may say `second` between two lives of `always`.
+    private func boot() throws -> Machine {
+        try Machine(
             BrokenDisk(disk, plan.mutation), now: clock.now, boot: boots,
             segmentBytes: segmentBytes, keepsGroupLog: plan.isAlways && !chance(1, in: 6),
             resuming: chance(2, in: 3), random: { random.next() })
+    }
+
+    func open() throws -> Machine {
+        let machine: Machine
+        do { machine = try boot() } catch let failure as LedgerFailure {
+            guard plan.mutation == .dropsDamagedFiles, failure.kind == .damaged else {
+                throw failure
+            }
+            try disk.remove(failure.path)
+            machine = try boot()
+        }
         if machine.report.read > 0 {
             statistics.outcome(machine.report.written > 0 ? "wrote all anew" : "went on behind")
         }
@@ -45,24 +68,34 @@ extension Simulation {
     private func reopen() throws -> Machine {
         for depth in 0...Self.depthMax {
             if let left = disk.afterCrash {
+                if plan.failsOnce != nil {
+                    left.faults.failAfterCalls = disk.faults.failAfterCalls
+                }
+                left.faults.liesAboutSync = plan.liesAboutSync
                 disk = left
-                disk.faults.liesAboutSync = plan.liesAboutSync
             }
             let isPower = lastCrash == .power
             if isPower { boots += 1 }
             clock.restart(afterPowerCut: isPower, &random)
-            if depth < Self.depthMax, chance(1, in: 4) { crashSoon(upTo: 250) }
-            let kind = disk.faults.crashKind
+            if plan.rots, !isPower, let rot = rot() { return try open(on: rot) }
+            let isInterrupted = depth < Self.depthMax && chance(1, in: 4)
+            if isInterrupted, !plan.crashes.isEmpty { crashSoon(upTo: 250) }
+            let had = disk.names.files.keys.filter(isServed)
             do {
                 let machine = try open()
                 disk.faults.crashAfterCalls = nil
+                if machine.report.isNew { try beginsEmpty(had) }
                 return machine
+            } catch let failure as SimulationFailure {
+                throw failure
+            } catch is SimulationEnd {
+                throw SimulationEnd()
             } catch {
                 note("start: \(error)")
-                guard disk.hasCrashed else { throw fail("cannot start: \(error)") }
+                guard hasEnded(by: error) else { throw try cannotStart(error) }
                 statistics.outcome("crash during a start, depth \(depth + 1)")
-                lastCrash = kind
-                if kind == .power { isSurelyWhole = false }
+                lastCrash = disk.faults.crashKind
+                if lastCrash == .power { loseSynced() }
             }
         }
         throw fail("cannot start")
@@ -97,6 +130,8 @@ extension Simulation {
     /// Every slot below `through` is durable: earlier states cannot come back.
     func noteSynced(_ through: [UInt64], _ machine: Machine) {
         machine.synced = through
+        // Of a disk that lies, anything may come back.
+        if plan.liesAboutSync { return }
         for (shard, states) in history {
             let last = states.lastIndex { $0.sequence <= through[shard] } ?? 0
             history[shard] = Array(states[last...])
@@ -107,20 +142,27 @@ extension Simulation {
 
     func recover() throws {
         guard let dead = machine else { throw fail("nothing runs") }
-        let positions = (0..<Engine.shardCount).map { dead.position($0) }
-        let needed = zip(dead.synced, dead.acknowledged).map { max($0, $1) }
+        positions = (0..<Engine.shardCount).map { dead.position($0) }
+        needed = zip(dead.synced, dead.acknowledged).map { max($0, $1) }
         machine = nil
         lastCrash = disk.faults.crashKind
         isSurelyWhole = lastCrash == .kill && disk.failedSyncs.isEmpty
+        if lastCrash == .power { loseSynced() }
         let machine = try reopen()
         self.machine = machine
-        try adopt(machine, positions, needed)
+        try adopt(machine)
         try settleDue(machine)
         try compareAll(machine)
     }
 
+    /// The power went.
+    private func loseSynced() {
+        isSurelyWhole = false
+        if plan.liesAboutSync { needed = needed.map { _ in 0 } }
+    }
+
     /// Finds the state that each shard came back with among those that it went through.
-    private func adopt(_ machine: Machine, _ positions: [UInt64], _ needed: [UInt64]) throws {
+    func adopt(_ machine: Machine) throws {
         machine.beginTurn(clock.now, policy)
         var begun: Int64 = 0
         for (shard, states) in history {
@@ -140,6 +182,7 @@ extension Simulation {
                 statistics.outcome("lost what was not synced")
             }
             for (name, book) in states[found].books { books[name] = book }
+            if plan.liesAboutSync { history[shard] = Array(states[...found]) }
             if let first = states.first(where: { $0.sequence == states[found].sequence }) {
                 begun = max(begun, first.billing)
             }
@@ -156,7 +199,11 @@ extension Simulation {
         statistics.outcome("recovered after \(lastCrash)")
         note("recovered after \(lastCrash), life \(machine.report.life)")
         beginLife(machine)
-        record(machine)
+        if plan.liesAboutSync {
+            for name in Self.organizations { record(name, machine) }
+        } else {
+            record(machine)
+        }
         try compareHolds(machine)
     }
 
@@ -183,7 +230,7 @@ extension Simulation {
     /// closed, or nothing.
     func settleReset(_ name: String, _ machine: Machine, at now: Int64) throws {
         var book = books[name, default: Books()]
-        let found = try machine.closed()[name, default: [:]]
+        let found = try closed(machine)[name, default: [:]]
         var whole: [Bool] = []
         for (key, open) in book.open where open.used > 0 && !open.isClosed {
             let closed = Books.Closed(key: key, end: open.end)
@@ -197,6 +244,16 @@ extension Simulation {
         books[name] = book
     }
 
+    /// Everything that was closed; asked again where a call of the disk failed meanwhile.
+    private func closed(_ machine: Machine) throws -> [String: [Books.Closed: UInt64]] {
+        do { return try machine.closed() } catch let failure as LedgerFailure {
+            guard plan.failsOnce != nil, machine.mayRefuse, failure.kind == .disk else {
+                throw failure
+            }
+            return try machine.closed()
+        }
+    }
+
     // MARK: everything
 
     /// Closed periods and what is open are all that was acknowledged, to the unit.
@@ -204,7 +261,7 @@ extension Simulation {
         machine.beginTurn(clock.now, policy)
         guard machine.closePeriods(clock.now) else { return }
         let now = machine.billingSeconds
-        let closed = try machine.closed()
+        let closed = try closed(machine)
         for name in Self.organizations {
             var book = books[name, default: Books()]
             for (key, open) in book.open where open.end <= now { book.close(key) }

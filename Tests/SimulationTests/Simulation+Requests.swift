@@ -150,9 +150,18 @@ extension Simulation {
         let shard = machine.shard(of: organization)
         let position = machine.position(shard)
         if worker(connection, machine).hasJournaled, plan.mutation != .repliesBeforeSync {
-            machine.waiting.append((shard, position))
+            machine.waiting.append((shard, position, disk.order.mark(disk)))
         } else {
+            disk.order.checks += 1
+            if worker(connection, machine).hasJournaled { try checkOrder(disk.order.mark(disk)) }
             machine.acknowledged[shard] = max(machine.acknowledged[shard], position)
+        }
+    }
+
+    /// A reply leaves that was made at `mark`.
+    func checkOrder(_ mark: WriteOrder.Mark) throws {
+        guard disk.order.isOff || disk.order.isCovered(mark, disk) else {
+            throw fail("\(WriteOrder.prefix)a reply leaves before the journal is on the disk")
         }
     }
 

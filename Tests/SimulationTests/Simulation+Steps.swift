@@ -187,12 +187,18 @@ extension Simulation {
         defer {
             if machine.ledger.loggedRounds > logged { statistics.outcome("flush to the group log") }
         }
+        let mark = disk.order.mark(disk)
+        let positions = (0..<Engine.shardCount).map { machine.position($0) }
         switch machine.ledger.flush(now: clock.now) {
         case .synced(let through, let isChanged):
             note("flush: synced")
             statistics.outcome("flush synced, changed \(isChanged)")
             noteSynced(through, machine)
-            for (shard, position) in machine.waiting {
+            if disk.order.isCovered(mark, disk) { machine.covered = positions }
+            for (shard, position, mark) in machine.waiting {
+                // Else an earlier round had all of it, and this one nothing to do.
+                if position > machine.covered[shard] { try checkOrder(mark) }
+                disk.order.checks += 1
                 machine.acknowledged[shard] = max(machine.acknowledged[shard], position)
             }
             machine.waiting = []
@@ -269,6 +275,7 @@ extension Simulation {
     }
 
     private func crash(_ machine: Machine) {
+        guard !plan.crashes.isEmpty else { return }
         if chance(1, in: 2) {
             statistics.operation("crash soon")
             crashSoon(upTo: 40)

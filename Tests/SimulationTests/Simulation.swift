@@ -1,3 +1,4 @@
+import Foundation
 import TestSupport
 import TollgateStorage
 import TollgateWire
@@ -9,6 +10,9 @@ struct SimulationFailure: Error, CustomStringConvertible {
     var description: String
 }
 
+/// A disk that lies has lost what nothing can go on from, and that was told: a run ends there.
+struct SimulationEnd: Error {}
+
 /// What one run is made of. The seed decides all the rest.
 struct SimulationPlan {
     var seed: UInt64
@@ -17,6 +21,10 @@ struct SimulationPlan {
     var crashes: [CrashKind] = [.kill, .power]
     var hasDiskTrouble = false
     var liesAboutSync = false
+    /// Bytes change on the disk while nothing runs.
+    var rots = false
+    /// The call of the disk that fails, once, counted from the first of the run.
+    var failsOnce: (call: Int, errno: Int32)?
     /// A system broken on purpose; the run must find it.
     var mutation = Mutation.none
 }
@@ -28,12 +36,14 @@ struct SimulationPlan {
 /// power cut the state found must be one of them: nothing from the middle is missing.
 final class Simulation {
     static let organizations = ["acme", "globex", "initech"]
+    /// SIMULATION_TRACE is set: every operation is printed.
+    private static let isTraced = ProcessInfo.processInfo.environment["SIMULATION_TRACE"] != nil
     static let users = ["ada", "bob", "eve"]
 
     let plan: SimulationPlan
     var random: SeededRandom
     var clock: SimulatedClock
-    let frame: SimulationPolicy.Frame
+    var frame: SimulationPolicy.Frame
     var definition: PolicyDefinition
     var policy: PolicyImage
     var generation: UInt64 = 1
@@ -51,13 +61,16 @@ final class Simulation {
     var lastCrash = CrashKind.kill
     /// A kill lost nothing: no sync had failed before it.
     var isSurelyWhole = true
+    /// Where each shard stood when its life ended, and where it must be found at the least.
+    var positions: [UInt64] = []
+    var needed: [UInt64] = []
     /// Something of the disk fails.
     var isTroubled = false
     /// How often the host was started.
     var boots: UInt64 = 1
     let segmentBytes: Int
     /// So many that an organization's rows are several slices of a snapshot; none in most runs.
-    let crowd: [String]
+    var crowd: [String]
     /// The latest billing time that anything was answered by, in milliseconds.
     var billingHighWater: Int64 = 0
     var lastID: UInt64 = 0
@@ -96,6 +109,24 @@ final class Simulation {
         segmentBytes = random.next() % 4 == 0 ? 256 * 1_024 : 64 * 1_024
         disk = SimulatedDisk(seed: random.next())
         disk.faults.liesAboutSync = plan.liesAboutSync
+        disk.order.isOff = plan.liesAboutSync
+        // One that never writes its cache out loses everything that it ever lied about.
+        if plan.liesAboutSync { disk.writesCacheOut = random.next() % 6 != 0 }
+        disk.faults.failAfterCalls = plan.failsOnce.map { ($0.call, $0.errno) }
+    }
+
+    /// Another that goes on from here on a disk of its own.
+    init(twinOf other: Simulation, on disk: SimulatedDisk) {
+        (plan, random, clock, frame) = (other.plan, other.random, other.clock, other.frame)
+        (definition, policy) = (other.definition, other.policy)
+        (generation, self.disk) = (other.generation, disk)
+        (books, history, tokens) = (other.books, other.history, other.tokens)
+        (tornFrom, tornAt, lastCrash) = (other.tornFrom, other.tornAt, other.lastCrash)
+        (isSurelyWhole, boots) = (other.isSurelyWhole, other.boots)
+        (positions, needed) = (other.positions, other.needed)
+        (segmentBytes, crowd) = (other.segmentBytes, other.crowd)
+        (billingHighWater, lastID) = (other.billingHighWater, other.lastID)
+        recent = other.recent
     }
 
     deinit { reply.deallocate() }
@@ -117,6 +148,7 @@ final class Simulation {
 
     func note(_ what: @autoclosure () -> String) {
         recent.append(what())
+        if Self.isTraced { print(recent.last ?? "") }
         if recent.count > 60 { recent.removeFirst(30) }
     }
 
@@ -131,12 +163,15 @@ final class Simulation {
 
     /// Runs from an empty disk through `steps` operations and crashes, and compares all the way.
     func run() throws {
-        try start()
-        for _ in 0..<plan.steps {
-            try step()
-            if disk.hasCrashed { try recover() }
-            if let violation = disk.violations.first { throw fail(violation) }
-        }
-        try end()
+        do {
+            try start()
+            for _ in 0..<plan.steps {
+                try step()
+                if disk.hasCrashed { try recover() }
+                if let violation = disk.violations.first { throw fail(violation) }
+            }
+            try end()
+        } catch is SimulationEnd {}
+        statistics.count("order of writes checked", disk.order.checks)
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import TestSupport
 import Testing
 
@@ -17,10 +18,13 @@ import Testing
 
     private static func plan(_ seed: UInt64) -> SimulationPlan {
         var plan = SimulationPlan(seed: seed)
-        switch seed % 4 {
+        switch seed % 8 {
         case 0: plan.crashes = [.kill]
-        case 1: plan.hasDiskTrouble = true
-        case 2: (plan.isAlways, plan.hasDiskTrouble) = (true, seed % 8 == 2)
+        case 1, 5: plan.hasDiskTrouble = true
+        case 2: (plan.isAlways, plan.hasDiskTrouble) = (true, seed / 8 % 2 == 0)
+        case 3: (plan.rots, plan.crashes) = (true, [.kill])
+        case 4: plan.liesAboutSync = true
+        case 6: plan.failsOnce = (1 + Int(seed / 8 % 900), seed / 8 % 2 == 0 ? EIO : ENOSPC)
         default: break
         }
         return plan

@@ -15,6 +15,10 @@ struct SimulationStatistics {
 
     mutating func outcome(_ name: String) { outcomes[name, default: 0] += 1 }
 
+    mutating func count(_ name: String, _ times: Int) {
+        if times > 0 { outcomes[name, default: 0] += times }
+    }
+
     mutating func add(_ other: SimulationStatistics) {
         operations.merge(other.operations, uniquingKeysWith: +)
         pairs.merge(other.pairs, uniquingKeysWith: +)

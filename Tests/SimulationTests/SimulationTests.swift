@@ -7,14 +7,14 @@ import Testing
 @Suite struct SimulationTests {
     private static let environment = ProcessInfo.processInfo.environment
 
-    private static func seeds(_ count: Int) -> ClosedRange<UInt64> {
+    static func seeds(_ count: Int) -> ClosedRange<UInt64> {
         if let one = environment["SIMULATION_SEED"].flatMap({ UInt64($0) }) { return one...one }
         let wanted = environment["SIMULATION_SEEDS"].flatMap { Int($0) }
         return 1...UInt64(wanted ?? count * testScale)
     }
 
     /// Runs every seed; what failed is told of the first few, and how many there were.
-    private func simulate(
+    static func simulate(
         _ what: String, seeds: ClosedRange<UInt64>, _ change: (inout SimulationPlan) -> Void
     ) throws -> SimulationStatistics {
         var statistics = SimulationStatistics()
@@ -35,35 +35,35 @@ import Testing
     }
 
     @Test func aKilledProcessLosesNothingAndDoublesNothing() throws {
-        let seeds = Self.seeds(30)
-        let statistics = try simulate("kill", seeds: seeds) { $0.crashes = [.kill] }
+        let seeds = Self.seeds(21)
+        let statistics = try Self.simulate("kill", seeds: seeds) { $0.crashes = [.kill] }
         guard seeds.count > 20 else { return }
         #expect(statistics.outcomes["recovered after kill", default: 0] > 20)
     }
 
     @Test func aPowerCutLosesAtMostTheEndThatWasNotSynced() throws {
-        let seeds = Self.seeds(30)
-        let statistics = try simulate("power", seeds: seeds) { _ in }
+        let seeds = Self.seeds(21)
+        let statistics = try Self.simulate("power", seeds: seeds) { _ in }
         guard seeds.count > 20 else { return }
         #expect(statistics.outcomes["recovered after power", default: 0] > 20)
         #expect(statistics.outcomes["lost what was not synced", default: 0] > 5)
     }
 
     @Test func whatIsAcknowledgedAlwaysSurvivesAPowerCut() throws {
-        let seeds = Self.seeds(20)
-        let statistics = try simulate("always", seeds: seeds) { $0.isAlways = true }
+        let seeds = Self.seeds(11)
+        let statistics = try Self.simulate("always", seeds: seeds) { $0.isAlways = true }
         guard seeds.count > 10 else { return }
         #expect(statistics.outcomes["flush to the group log", default: 0] > 50)
     }
 
     @Test func whatIsAcknowledgedSurvivesADiskThatFailsToo() throws {
-        _ = try simulate("always, trouble", seeds: Self.seeds(12)) {
+        _ = try Self.simulate("always, trouble", seeds: Self.seeds(6)) {
             ($0.isAlways, $0.hasDiskTrouble) = (true, true)
         }
     }
 
     @Test func aDiskThatFailsAndHealsLosesNothing() throws {
-        _ = try simulate("trouble", seeds: Self.seeds(20)) { $0.hasDiskTrouble = true }
+        _ = try Self.simulate("trouble", seeds: Self.seeds(10)) { $0.hasDiskTrouble = true }
     }
 
     /// Each of these is a system that was broken on purpose.
