@@ -47,7 +47,11 @@ final class Simulation {
     var definition: PolicyDefinition
     var policy: PolicyImage
     var generation: UInt64 = 1
-    var disk: SimulatedDisk
+    var disk: SimulatedDisk {
+        didSet { observe() }
+    }
+    /// Told of every call of the disk.
+    var watcher: ((Simulation, String) -> Void)?
     var machine: Machine?
 
     /// What is acknowledged, by organization.
