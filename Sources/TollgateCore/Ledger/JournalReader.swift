@@ -106,7 +106,8 @@ package struct JournalReader: ~Copyable {
     /// What was known to be synced, by the last mark behind a stop: a slot at or below it was once
     /// on the disk, so its damage is no torn end.
     package func syncedThrough(behind stop: JournalStop) -> UInt64? {
-        Self.syncedThrough(in: bytes, from: stop.offset, firstSequence: header.firstSequence)
+        if isZero(behind: stop) { return nil }
+        return Self.syncedThrough(in: bytes, from: stop.offset, firstSequence: header.firstSequence)
     }
 
     /// The same for a region whose header is damaged, without knowing its sequence numbers.
