@@ -99,6 +99,20 @@ import TollgateWire
         #expect(check(harness, "bob", 15).isAllowed)
     }
 
+    @Test func afterAResetWhoeverUsesSomethingIsAMemberStill() throws {
+        let harness = try harness(min: 20)
+        #expect(check(harness, "ada", 5).isAllowed)
+        #expect(check(harness, "bob", 1).isAllowed)
+        #expect(
+            harness.engine.resetQuotas(of: "acme", isPersonal: false, at: harness.moment))
+        #expect(check(harness, "bob", 1).isAllowed)
+        #expect(check(harness, "ada", 1).isAllowed)
+        // Of 98 that are left, 19 are owed to ada.
+        #expect(check(harness, "bob", 80).reason == .quotaExhausted)
+        #expect(check(harness, "bob", 79).isAllowed)
+        #expect(check(harness, "ada", 19).isAllowed)
+    }
+
     @Test func moreMinimaThanThereAreUnitsAreServedAsTheyCome() throws {
         let harness = try harness(
             limit: 30, min: 20, members: ["ada", "bob", "cyd"])

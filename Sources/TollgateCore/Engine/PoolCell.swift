@@ -124,7 +124,10 @@ extension Evaluation {
                 guard row.kind == RowKind.user.rawValue, context.tenant.owns(row, context.hash),
                     let own = binding.quota(layout, Int(terms.memberSlot), in: row),
                     own.pointee.endSeconds == cell.endSeconds,
-                    own.pointee.spare & QuotaCell.stranger == 0, own.pointee.occupied > 0
+                    own.pointee.spare & QuotaCell.stranger == 0
+                else { return }
+                // Also one whose use was reset since: `changeShare` counts nobody twice.
+                guard own.pointee.occupied > 0 || own.pointee.spare & QuotaCell.seen != 0
                 else { return }
                 own.pointee.spare |= QuotaCell.seen
                 counted.seen &+= 1
