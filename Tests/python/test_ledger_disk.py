@@ -7,10 +7,11 @@ import subprocess
 import time
 
 import pytest
+from faulty_disk import FaultyDisk
 from hardening import as_root, eventually, token
 from ledger_daemon import PLAN, Burst, LedgerDaemon, LedgerPlace, daemon, used
 from strace import injected
-from tollgate import new_id
+from tollgate import StorageFailed, new_id
 
 REFUSED = "ledgerUnavailable"
 # More than the segments that lie ready take.
@@ -204,6 +205,47 @@ def test_where_no_sync_succeeds_it_ends_with_74_and_tells_nothing_more(durabilit
         assert one.stop() == 0
     finally:
         one.remove()
+        place.remove()
+
+
+def test_a_snapshot_that_fails_behind_a_start_is_told_once_and_tried_again_in_a_while():
+    """A start that resumed wants one of its own: no sooner than any other that fails."""
+    place = LedgerPlace()
+    disk = FaultyDisk(place.ledger)
+    one = LedgerDaemon(place, environment=disk.environment)
+    try:
+        assert one.charge("acme", "ada", 5).allowed
+        assert one.stop() == 0
+        one.log.close()
+        # The disk is full behind the last write that a start needs.
+        for writes in range(1, 40):
+            disk.fail("write", "ENOSPC", k=writes)
+            try:
+                one.start()
+                break
+            except AssertionError:
+                assert one.process.wait(20) == 74
+                one.log.close()
+        eventually(lambda: one.status().snapshot_failures > 0)
+        began = time.monotonic()
+        while time.monotonic() < began + 4:
+            assert one.status().snapshot_failures == 1
+            time.sleep(0.1)
+        # Who asks for one has its answer at once, whichever it is.
+        with pytest.raises(StorageFailed):
+            one.admins.snapshots.create()
+        assert one.status().snapshot_failures == 2
+        eventually(lambda: one.status().snapshot_failures > 2, 20)
+        assert one.logged().count("no snapshot can be written") == 1
+        disk.heal()
+        assert one.admins.snapshots.create().generation > 1
+        eventually(lambda: one.status().trouble is None)
+        assert "over: no snapshot can be written" in one.logged()
+        assert one.charge("acme", "ada", 5).allowed
+        assert one.stop() == 0
+    finally:
+        one.remove()
+        disk.remove()
         place.remove()
 
 

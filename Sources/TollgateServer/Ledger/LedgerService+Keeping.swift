@@ -8,17 +8,13 @@ import TollgateWire
 extension LedgerService {
     func keep() {
         // Recovery ended with one, or `wantsSnapshot` says that it did not.
-        var lastSnapshot = tg_boottime()
+        var turns = SnapshotTurns(every: plan.snapshotNanoseconds, at: tg_boottime())
         while !hasToEnd {
             let asked = snapshots.take()
-            let isDue = tg_boottime() &- lastSnapshot >= plan.snapshotNanoseconds
-            if !asked.isEmpty || isDue || ledger.wantsSnapshot {
-                lastSnapshot = tg_boottime()
-                if !writeSnapshot(answering: asked) {
-                    // Again in a while, and not at once: the disk does not take it.
-                    lastSnapshot = tg_boottime() &- plan.snapshotNanoseconds
-                        &+ min(plan.snapshotNanoseconds, Self.snapshotRetryNanoseconds)
-                }
+            let isDue = turns.isDue(at: tg_boottime(), isWanted: ledger.wantsSnapshot)
+            if !asked.isEmpty || isDue {
+                let began = tg_boottime()
+                turns.note(isWritten: writeSnapshot(answering: asked), at: began)
             }
             archive()
             checkFiles()
@@ -28,8 +24,6 @@ extension LedgerService {
             reply(.refused(.unavailable, "the daemon is ending"), to: request)
         }
     }
-
-    static let snapshotRetryNanoseconds: UInt64 = 5_000_000_000
 
     /// Writes one, step by step; tells who asked.
     @discardableResult
@@ -84,6 +78,34 @@ extension LedgerService {
     func reply(_ reply: CallReply, to request: CallRequest) {
         counters.calls.add(reply.status)
         links?.mailboxes[request.reactor].post([reply.late(for: request)])
+    }
+}
+
+/// When the keeper writes a snapshot that nobody asked for: by the clock, when one is wanted, and
+/// in a while where the disk did not take the last, whoever wants it.
+struct SnapshotTurns {
+    static let retryNanoseconds: UInt64 = 5_000_000_000
+
+    private let every: UInt64
+    private var last: UInt64
+    private var isFailing = false
+
+    /// As if one had been written at that boottime. `every`, in nanoseconds.
+    init(every: UInt64, at boot: UInt64) {
+        self.every = every
+        last = boot
+    }
+
+    func isDue(at boot: UInt64, isWanted: Bool) -> Bool {
+        let since = boot &- last
+        return isFailing
+            ? since >= min(every, Self.retryNanoseconds) : isWanted || since >= every
+    }
+
+    /// One was begun at that boottime.
+    mutating func note(isWritten: Bool, at boot: UInt64) {
+        last = boot
+        isFailing = !isWritten
     }
 }
 

@@ -27,6 +27,7 @@ final class LedgerTrouble: Sendable {
     }
 
     struct Entry: Sendable {
+        var failure: LedgerFailure
         var words: String
         var advice: String
         var since: WallTime
@@ -39,16 +40,16 @@ final class LedgerTrouble: Sendable {
 
     init(log: Log) { self.log = log }
 
-    /// Told once, until it is over or something else is wrong.
+    /// Told once, until it is over or something else is wrong: the next file that fails in the
+    /// same way is not, as each try has one of its own.
     func meet(_ failure: LedgerFailure, at work: Work) {
         let words = "\(work.words): \(failure)"
         let advice = Self.advice(failure)
         lock.lock()
-        let isNew = entries[work]?.words != words
-        if isNew {
-            let since = entries[work]?.since ?? WallTime(milliseconds: tg_walltime())
-            entries[work] = Entry(words: words, advice: advice, since: since)
-        }
+        let known = entries[work]
+        let isNew = known?.failure.errno != failure.errno || known?.failure.words != failure.words
+        let since = known?.since ?? WallTime(milliseconds: tg_walltime())
+        entries[work] = Entry(failure: failure, words: words, advice: advice, since: since)
         lock.unlock()
         if isNew { log.error("ledger: \(words); \(advice)") }
     }
