@@ -111,6 +111,7 @@ extension DecisionWorker {
             2 * Int(scene.program.end &- scene.program.start) + 2 * reservation.lineCount
             + ShardLedger.slots(contentBytes: reservation.row.content.count)
             + creditSlots(reservation, scene, &evaluation)
+            + goneSlots(reservation, scene, &evaluation, in: shard)
         guard evaluation.prepare(keeping: slots) else { return .noJournal }
         var touched: UInt64 = 0
         // Where they stand is found out once: nothing here changes how many there are.
@@ -141,38 +142,6 @@ extension DecisionWorker {
         }
         for meter in 0..<reservation.meterCount { meters[meter].used = holdUnits[meter] }
         return .done
-    }
-
-    /// A line whose counter the reservation's operation does not charge under this policy: as far
-    /// as the counter is still there.
-    private func end(
-        lineWithoutStep index: Int, _ reservation: Reservation, wasOpen: Bool,
-        _ evaluation: inout Evaluation, in shard: Shard
-    ) {
-        let line = reservation.lines + index
-        guard let (row, slot) = engine.place(of: line.pointee, reservation, in: shard) else {
-            return
-        }
-        switch slot.kind {
-        case .quota:
-            let meter = Int(line.pointee.meter)
-            guard meter < reservation.meterCount else { return }
-            let cell = row.quota(slot.offset)
-            let before = wasOpen ? 0 : reservation.meters[meter].used
-            // A period that is over is closed by whoever counts in the next.
-            let charged = cell.pointee.isOver(clock.period) ? before : holdUnits[meter]
-            Evaluation.end(cell, line, charged: charged, before: before)
-            if evaluation.isJournaled, charged != before {
-                shard.ledger?.pointee.define(row)
-                shard.ledger?.pointee.quota(row, line.pointee.counter, cell)
-            }
-        case .concurrency:
-            guard wasOpen else { return }
-            let cell = row.concurrency(slot.offset)
-            if cell.pointee.open > 0 { cell.pointee.open -= 1 }
-            line.pointee.units = 0
-        case .window: break
-        }
     }
 
     /// Gives a reservation its end: its state, and when it is forgotten.

@@ -61,30 +61,52 @@ package struct ClosedPeriod: Sendable, Equatable {
             : String(decoding: bytes.slice(at: names + organization, length: user), as: UTF8.self)
     }
 
+    /// Whose period it is. Borrows the names.
+    struct Subject {
+        var organization: UnsafeRawBufferPointer
+        /// Empty: of the organization itself.
+        var user: UnsafeRawBufferPointer
+        var isPersonal: Bool
+        var planTag: UInt32
+
+        /// How long the period is that is closed without credits.
+        var bytes: Int { headerBytes &+ organization.count &+ user.count }
+    }
+
     /// Writes what stands in a row's cell. Under the shard's lock; `into` has room for `bytesMax`.
     static func write(
         _ cell: QuotaCell, _ counter: UInt16, of row: Row, isPersonal: Bool, credits: UInt64,
         into bytes: UnsafeMutableRawBufferPointer
     ) -> Int {
         let isUser = row.kind == RowKind.user.rawValue
-        let user = isUser ? row.id : UnsafeRawBufferPointer(start: nil, count: 0)
-        let organization = isUser ? row.ownerName : row.id
+        let subject = Subject(
+            organization: isUser ? row.ownerName : row.id,
+            user: isUser ? row.id : UnsafeRawBufferPointer(start: nil, count: 0),
+            isPersonal: isPersonal, planTag: row.planTag)
+        return write(cell, counter, of: subject, credits: credits, into: bytes)
+    }
+
+    /// The same of a cell that stands in no row.
+    static func write(
+        _ cell: QuotaCell, _ counter: UInt16, of subject: Subject, credits: UInt64 = 0,
+        into bytes: UnsafeMutableRawBufferPointer
+    ) -> Int {
+        let (organization, user) = (subject.organization, subject.user)
         bytes.storeLittle(counter, at: 0)
-        bytes[2] = isUser ? 1 : 2
-        bytes[3] = (isPersonal ? personalFlag : 0) | (credits > 0 ? creditsFlag : 0)
+        bytes[2] = user.count > 0 ? 1 : 2
+        bytes[3] = (subject.isPersonal ? personalFlag : 0) | (credits > 0 ? creditsFlag : 0)
         bytes[4] = UInt8(organization.count)
         bytes[5] = UInt8(user.count)
         bytes.storeLittle(UInt16(0), at: 6)
         bytes.storeLittle(cell.used, at: 8)
         bytes.storeLittle(UInt64(bitPattern: cell.endSeconds), at: 16)
         bytes.storeLittle(cell.startDay, at: 24)
-        bytes.storeLittle(row.planTag, at: 28)
+        bytes.storeLittle(subject.planTag, at: 28)
         bytes.copy(organization, to: headerBytes)
         bytes.copy(user, to: headerBytes + organization.count)
-        let names = headerBytes + organization.count + user.count
-        guard credits > 0 else { return names }
-        bytes.storeLittle(credits, at: names)
-        return names + 8
+        guard credits > 0 else { return subject.bytes }
+        bytes.storeLittle(credits, at: subject.bytes)
+        return subject.bytes + 8
     }
 }
 

@@ -158,6 +158,20 @@ struct ShardLedger {
         }
     }
 
+    /// Puts among the closed periods what a cell counts that stands in no row: a part of a period.
+    /// Within a transaction that has room for it, where it is journaled.
+    mutating func close(
+        _ cell: QuotaCell, _ counter: UInt16, of subject: ClosedPeriod.Subject, isJournaled: Bool
+    ) {
+        withUnsafeTemporaryAllocation(byteCount: ClosedPeriod.bytesMax, alignment: 8) { buffer in
+            let count = ClosedPeriod.write(cell, counter, of: subject, into: buffer)
+            let part = UnsafeRawBufferPointer(rebasing: buffer[..<count])
+            let number = journal.nextSequence
+            if isJournaled { journal.append(.closed, part) }
+            closed.append(part, sequence: number)
+        }
+    }
+
     /// Slots that closing one of the row's quotas takes, with what its credits paid for.
     static func closeSlots(of row: Row, _ credits: (CreditAccount, UInt64)?) -> Int {
         let names = row.idBytes + row.ownerName.count
