@@ -90,6 +90,21 @@ import TollgateWire
         #expect(harness.engine.gauges.users == 0 && harness.engine.gauges.addresses == 0)
     }
 
+    /// The address has a row, whose window a dry run looks at and leaves as it is.
+    @Test func aDryRunTakesNothingOfWhatTheAddressHasLeft() throws {
+        var policy = PolicyDefinition.small(userPerSecond: 10_000)
+        policy.addressLimits[0].limit = 3
+        let harness = try EngineHarness(policy)
+        let address: [UInt8] = [10, 0, 0, 1]
+        #expect(harness.check(address: address).isAllowed)
+        for _ in 0..<20 {
+            #expect(harness.check(address: address, flags: RequestFlags.dryRun).isAllowed)
+        }
+        for isAllowed in [true, true, false] {
+            #expect(harness.check(address: address).isAllowed == isAllowed)
+        }
+    }
+
     @Test func addressesAreLimitedBeforeTenantsAndMappedOnesAreIPv4() throws {
         var policy = PolicyDefinition.small(userPerSecond: 10_000)
         policy.addressLimits[0].limit = 3
