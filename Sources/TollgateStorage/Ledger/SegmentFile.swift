@@ -16,8 +16,10 @@ import TollgateWire
 /// | 48 | 8 | of a life that went on behind one before: billing time when it began, ms; else 0 |
 /// | 56 | 4 | spare, 0 |
 /// | 60 | 4 | CRC-32C of bytes 0 to 59 |
-/// | 1024 | 544 | what was synced, of odd rounds (`SyncedTable`) |
+/// | 128 | 544 | what was synced, of even rounds, once more (`SyncedTable`) |
+/// | 1024 | 544 | of odd rounds |
 /// | 2048 | 544 | of even rounds |
+/// | 3072 | 544 | of odd rounds, once more |
 /// | 4096 | | regions |
 struct SegmentHeader: Sendable, Equatable {
     static let bytes = 4_096
@@ -71,61 +73,6 @@ struct SegmentHeader: Sendable, Equatable {
         life = bytes.loadLittle(at: 32, as: UInt64.self)
         fileBytes = bytes.loadLittle(at: 40, as: UInt64.self)
         billing = WallTime(milliseconds: bytes.loadLittle(at: 48, as: Int64.self))
-    }
-}
-
-/// What of every shard was known to be synced: written after each round of syncs, and durable with
-/// the next. Recovery tells by it what the disk lost from what never came to the disk. Two places
-/// take turns, so that one of them is whole.
-///
-/// | offset | bytes | field |
-/// |---|---|---|
-/// | 0 | 8 | round, counted from 1 |
-/// | 8 | 8 | ledger id |
-/// | 16 | 512 | by shard: slots below this sequence number were synced |
-/// | 528 | 12 | spare, 0 |
-/// | 540 | 4 | CRC-32C of bytes 0 to 539, begun with the file's number |
-struct SyncedTable: Equatable {
-    static let bytes = 544
-    private static let places = (1_024, 2_048)
-
-    var round: UInt64 = 0
-    var through = [UInt64](repeating: 0, count: Engine.shardCount)
-
-    static func write(
-        round: UInt64, through: [UInt64], file: UInt64, ledger: UInt64,
-        to header: UnsafeMutableRawBufferPointer
-    ) {
-        let offset = round & 1 == 1 ? places.0 : places.1
-        let place = UnsafeMutableRawBufferPointer(
-            rebasing: header[offset..<(offset &+ bytes)])
-        place.storeLittle(round, at: 0)
-        place.storeLittle(ledger, at: 8)
-        for (shard, sequence) in through.enumerated() {
-            place.storeLittle(sequence, at: 16 &+ 8 &* shard)
-        }
-        let covered = UnsafeRawBufferPointer(place).slice(at: 0, length: bytes &- 4)
-        place.storeLittle(
-            ledgerChecksum(UInt32(truncatingIfNeeded: file), covered), at: bytes &- 4)
-    }
-
-    /// The later of the two that are whole, or one that knows nothing.
-    init(_ header: UnsafeRawBufferPointer, file: UInt64, ledger: UInt64) {
-        for offset in [Self.places.0, Self.places.1] {
-            guard header.count >= offset &+ Self.bytes else { continue }
-            let place = header.slice(at: offset, length: Self.bytes)
-            let covered = place.slice(at: 0, length: Self.bytes &- 4)
-            let seed = UInt32(truncatingIfNeeded: file)
-            guard place.loadLittle(at: 8, as: UInt64.self) == ledger,
-                place.loadLittle(at: Self.bytes &- 4, as: UInt32.self)
-                    == ledgerChecksum(seed, covered),
-                place.loadLittle(at: 0, as: UInt64.self) > round
-            else { continue }
-            round = place.loadLittle(at: 0, as: UInt64.self)
-            through = (0..<Engine.shardCount).map {
-                place.loadLittle(at: 16 &+ 8 &* $0, as: UInt64.self)
-            }
-        }
     }
 }
 
