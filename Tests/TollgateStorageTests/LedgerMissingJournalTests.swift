@@ -48,7 +48,7 @@ import TollgateCore
     }
 
     /// What a repair leaves has no file of the journal, and starts; so does what a start leaves
-    /// that is cut short before it has made one. From the next snapshot on, none is damage again.
+    /// that is cut short before it has made one.
     @Test func whatARepairLeavesStarts() throws {
         let disk = try charged(lives: 2)
         try removeJournal(disk)
@@ -58,13 +58,14 @@ import TollgateCore
         #expect(!disk.files.keys.contains { $0.hasPrefix("/ledger/journal-") })
         #expect(try LedgerInspection(Self.options, disk).examine(now: LedgerWorld.start)
             .failures.isEmpty)
-        let cut = disk.copy()
-        do {
-            let world = try LedgerWorld(cut)
-            #expect(world.ledger.wantsSnapshot)
+        // Also where a start is ended at one of its calls.
+        for call in 1... {
+            let cut = disk.copy()
+            cut.fault = .from(call, 5)
+            do { _ = try LedgerWorld(cut) } catch is LedgerFailure {}
+            #expect(refusal(cut.copy()) == nil, "call \(call)")
+            if cut.failures == 0 { break }
         }
-        try removeJournal(cut)
-        #expect(refusal(cut) == nil)
         let world = try LedgerWorld(disk)
         #expect(world.charge("acme", "ada", tokens: 5) == .none)
         _ = try world.ledger.snapshot(now: world.now)
@@ -75,20 +76,94 @@ import TollgateCore
         #expect(refusal(next)?.kind == .damaged)
     }
 
-    /// Whoever starts keeps a file of the lives before until it has one of its own.
-    @Test func aStartThatIsCutShortBeforeItsFirstFileIsNoDamage() throws {
+    /// A ledger of several files and lives that has ended in order, without any file ahead.
+    private func ended(lives: Int) throws -> MemoryDisk {
+        var random = SeededRandom.printed("LedgerMissingJournalTests")
+        let disk = MemoryDisk()
+        var books = LedgerBooks()
+        for life in 0..<lives {
+            let world = try LedgerWorld(disk, resuming: life % 2 == 1) {
+                $0.segmentBytes = 64 * 1024
+            }
+            for _ in 0..<8 {
+                world.charge(60, &random, &books)
+                try world.ledger.running.supply.giveAll()
+                _ = world.ledger.flush(now: world.now)
+            }
+            try world.ledger.close(now: world.now)
+        }
+        return disk.copy()
+    }
+
+    private static var small: LedgerOptions {
+        var options = options
+        options.segmentBytes = 64 * 1024
+        return options
+    }
+
+    @Test(arguments: 1...3) func theLastFilesOfTheJournalAreMissed(lives: Int) throws {
+        let disk = try ended(lives: lives)
+        #expect(refusal(disk.copy()) == nil)
+        let numbers = LedgerFiles.numbers(try disk.list("/ledger"), .journal)
+        #expect(numbers.count > 3)
+        for count in 1..<numbers.count {
+            let left = disk.copy()
+            for number in numbers.suffix(count) {
+                left.files["/ledger/" + LedgerFiles.name(.journal, number)] = nil
+            }
+            let failure = try #require(refusal(left.copy()), "\(count) of \(numbers)")
+            #expect(failure.kind == .damaged && failure.exitCode == 78)
+            #expect("\(failure)".contains("tollgate ledger repair /ledger"))
+            // It names one of those that are gone.
+            let gone = numbers.suffix(count).map { LedgerFiles.name(.journal, $0) }
+            let named = try #require(gone.first { "\(failure)".contains($0) }, "\(failure)")
+            let examined = try LedgerInspection(Self.small, left).examine(now: LedgerWorld.start)
+            #expect(examined.failures.contains { $0.path.hasSuffix(named) })
+            let plan = try LedgerInspection(Self.small, left, repairing: true).repair(
+                now: LedgerWorld.start)
+            #expect(plan.losses.contains { $0.kind == .segment && $0.words.contains(named) })
+            #expect(refusal(left) == nil)
+        }
+    }
+
+    /// Ended at each of its calls, a start leaves what the next one starts from, and no file of
+    /// which another says that it was there is missing.
+    @Test(arguments: [false, true])
+    func aStartThatIsCutShortIsNoDamage(_ isResuming: Bool) throws {
         let disk = try charged(lives: 1)
         let world = try LedgerWorld(disk)
         _ = try world.ledger.snapshot(now: world.now)
+        #expect(world.charge("acme", "ada", tokens: 5) == .none)
         _ = try world.ledger.snapshot(now: world.now)
-        try world.ledger.close(now: world.now)
-        let before = Set(disk.files.keys)
-        let left = disk.copy()
-        do { _ = try LedgerWorld(left) }
-        for file in left.files.keys
-        where file.hasPrefix("/ledger/journal-") && !before.contains(file) {
-            left.files[file] = nil
+        #expect(world.charge("acme", "ada", tokens: 5) == .none)
+        let ended = disk.copy()
+        for call in 1... {
+            let left = ended.copy()
+            left.fault = .from(call, 5)
+            do { _ = try LedgerWorld(left, resuming: isResuming) } catch is LedgerFailure {}
+            let next = left.copy()
+            #expect(refusal(next.copy()) == nil, "call \(call)")
+            let examined = try LedgerInspection(Self.options, next).examine(now: LedgerWorld.start)
+            #expect(examined.failures == [], "call \(call)")
+            let again = try LedgerWorld(next)
+            #expect(again.usage("acme", "ada") == ["daily": 15, "monthly": 15], "call \(call)")
+            if left.failures == 0 { break }
         }
-        #expect(refusal(left) == nil)
+    }
+
+    /// Behind a repair, too, from the first thing that is charged.
+    @Test(arguments: [false, true])
+    func behindARepairTheJournalIsMissedAtOnce(_ isResuming: Bool) throws {
+        let disk = try charged(lives: 2)
+        try removeJournal(disk)
+        _ = try LedgerInspection(Self.options, disk, repairing: true).repair(
+            now: LedgerWorld.start)
+        let world = try LedgerWorld(disk, resuming: isResuming)
+        #expect(world.charge("acme", "ada", tokens: 5) == .none)
+        _ = world.ledger.flush(now: world.now)
+        let left = disk.copy()
+        #expect(refusal(left.copy()) == nil)
+        try removeJournal(left)
+        #expect(refusal(left)?.kind == .damaged)
     }
 }

@@ -17,6 +17,8 @@ final class SegmentScan: Sendable {
     let name: String
     let header: SegmentHeader
     let table: SyncedTable
+    /// It says that another file was made behind it.
+    let hasFollower: Bool
     let regions: [(offset: Int, header: JournalRegionHeader)]
     let strays: [Stray]
     private let file: any DiskFile
@@ -50,6 +52,8 @@ final class SegmentScan: Sendable {
                 "has \(file.bytes) bytes, not \(header.fileBytes)")
         }
         table = SyncedTable(head.read, file: number, ledger: header.ledger)
+        hasFollower = SegmentFollower.isNoted(
+            behind: number, ledger: header.ledger, in: head.read)
         var finder = RegionFinder(file, header)
         try finder.run()
         regions = finder.regions

@@ -66,6 +66,9 @@ struct JournalTail {
             discard([part, path], disk)
             throw error
         }
+        try onDisk { () throws(DiskError) in
+            try SegmentFollower.note(behind: number &- 1, ledger: ledger, options, disk)
+        }
     }
 
     /// With all slots among those that were synced.

@@ -22,6 +22,7 @@ extension Ledger {
         let positions = (0..<Engine.shardCount).map { engine.journalPosition(shard: $0).next }
         let tail = JournalTail(of: reading, ledger: marker.ledger, life: reading.life &+ 1)
         return reading.passedOver.isEmpty && reading.generation == header.generation
+            && !reading.segments.isEmpty
             && generation <= header.generation && lives.count <= Self.livesMax
             && counts.resets == 0 && positions == reading.chains.map(\.next)
             && reading.replayBytes <= 2 &* options.journalBytesMax

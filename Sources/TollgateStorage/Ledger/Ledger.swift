@@ -202,8 +202,7 @@ package final class Ledger: Sendable {
         start.goOn(behind: start.generation)
         var report = RecoveryReport(life: start.life &+ 1)
         report.written = start.generation &+ 1
-        start.hasJournal = false
-        try write(engine, start, report, now)
+        try writeSnapshot(beginLife(engine, start, report), now, lacksJournal: true)
         return report.written
     }
 
@@ -213,23 +212,22 @@ package final class Ledger: Sendable {
         _ progress: (String) -> Void
     ) throws(LedgerFailure) {
         progress("writing snapshot \(report.written)")
-        let supply = try write(engine, start, report, now)
+        let supply = beginLife(engine, start, report)
+        // Behind a repair, so that from this snapshot on they cannot all be taken away unseen.
+        if !start.hasJournal { try onDisk { () throws(DiskError) in try supply.giveAll() } }
+        try writeSnapshot(supply, now)
         // Files ahead are the supplier's to make, while the engine serves.
         try onDisk { () throws(DiskError) in try supply.giveAll() }
-        // From the next one on, the journal's files cannot all be taken away unseen.
-        if !start.hasJournal { withRecord { $0.isBehind = true } }
         engine.setLedgerState(.serving)
     }
 
-    @discardableResult
-    private func write(
-        _ engine: Engine, _ start: LedgerStart, _ report: RecoveryReport, _ now: Moment
-    ) throws(LedgerFailure) -> RegionSupply {
-        let supply = beginLife(engine, start, report)
-        let writer = snapshotWriter(now, lacksJournal: !start.hasJournal)
+    /// Nothing changes meanwhile.
+    private func writeSnapshot(
+        _ supply: RegionSupply, _ now: Moment, lacksJournal: Bool = false
+    ) throws(LedgerFailure) {
+        let writer = snapshotWriter(now, lacksJournal: lacksJournal)
         while try writer.step() {}
         supply.noteDurable(writer.shards.map(\.end))
-        return supply
     }
 
     /// Nothing is served yet.

@@ -57,6 +57,11 @@ package struct LedgerFailure: Error, Sendable, Equatable, CustomStringConvertibl
         return "\(place): \(words)"
     }
 
+    /// Of a journal, which is without gaps, and whose files say what was made behind them.
+    static func missingFile(_ path: String, offset: Int? = nil) -> LedgerFailure {
+        LedgerFailure(.damaged, path, offset: offset, "the file is missing")
+    }
+
     /// The same, naming the command that repairs.
     func named(repairing ledger: String) -> LedgerFailure {
         guard kind == .damaged, !words.contains("tollgate ledger repair") else { return self }

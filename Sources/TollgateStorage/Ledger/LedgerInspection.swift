@@ -185,6 +185,13 @@ package final class LedgerInspection {
             let survey = try JournalSurvey(scans, floors: floors, threads: options.threads)
             tell(survey, &findings, &result)
         } catch { findings.append(damaged(error)) }
+        let first = generations.last?.header.segmentsFrom ?? 0
+        // Where the last file cannot be read, that is damage enough.
+        let isLastRead = scans.last?.header.number == LedgerFiles.numbers(names, .journal).last
+        if isLastRead, let missing = scans.missingBehindLast(from: first) {
+            let path = options.file(LedgerFiles.name(.journal, missing))
+            findings.append(damaged(.missingFile(path, offset: 0)))
+        }
         for generation in generations {
             for failure in missing(generation, names) where !findings.contains(where: {
                 $0.path == failure.path
@@ -238,7 +245,7 @@ package final class LedgerInspection {
             // Of many in a row the first few tell enough.
             while expected < number, failures.count < 16 {
                 let path = options.file(LedgerFiles.name(.journal, expected))
-                failures.append(LedgerFailure(.damaged, path, offset: 0, "the file is missing"))
+                failures.append(.missingFile(path, offset: 0))
                 expected &+= 1
             }
             expected = number &+ 1

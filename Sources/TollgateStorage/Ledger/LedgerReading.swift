@@ -108,7 +108,7 @@ struct LedgerReader: Sendable {
         _ snapshot: SnapshotFile, _ segments: [SegmentScan], _ archive: UsageArchive,
         _ passedOver: [LedgerFailure], _ generations: [UInt64]
     ) throws(LedgerFailure) -> LedgerReading {
-        try checkJournal(segments, snapshot.header)
+        try checkJournal(segments, snapshot.header, passedOver)
         try checkGaps(segments, from: snapshot.header.segmentsFrom)
         try checkArchive(archive, snapshot)
         let chains = try chains(snapshot, segments)
@@ -141,11 +141,12 @@ struct LedgerReader: Sendable {
     }
 
     /// A ledger that has served has files of the journal: without any, nothing says what was
-    /// charged behind the snapshot.
+    /// charged behind the snapshot. Not even that of a repair, which has none, where a newer one
+    /// is damaged: from that on there were some.
     private func checkJournal(
-        _ segments: [SegmentScan], _ header: SnapshotHeader
+        _ segments: [SegmentScan], _ header: SnapshotHeader, _ passedOver: [LedgerFailure]
     ) throws(LedgerFailure) {
-        guard segments.isEmpty, !header.lacksJournal else { return }
+        guard segments.isEmpty, !(header.lacksJournal && passedOver.isEmpty) else { return }
         throw LedgerFailure(
             .damaged, options.path,
             "all files of the journal (journal-*) are missing, and with them what was charged"
@@ -158,11 +159,12 @@ struct LedgerReader: Sendable {
         var expected = first
         for segment in segments where segment.header.number >= first {
             guard segment.header.number == expected else {
-                throw LedgerFailure(
-                    .damaged, options.file(LedgerFiles.name(.journal, expected)),
-                    "the file is missing")
+                throw .missingFile(options.file(LedgerFiles.name(.journal, expected)))
             }
             expected &+= 1
+        }
+        if let missing = segments.missingBehindLast(from: first) {
+            throw .missingFile(options.file(LedgerFiles.name(.journal, missing)))
         }
     }
 

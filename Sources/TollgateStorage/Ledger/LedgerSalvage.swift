@@ -103,7 +103,16 @@ extension LedgerReader {
             }
             expected = number &+ 1
         }
-        if numbers.isEmpty, !reading.snapshot.header.lacksJournal {
+        if read.contains(numbers.last ?? 0),
+            let missing = reading.segments.missingBehindLast(
+                from: reading.snapshot.header.segmentsFrom)
+        {
+            lost.append(missing)
+        }
+        // Behind a generation that cannot be read there were some, whatever one before it says.
+        let header = reading.snapshot.header
+        let lacked = header.lacksJournal && header.generation == reading.generation
+        if numbers.isEmpty, !lacked {
             return [
                 LedgerLoss(
                     kind: .segment,

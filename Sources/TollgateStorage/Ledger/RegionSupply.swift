@@ -149,6 +149,16 @@ final class RegionSupply: @unchecked Sendable {
             prepared.append(made)
             newest = number
         }
+        try noteFollower(of: number &- 1)
+    }
+
+    private func noteFollower(of number: UInt64) throws(DiskError) {
+        let isMapped = held { () -> Bool in
+            segments[number]?.noteFollower()
+            return segments[number] != nil
+        }
+        guard !isMapped else { return }
+        try SegmentFollower.note(behind: number, ledger: ledger, options, disk)
     }
 
     // MARK: rounds of syncs

@@ -20,6 +20,7 @@ import TollgateWire
 /// | 1024 | 544 | of odd rounds |
 /// | 2048 | 544 | of even rounds |
 /// | 3072 | 544 | of odd rounds, once more |
+/// | 3840 | 32 | that another file was made behind it (`SegmentFollower`) |
 /// | 4096 | | regions |
 struct SegmentHeader: Sendable, Equatable {
     static let bytes = 4_096
@@ -143,6 +144,11 @@ final class SegmentFile: @unchecked Sendable {
     }
 
     var bytesUsed: Int { used }
+
+    /// Another file was made behind it. Under the supply's lock, by which it is mapped still.
+    func noteFollower() {
+        SegmentFollower.note(behind: number, ledger: ledger, in: memory)
+    }
 
     func note(round: UInt64, synced: [UInt64]) {
         SyncedTable.write(
