@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 
 enum kind { OPEN, WRITE, SYNC, RENAME, UNLINK, MAP, ALLOCATE, KINDS };
 
-// `after` calls still succeed, then `times` fail with `error`; both count down.
+// `after` calls still succeed, then `times` fail with `error`; both count down. Below 0 it is a
+// signal that comes before the call is made.
 struct fault {
     int32_t error;
     int32_t after;
@@ -53,6 +55,7 @@ static int fails(enum kind kind) {
     if (__atomic_fetch_sub(&fault->after, 1, __ATOMIC_SEQ_CST) > 0) return 0;
     if (__atomic_fetch_sub(&fault->times, 1, __ATOMIC_SEQ_CST) <= 0) return 0;
     __atomic_fetch_add(&fault->failed, 1, __ATOMIC_SEQ_CST);
+    if (fault->error < 0) kill(getpid(), -fault->error);
     errno = fault->error;
     return 1;
 }

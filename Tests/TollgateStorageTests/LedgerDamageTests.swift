@@ -219,6 +219,33 @@ import TollgateWire
         }
     }
 
+    /// Where an older generation held the whole, the damaged one stays as it is in quarantine, its
+    /// number is given to no other, and the one that was read stays until two newer ones stand
+    /// (RELIABILITY D8).
+    @Test func whatIsPassedOverIsKeptWhateverIsSavedLater() throws {
+        var random = SeededRandom.printed("LedgerDamageTests")
+        let (disk, books, _) = try Self.small(&random)
+        let path = "/ledger/" + LedgerFiles.name(.snapshot, 2)
+        let damaged = try #require(disk.files[path])
+        damaged.memory[200] ^= 1
+        let bytes = Array(damaged.memory.prefix(damaged.size))
+        let read = try #require(disk.files["/ledger/" + LedgerFiles.name(.snapshot, 1)])
+        let before = Array(read.memory.prefix(read.size))
+        let world = try LedgerWorld(disk)
+        #expect(world.report.read == 1 && world.report.written == 3)
+        for number in 0..<10 as Range<UInt64> {
+            let kept = LedgerFiles.numbers(try disk.list("/ledger"), .snapshot)
+            #expect(kept == (number == 0 ? [1, 3] : [number + 2, number + 3]))
+            if number == 0 { #expect(Array(read.memory.prefix(read.size)) == before) }
+            world.advance(milliseconds: 300_000)
+            #expect(try world.ledger.snapshot(now: world.now) == number + 4)
+            let aside = disk.files.filter { $0.value === damaged }
+            #expect(aside.keys.allSatisfy { $0.hasPrefix("/ledger/quarantine/") })
+            #expect(aside.count == 1 && Array(damaged.memory.prefix(damaged.size)) == bytes)
+            #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
+        }
+    }
+
     /// What was archived after a snapshot began and before it came to the shard stands in neither
     /// the snapshot nor the journal behind it: it must be in the archive.
     @Test func whatWasArchivedDuringASnapshotIsMissed() throws {

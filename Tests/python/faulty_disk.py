@@ -4,6 +4,7 @@ import errno
 import mmap
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -32,9 +33,16 @@ class FaultyDisk:
 
     def fail(self, kind, error, k=1, times=FOR_EVER):
         """From the k-th call on that is made from now on."""
+        self._set(kind, getattr(errno, error), k, times)
+
+    def kill(self, kind, k=1):
+        """The daemon, before it makes the k-th call from now on."""
+        self._set(kind, -signal.SIGKILL, k, 1)
+
+    def _set(self, kind, error, k, times):
         self.heal(kind)
         at = _FAULT.size * KINDS.index(kind)
-        self.memory[at : at + 8] = struct.pack("<2i", getattr(errno, error), k - 1)
+        self.memory[at : at + 8] = struct.pack("<2i", error, k - 1)
         self.memory[at + 8 : at + 12] = struct.pack("<i", times)
 
     def failed(self, kind):
