@@ -83,4 +83,43 @@ import TollgateWire
         #expect(spend(harness, calls: 1).isAllowed)
         #expect(closed(harness.engine) == ["old ada": [77]])
     }
+
+    /// A reload that takes a quota out by mistake and adds nothing leaves every row as it is: put
+    /// back, it goes on where it was, and is billed once.
+    @Test func whatIsPutBackGoesOnWhereItWas() throws {
+        func policy(_ names: [String]) -> PolicyDefinition {
+            var policy = PolicyDefinition.small()
+            for plan in policy.plans.indices {
+                policy.plans[plan].quotas = names.map {
+                    QuotaDefinition(name: $0, scope: .user, limit: 100, period: .day)
+                }
+            }
+            return policy
+        }
+        let (harness, ledger) = (try EngineHarness(policy(["old", "other"])), MemoryLedger())
+        ledger.begin(harness.engine)
+        #expect(spend(harness, calls: 77).isAllowed)
+        try harness.reload(policy(["other"]))
+        #expect(spend(harness, calls: 3).isAllowed)
+        // Who comes meanwhile has no row with it.
+        #expect(spend(harness, user: "bob", calls: 1).isAllowed)
+        ledger.tend(harness.engine)
+        let engine = Engine(EngineConfiguration(hashKey: (1, 2)))
+        try ledger.restore(MemoryLedger.Snapshot(), into: engine, at: harness.moment)
+        let again = try EngineHarness(engine: engine, policy: harness.policy, like: harness)
+        again.engine.setLedgerState(.unjournaled)
+        for harness in [harness, again] {
+            try harness.reload(policy(["old", "other"]))
+            #expect(harness.usage(organization: "acme", user: "ada")["old"] == 77)
+            for user in ["ada", "bob"] { #expect(spend(harness, user: user, calls: 5).isAllowed) }
+            #expect(spend(harness, calls: 19).reason == .none)
+            let last = harness.usage(organization: "acme", user: "ada")
+            #expect(last["old"] == 101 && last["other"] == 104)
+            harness.advance(milliseconds: 24 * 3_600_000)
+            closeAll(harness)
+            let all = closed(harness.engine)
+            #expect(all["old ada"] == [101] && all["old bob"] == [5])
+            #expect(all["other ada"] == [104] && all["other bob"] == [6])
+        }
+    }
 }
