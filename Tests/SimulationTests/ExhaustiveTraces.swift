@@ -210,6 +210,8 @@ extension Simulation {
         if let machine {
             twin.positions = (0..<Engine.shardCount).map { machine.position($0) }
             twin.needed = machine.synced
+            machine.noteWritten()
+            twin.written = machine.written
         }
         (twin.lastCrash, twin.isSurelyWhole) = (.power, false)
         twin.boots += 1

@@ -18,10 +18,18 @@ final class Machine {
     var covered = [UInt64](repeating: 0, count: Engine.shardCount)
     /// Replies that wait for a sync: what they are of, and what they wait for.
     var waiting: [(shard: Int, position: UInt64, mark: WriteOrder.Mark)] = []
+    /// By shard of an organization, oldest first.
+    var written: [Int: [Written]] = [:]
     private let base: SimulatedDisk
     private var isTroubled = false
     private var failuresKnown = 0
     private var shards: [String: Int] = [:]
+
+    /// How far a shard's journal had come when billing time, in milliseconds, went on.
+    struct Written {
+        var next: UInt64
+        var billing: Int64
+    }
 
     init(
         _ disk: BrokenDisk, now: Moment, boot: UInt64, segmentBytes: Int, keepsGroupLog: Bool,
@@ -52,7 +60,17 @@ final class Machine {
     }
 
     func beginTurn(_ now: Moment, _ policy: PolicyImage) {
+        noteWritten()
         for worker in workers { worker.beginTurn(now, policy: policy) }
+    }
+
+    /// What was written since the last turn was, by that turn's billing time.
+    func noteWritten() {
+        for shard in shards.values {
+            let next = position(shard)
+            guard next > written[shard]?.last?.next ?? 0 else { continue }
+            written[shard, default: []].append(Written(next: next, billing: billing))
+        }
     }
 
     /// As a reactor does before the next request, when a shard has gone on to its last region.

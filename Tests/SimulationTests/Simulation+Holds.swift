@@ -195,7 +195,10 @@ extension Simulation {
         guard answer.status == .ok else { throw fail("status \(answer.status)") }
         try extend(id, name, hold, units, ttl, answer, machine)
         record(name, machine)
-        try acknowledge(name, machine, connection: connection)
+        // Else it was not done, and promises nothing.
+        if answer.reason != .ledgerUnavailable {
+            try acknowledge(name, machine, connection: connection)
+        }
     }
 
     private func extend(

@@ -144,6 +144,8 @@ extension Simulation {
         guard let dead = machine else { throw fail("nothing runs") }
         positions = (0..<Engine.shardCount).map { dead.position($0) }
         needed = zip(dead.synced, dead.acknowledged).map { max($0, $1) }
+        dead.noteWritten()
+        written = dead.written
         machine = nil
         lastCrash = disk.faults.crashKind
         isSurelyWhole = lastCrash == .kill && disk.failedSyncs.isEmpty
@@ -183,14 +185,12 @@ extension Simulation {
             }
             for (name, book) in states[found].books { books[name] = book }
             if plan.liesAboutSync { history[shard] = Array(states[...found]) }
-            if let first = states.first(where: { $0.sequence == states[found].sequence }) {
-                begun = max(begun, first.billing)
-            }
+            begun = max(begun, lose(behind: next, of: shard))
             if next > states[found].sequence, found + 1 < states.count {
                 try adoptPart(of: states[found + 1], machine)
             }
         }
-        // Periods begin at quarters of an hour: none that was charged in is yet to begin.
+        // Periods begin at quarters of an hour: none that was written in is yet to begin.
         begun -= begun % 900_000
         guard machine.billing >= begun else {
             throw fail("billing time ran back from \(begun) to \(machine.billing)")
@@ -203,8 +203,24 @@ extension Simulation {
             for name in Self.organizations { record(name, machine) }
         } else {
             record(machine)
+            // What a start has read is known from then on.
+            written = history.mapValues {
+                $0.map { Machine.Written(next: $0.sequence, billing: $0.billing) }
+            }
         }
+        machine.written = written
         try compareHolds(machine)
+    }
+
+    /// What a shard wrote from `next` on is gone; the billing time that the rest was written by.
+    private func lose(behind next: UInt64, of shard: Int) -> Int64 {
+        let all = written[shard, default: []]
+        var left = Array(all.prefix { $0.next < next })
+        if left.count < all.count {
+            left.append(Machine.Written(next: next, billing: all[left.count].billing))
+        }
+        written[shard] = left
+        return left.last?.billing ?? 0
     }
 
     /// The journal ends before a state, and behind the one before it.

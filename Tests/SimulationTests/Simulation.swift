@@ -68,6 +68,8 @@ final class Simulation {
     /// Where each shard stood when its life ended, and where it must be found at the least.
     var positions: [UInt64] = []
     var needed: [UInt64] = []
+    /// By which billing time it had written what.
+    var written: [Int: [Machine.Written]] = [:]
     /// Something of the disk fails.
     var isTroubled = false
     /// How often the host was started.
@@ -127,7 +129,7 @@ final class Simulation {
         (books, history, tokens) = (other.books, other.history, other.tokens)
         (tornFrom, tornAt, lastCrash) = (other.tornFrom, other.tornAt, other.lastCrash)
         (isSurelyWhole, boots) = (other.isSurelyWhole, other.boots)
-        (positions, needed) = (other.positions, other.needed)
+        (positions, needed, written) = (other.positions, other.needed, other.written)
         (segmentBytes, crowd) = (other.segmentBytes, other.crowd)
         (billingHighWater, lastID) = (other.billingHighWater, other.lastID)
         recent = other.recent

@@ -69,17 +69,30 @@ struct WriteOrder {
 
     /// Whether what was on its way at `mark` is there by now.
     func isCovered(_ mark: Mark, _ disk: SimulatedDisk) -> Bool {
-        let isSynced = mark.journals.allSatisfy { number in
-            guard syncedAt[number, default: -1] > mark.tick else { return false }
-            return disk.durableNames.files.contains {
+        let left = mark.journals.filter { number in
+            guard syncedAt[number, default: -1] > mark.tick else { return true }
+            return !disk.durableNames.files.contains {
                 $0.value == number && Self.isLedgerFile($0.key, .journal)
             }
         }
-        return isSynced || isLogged(mark, disk)
-            || snapshots(disk).contains { path in
-                let made = disk.names.files[path].flatMap { madeAt[$0] } ?? -1
-                return made > mark.tick && isDurable(path, disk)
-            }
+        if left.isEmpty || isLogged(mark, disk) { return true }
+        let generations = snapshots(disk).filter { isDurable($0, disk) }
+        let isWritten = generations.contains { path in
+            disk.names.files[path].flatMap { madeAt[$0] } ?? -1 > mark.tick
+        }
+        return isWritten || isGivenUp(left, generations.suffix(1), disk)
+    }
+
+    /// Whether the newest generation needs no slot of these segments: they were given up when the
+    /// sync of one of them failed, and that generation ended the trouble. No sync comes any more
+    /// of those that it had not come to.
+    private func isGivenUp(
+        _ segments: Set<Int>, _ newest: ArraySlice<String>, _ disk: SimulatedDisk
+    ) -> Bool {
+        let paths = disk.names.files.filter { segments.contains($0.value) }.keys
+        guard !newest.isEmpty, paths.count == segments.count else { return false }
+        let fork = disk.fork()
+        return paths.allSatisfy { needing($0, newest, isPassing: false, fork) == nil }
     }
 
     /// A round that went to the group log has everything that was on its way.
