@@ -6,6 +6,8 @@ package struct AlertSettings: Sendable, Equatable {
     package var path: String
     /// The standard rules, as the policy changes them, then those that it adds.
     package var rules = AlertRules()
+    /// Where they are delivered to beside the log.
+    package var sinks = AlertSinks()
 
     package init(path: String) { self.path = path }
 
@@ -22,6 +24,9 @@ package struct AlertSettings: Sendable, Equatable {
             let rules = AlertRuleReader(reader: reader, policy: policy)
             self.rules = rules.read(node)
         }
+        let sinks = AlertSinkReader(
+            reader: reader, directory: KeyFiles.directory(of: reader.file))
+        self.sinks = sinks.read(values)
         guard let place, let read else { return nil }
         for other in others where other.path.split(separator: "/") == read.split(separator: "/") {
             reader.fail(
@@ -147,7 +152,7 @@ struct AlertRuleReader {
 }
 
 extension PolicySchema {
-    static let alertKeys = ["path", "rules"]
+    static let alertKeys = ["path", "rules", "sinks", "spool_max", "retry", "source"]
     static let alertRuleKeys = [
         "kind", "enabled", "percents", "hysteresis", "before", "after", "quotas", "plans", "scope",
         "count", "window", "factor", "cost_min", "operations",

@@ -72,7 +72,7 @@ package enum PolicyLoader {
         }
     }
 
-    private static func read(_ path: String) throws(PolicyErrors) -> [UInt8] {
+    static func read(_ path: String) throws(PolicyErrors) -> [UInt8] {
         func failure(_ message: String) -> PolicyErrors {
             PolicyErrors(errors: [PolicyError(file: path, line: 0, column: 0, message: message)])
         }

@@ -7,7 +7,35 @@ extension PolicyJSON {
         .object([
             ("path", .text(alerts.path)),
             ("rules", .object(alerts.rules.rules.map { ($0.name, rule($0)) })),
+            ("spool_max", .count(alerts.sinks.spoolMax)), ("source", .text(alerts.sinks.source)),
+            (
+                "retry",
+                .object([
+                    ("first_ms", .count(alerts.sinks.firstMilliseconds)),
+                    ("longest_ms", .count(alerts.sinks.longestMilliseconds)),
+                ])
+            ),
+            ("sinks", .object(alerts.sinks.sinks.map { ($0.name, sink($0)) })),
         ])
+    }
+
+    private static func sink(_ sink: AlertSink) -> JSON {
+        let common: [(String, JSON)] = [
+            ("timeout_ms", .count(sink.timeoutMilliseconds)),
+            ("severity_min", .text(sink.severityMin.word)),
+        ]
+        let own: [(String, JSON)]
+        switch sink.way {
+        case .log: own = [("kind", .text("log"))]
+        case .command(let words): own = [("kind", .text("command")), ("command", .texts(words))]
+        case .webhook(let hook):
+            own = [
+                ("kind", .text(hook.isSlack ? "slack" : "webhook")), ("url", .optional(hook.url)),
+                ("url_file", .optional(hook.urlFile)),
+                ("secret_file", .optional(hook.secretFile)),
+            ]
+        }
+        return .object(own + common)
     }
 
     private static func rule(_ rule: AlertRule) -> JSON {
@@ -47,7 +75,20 @@ extension PolicyText {
         let rules = alerts.rules.rules.map { rule in
             (rule.name, rule.isEnabled ? words(rule) : "off")
         }
-        return pairs([("path", alerts.path)] + rules)
+        let sinks = alerts.sinks.sinks.map { ("sink \($0.name)", words($0)) }
+        return pairs([("path", alerts.path)] + rules + sinks)
+    }
+
+    private func words(_ sink: AlertSink) -> String {
+        let from = sink.severityMin == .info ? "" : ", from \(sink.severityMin.word) on"
+        switch sink.way {
+        case .log: return "log of who delivers" + from
+        case .command(let words): return "command \(words.joined(separator: " "))" + from
+        case .webhook(let hook):
+            let to = hook.url ?? "the URL in \(hook.urlFile ?? "?")"
+            let signed = hook.secretFile == nil ? "" : ", signed"
+            return (hook.isSlack ? "Slack, " : "webhook, ") + to + signed + from
+        }
     }
 
     private func words(_ rule: AlertRule) -> String {

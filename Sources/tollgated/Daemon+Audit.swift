@@ -25,9 +25,15 @@ extension Daemon {
         }
         var alerts: AlertService?
         if let wanted = loaded.alerts {
+            let spool =
+                wanted.sinks.sinks.isEmpty
+                ? nil
+                : AlertSpoolPlan(
+                    directory: AlertSinks.spool(wanted.path),
+                    alertsMax: Int(clamping: wanted.sinks.spoolMax))
             alerts = try AlertService(
                 directory: wanted.path, rules: wanted.rules, sampleOneIn: plan.sampleOneIn,
-                log: log)
+                spool: spool, log: log)
         }
         return try AuditService(plan, reactors: reactors, boot: boot, log: log, alerts: alerts)
     }

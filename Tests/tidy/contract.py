@@ -176,7 +176,7 @@ def bodies(wire: str, text: str) -> list[str]:
 
 # Mappings whose keys the operator chooses, and those of them whose values are settings again.
 NAMED = {"operations", "plans", "charges", "rate_limits", "quotas", "concurrency", "prices",
-         "address_limits", "issuers", "plans_by_role", "rules"}
+         "sinks", "address_limits", "issuers", "plans_by_role", "rules"}
 
 
 def reader_settings(code: str) -> set[str]:

@@ -6,7 +6,8 @@ import TollgateStorage
 /// Feeds the rules with what the audit log records, keeps their state, and tells what fires.
 ///
 /// Entries come on the audit log's thread, before they are given back to the reactors' rings; what
-/// fired among them is on the disk before that, and told after it was. The lock guards the engine.
+/// fired among them is on the disk before that, and told after it was. The lock guards the engine,
+/// and is held while the disk is waited for: no reactor takes it.
 package final class AlertService: Sendable {
     /// What is only counted is kept so often.
     private static let keepMilliseconds: Int64 = 60_000
@@ -14,6 +15,7 @@ package final class AlertService: Sendable {
     private static let retryMilliseconds: Int64 = 1_000
 
     private let store: AlertStore
+    fileprivate let spool: AlertOutbox?
     private let log: Log
     private let lock = Lock()
     // Guarded by the lock.
@@ -29,19 +31,27 @@ package final class AlertService: Sendable {
     private let silenced = Atomic<UInt64>(0)
     private let tests = Atomic<UInt64>(0)
     private let writeFailures = Atomic<UInt64>(0)
+    // What the lock guards, as of when it was last let go after a round or a change.
+    private let suppressed = Atomic<UInt64>(0)
+    private let evicted = Atomic<UInt64>(0)
+    private let waiting = Atomic<UInt64>(0)
 
     /// Throws with the exit code when the directory cannot be used.
     package init(
-        directory: String, rules: AlertRules, sampleOneIn: UInt64, log: Log
+        directory: String, rules: AlertRules, sampleOneIn: UInt64,
+        spool plan: AlertSpoolPlan? = nil, log: Log
     ) throws(StartError) {
         self.log = log
         do throws(AuditFailure) {
+            // Locks the directory, in which the spool lies.
             store = try AlertStore.open(directory)
             engine = AlertEngine(rules, try store.read() ?? AlertState())
+            spool = try plan.map { (plan) throws(AuditFailure) in try AlertOutbox(plan, log) }
         } catch { throw StartError("alerts \(error)", exitCode: error.exitCode) }
         engine.sampleOneIn = sampleOneIn
         // Noted by a life that ended before it could tell.
         untold = engine.state.recent.filter { $0.id > engine.state.handed }
+        publish()
     }
 
     /// Before the policy is in force: what the indices in its entries mean.
@@ -73,6 +83,7 @@ package final class AlertService: Sendable {
         defer { lock.unlock() }
         engine.tick(now: now)
         untold += engine.takePending()
+        publish()
         let isDue = mustKeep || now &- lastKept >= Self.keepMilliseconds || now < lastKept
         guard !untold.isEmpty || isDue else { return }
         guard failure == nil || now &- lastTried >= Self.retryMilliseconds || now < lastTried else {
@@ -109,7 +120,10 @@ package final class AlertService: Sendable {
         saying line: (Changed) -> String, _ body: (inout AlertEngine) -> Changed?
     ) throws(AlertRefusal) -> Changed? {
         lock.lock()
-        defer { lock.unlock() }
+        defer {
+            publish()
+            lock.unlock()
+        }
         untold += engine.takePending()
         let before = engine
         guard let changed = body(&engine) else {
@@ -143,6 +157,7 @@ package final class AlertService: Sendable {
     /// Under the lock.
     private func keep(_ now: Int64) {
         lastTried = now
+        defer { publish() }
         do throws(AuditFailure) {
             var kept = engine.snapshot
             // A life that ends before `handed` is written as well tells it again at the next
@@ -152,13 +167,23 @@ package final class AlertService: Sendable {
             mustKeep = false
             if failure != nil { log.info("alerts: kept again") }
             failure = nil
-            guard let last = untold.last else { return }
-            for alert in untold { tell(alert) }
-            untold = []
-            engine.state.handed = max(engine.state.handed, last.id)
+            guard !untold.isEmpty else { return }
+            while let alert = untold.first {
+                if !alert.isSilenced { try spool?.put(alert) }
+                tell(alert)
+                engine.state.handed = max(engine.state.handed, alert.id)
+                untold.removeFirst()
+            }
             kept = engine.snapshot
             try store.write(kept)
         } catch { note(error) }
+    }
+
+    /// For who reads the status without the lock. Under the lock.
+    private func publish() {
+        suppressed.store(engine.state.suppressed, ordering: .relaxed)
+        evicted.store(engine.state.evicted, ordering: .relaxed)
+        waiting.store(UInt64(untold.count), ordering: .relaxed)
     }
 
     private func tell(_ alert: Alert) {
@@ -183,6 +208,9 @@ package final class AlertService: Sendable {
         keep(now)
     }
 
+    /// What is wrong with the way to the sinks. Of the audit log's thread, once a second.
+    func lookAtSpool() -> String? { spool?.look() }
+
     struct Status: Equatable {
         var fired: UInt64 = 0
         var silenced: UInt64 = 0
@@ -193,22 +221,23 @@ package final class AlertService: Sendable {
         var waiting: UInt64 = 0
     }
 
+    /// Without the lock: reactors read it (STATS), and they wait for no disk.
     var status: Status {
-        lock.lock()
-        defer { lock.unlock() }
-        return Status(
+        Status(
             fired: fired.load(ordering: .relaxed), silenced: silenced.load(ordering: .relaxed),
             tests: tests.load(ordering: .relaxed),
-            suppressed: engine.state.suppressed, evicted: engine.state.evicted,
+            suppressed: suppressed.load(ordering: .relaxed),
+            evicted: evicted.load(ordering: .relaxed),
             writeFailures: writeFailures.load(ordering: .relaxed),
-            waiting: UInt64(untold.count))
+            waiting: waiting.load(ordering: .relaxed))
     }
 }
 
 extension Server {
     /// How the alerts go; nothing without them.
     func alertStatistics() -> [Statistic] {
-        guard let status = audit?.alerts?.status else { return [] }
+        guard let alerts = audit?.alerts else { return [] }
+        let status = alerts.status
         func count(_ name: String, _ value: UInt64) -> Statistic {
             Statistic(name: "tollgate_alerts_\(name)_total", value: value, isGauge: false)
         }
@@ -218,6 +247,6 @@ extension Server {
             count("evicted", status.evicted),
             count("write_failures", status.writeFailures),
             Statistic(name: "tollgate_alerts_waiting", value: status.waiting, isGauge: true),
-        ]
+        ] + (alerts.spool?.statistics ?? [])
     }
 }

@@ -98,6 +98,7 @@ package final class AuditService: Sendable {
             watched.look(now: Self.now.milliseconds, alerts) {
                 var all = troubles()
                 all.states.append(("audit", status.failure))
+                all.states.append(("alerts_spool", alerts.lookAtSpool()))
                 all.counts.append(
                     ("audit_dropped", status.dropped, "decisions left out of the audit log"))
                 return all

@@ -8,9 +8,13 @@ struct AlertsCommand: ParsableCommand {
         commandName: "alerts", abstract: "What an operator was told of.",
         discussion: """
             list reads the file in which the daemon keeps it, also while it runs; the others ask \
-            the daemon. The rules stand in the policy (tollgate policy show).
+            the daemon, and deliver is a service of its own. The rules stand in the policy \
+            (tollgate policy show).
             """,
-        subcommands: [AlertsList.self, AlertsAck.self, AlertsSilence.self, AlertsTest.self])
+        subcommands: [
+            AlertsList.self, AlertsAck.self, AlertsSilence.self, AlertsTest.self,
+            AlertsDeliver.self,
+        ])
 }
 
 struct AlertsList: ParsableCommand {

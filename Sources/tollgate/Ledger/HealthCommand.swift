@@ -7,8 +7,9 @@ struct HealthCommand: ParsableCommand {
         commandName: "health", abstract: "Whether the daemon answers, and takes charges.",
         discussion: """
             Exit code 0: all is well. 1: it serves, and something wants to be seen to: a disk that \
-            charges go past, a journal or a snapshot that lags, a clock that is not believed. 2: \
-            it refuses charges, for the ledger's disk takes nothing. 69: it does not answer.
+            charges go past, a journal or a snapshot that lags, a clock that is not believed, \
+            alerts that nobody delivers. 2: it refuses charges, for the ledger's disk takes \
+            nothing. 69: it does not answer.
 
             What the ledger does is told on the admin socket, to who has the role admin; for \
             others the command says whether the daemon answers, and what it could not see: \
@@ -52,7 +53,9 @@ struct HealthCommand: ParsableCommand {
             adminSocket ?? environment("TOLLGATE_ADMIN_SOCKET") ?? "/run/tollgate/admin.sock"
         let client = BlockingClient(path: path, timeoutMilliseconds: options.timeout)
         do throws(ClientError) {
-            return Health(ledger: try client.perform(.ledgerStatus()))
+            return Health(
+                ledger: try client.perform(.ledgerStatus()),
+                statistics: try client.statistics())
         } catch {
             switch error {
             case .unreachable:
@@ -83,7 +86,7 @@ struct Health {
         (ledger, self.unseen, problems) = (nil, unseen, [])
     }
 
-    init(ledger: LedgerHealth) {
+    init(ledger: LedgerHealth, statistics: [StatisticEntry]) {
         (self.ledger, unseen) = (ledger, nil)
         var problems: [(what: String, next: String)] = []
         if let trouble = ledger.trouble {
@@ -103,7 +106,21 @@ struct Health {
                     "if it is right now, say so: tollgate reload"
                 ))
         }
+        if let problem = Self.spool(statistics) { problems.append(problem) }
         self.problems = problems
+    }
+
+    /// Alerts that nobody delivers.
+    private static func spool(_ statistics: [StatisticEntry]) -> (what: String, next: String)? {
+        func value(_ name: String) -> UInt64 {
+            statistics.first { $0.name == "tollgate_alerts_spool_\(name)" }?.value ?? 0
+        }
+        guard value("full") > 0 else { return nil }
+        return (
+            "\(value("waiting")) alerts wait to be delivered, and no more find room:"
+                + " \(value("dropped_total")) were left out",
+            "see to tollgate alerts deliver: does it run, and what does it say of its sinks?"
+        )
     }
 
     /// The exit code.

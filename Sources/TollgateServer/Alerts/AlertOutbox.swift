@@ -1,0 +1,76 @@
+import Synchronization
+import TollgateCore
+import TollgateStorage
+import TollgateWire
+
+/// Where alerts wait for who delivers them, and how many may. The daemon reads it from the policy.
+package struct AlertSpoolPlan: Sendable {
+    package var directory: String
+    package var alertsMax: Int
+
+    package init(directory: String, alertsMax: Int) {
+        self.directory = directory
+        self.alertsMax = alertsMax
+    }
+}
+
+/// Puts alerts into the spool as long as it has room; what finds none is counted, and told in the
+/// log and the list alone.
+final class AlertOutbox: Sendable {
+    private let spool: AlertSpool
+    private let alertsMax: Int
+    private let log: Log
+    private let waiting = Atomic<UInt64>(0)
+    private let dropped = Atomic<UInt64>(0)
+    private let isFull = Atomic<Bool>(false)
+
+    init(_ plan: AlertSpoolPlan, _ log: Log) throws(AuditFailure) {
+        spool = try AlertSpool.open(plan.directory)
+        alertsMax = plan.alertsMax
+        self.log = log
+    }
+
+    /// Durable when it returns, unless there is no room. Under the service's lock.
+    func put(_ alert: Alert) throws(AuditFailure) {
+        let entries = try spool.entries()
+        // One that is told again takes no more room.
+        guard entries.count < alertsMax || entries.contains(where: { $0.id == alert.id }) else {
+            dropped.wrappingAdd(1, ordering: .relaxed)
+            if !isFull.exchange(true, ordering: .relaxed) {
+                log.error(
+                    "alerts: \(entries.count) wait to be delivered, and alert \(alert.id) finds no"
+                        + " room: it, and those behind it, are in this log and in tollgate alerts"
+                        + " list alone; is tollgate alerts deliver running?")
+            }
+            return
+        }
+        try spool.put(alert.id, AlertInfo(alert).json.bytes)
+        waiting.store(UInt64(entries.count) &+ 1, ordering: .relaxed)
+    }
+
+    /// How many wait, and what is wrong with that, in words that stay the same while it is.
+    func look() -> String? {
+        let count: Int
+        do throws(AuditFailure) { count = try spool.entries().count } catch { return "\(error)" }
+        waiting.store(UInt64(count), ordering: .relaxed)
+        let isFull = count >= alertsMax
+        if self.isFull.exchange(isFull, ordering: .relaxed), !isFull {
+            log.info("alerts: there is room again for alerts to be delivered")
+        }
+        return isFull ? "alerts wait to be delivered, and no more find room" : nil
+    }
+
+    var statistics: [Statistic] {
+        [
+            Statistic(
+                name: "tollgate_alerts_spool_waiting",
+                value: waiting.load(ordering: .relaxed), isGauge: true),
+            Statistic(
+                name: "tollgate_alerts_spool_full",
+                value: isFull.load(ordering: .relaxed) ? 1 : 0, isGauge: true),
+            Statistic(
+                name: "tollgate_alerts_spool_dropped_total",
+                value: dropped.load(ordering: .relaxed), isGauge: false),
+        ]
+    }
+}

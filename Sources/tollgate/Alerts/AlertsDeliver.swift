@@ -1,0 +1,313 @@
+import ArgumentParser
+import CLinux
+import COpenSSL
+import Glibc
+import TollgateCore
+import TollgatePolicy
+import TollgateStorage
+import TollgateWire
+
+struct AlertsDeliver: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "deliver", abstract: "Deliver alerts to the policy's sinks.",
+        discussion: """
+            A service of its own beside the daemon, which only puts alerts into a directory \
+            (spool, in that of the alerts). Each goes to every sink at least once, with an id that \
+            stays the same; a sink that fails is asked again until it takes it. Of the policy it \
+            reads the alerts alone, and of keys those of the sinks. Webhooks are sent by curl.
+            """)
+
+    @Option(
+        name: .shortAndLong,
+        help: "The policy file (default: TOLLGATE_CONFIG, or /etc/tollgate/tollgate.yaml).",
+        completion: .file())
+    var config: String?
+    @Flag(help: "Deliver what can be now, and end: 0 when nothing is left, else 1.")
+    var once = false
+
+    /// How often the spool is looked at.
+    private static let roundMilliseconds: UInt64 = 250
+
+    func run() throws {
+        signal(SIGPIPE, SIG_IGN)
+        let path = try Input.policyPath(config)
+        let settings: AlertDeliverySettings?
+        do throws(PolicyErrors) { settings = try AlertDeliverySettings.load(path: path) } catch {
+            throw Failure(.configuration, "\(error)", next: "mend the policy")
+        }
+        guard let settings, !settings.sinks.sinks.isEmpty else {
+            throw Failure(
+                .configuration, "the policy \(path) has no sinks of alerts",
+                next: "add alerts: with sinks:, and start the daemon again")
+        }
+        let sinks = try settings.sinks.sinks.map { try SinkSender($0, settings.sinks.source) }
+        let spool = AlertSpool(AlertSinks.spool(settings.path))
+        let lock: any DiskLock
+        do throws(AuditFailure) { lock = try spool.lock() } catch {
+            guard error.kind == .locked else { throw Failure(error) }
+            throw Failure(
+                .tryAgain, "another process delivers from \(spool.directory)",
+                next: "one at a time: end the other first")
+        }
+        defer { withExtendedLifetime(lock) {} }
+        var round = DeliveryRound(settings.sinks, sinks, spool)
+        if once {
+            let isEmpty = try round.tryOnce()
+            if !isEmpty { throw ExitCode(1) }
+            return
+        }
+        Console.printError("delivering alerts from \(spool.directory) to \(sinks.count) sinks")
+        while true {
+            let rest = round.run(now: tg_boottime() / 1_000_000)
+            usleep(UInt32(min(rest, Self.roundMilliseconds)) * 1_000)
+        }
+    }
+}
+
+/// Takes alerts out of the spool and to the sinks, and says what fails and when that is over.
+struct DeliveryRound {
+    private let sinks: [SinkSender]
+    private let spool: AlertSpool
+    private var delivery: AlertDelivery
+    /// By sink: why it fails, as it was said.
+    private var troubles: [String?]
+    private var spoolTrouble: String?
+    /// In the spool, and no alerts.
+    private var damaged: Set<UInt64> = []
+    /// They arrived everywhere, and the spool has them still.
+    private var finished: Set<UInt64> = []
+
+    init(_ settings: AlertSinks, _ sinks: [SinkSender], _ spool: AlertSpool) {
+        self.sinks = sinks
+        self.spool = spool
+        delivery = AlertDelivery(
+            sinks: sinks.count, firstMilliseconds: settings.firstMilliseconds,
+            longestMilliseconds: settings.longestMilliseconds)
+        troubles = sinks.map { _ in nil }
+    }
+
+    /// Delivers what can be now; how long until there may be more.
+    mutating func run(now: UInt64) -> UInt64 {
+        do throws(AuditFailure) {
+            try takeNew()
+            while let attempt = delivery.next(now: tg_boottime() / 1_000_000) {
+                try attemptOne(attempt)
+            }
+            spoolTrouble = nil
+        } catch { say(error) }
+        return delivery.nextAt.map { $0 > now ? $0 - now : 1 } ?? .max
+    }
+
+    /// Whether nothing is left.
+    mutating func tryOnce() throws -> Bool {
+        try onAudit { () throws(AuditFailure) in
+            try takeNew()
+            var tried: Set<UInt64> = []
+            // A sink that failed rests, so it is asked no more.
+            while let attempt = delivery.next(now: 0), tried.count < 1_000_000 {
+                tried.insert(attempt.alert)
+                try attemptOne(attempt)
+            }
+        }
+        return delivery.isEmpty
+    }
+
+    private mutating func takeNew() throws(AuditFailure) {
+        let entries = try spool.entries()
+        finished.formIntersection(entries.map(\.id))
+        for entry in entries where !delivery.knows(entry.id) {
+            if finished.contains(entry.id) {
+                try spool.remove(entry.id, marks: entry.done)
+                continue
+            }
+            guard let alert = try read(entry.id) else { continue }
+            let wanted = sinks.indices.filter {
+                !entry.done.contains(sinks[$0].name) && sinks[$0].wants(alert)
+            }
+            guard !wanted.isEmpty else {
+                try spool.remove(entry.id, marks: entry.done)
+                continue
+            }
+            delivery.add(entry.id, to: wanted)
+        }
+    }
+
+    /// `nil` when it is gone, or no alert: that is left where it is, and said once.
+    private mutating func read(_ id: UInt64) throws(AuditFailure) -> AlertInfo? {
+        guard let bytes = try spool.read(id) else { return nil }
+        do {
+            return try bytes.withUnsafeBytes { try AlertInfo(json: try JSONValue(reading: $0)) }
+        } catch {
+            if damaged.insert(id).inserted {
+                Console.printError("alert \(id) in the spool is damaged, and is left there")
+            }
+            return nil
+        }
+    }
+
+    private mutating func attemptOne(
+        _ attempt: AlertDelivery.Attempt
+    ) throws(AuditFailure) {
+        let sink = sinks[attempt.sink]
+        guard let alert = try read(attempt.alert) else {
+            // Somebody took it out.
+            _ = delivery.delivered(attempt)
+            return
+        }
+        switch sink.send(alert) {
+        case nil:
+            if troubles[attempt.sink] != nil {
+                Console.printError("sink \(sink.name): works again")
+                troubles[attempt.sink] = nil
+            }
+            // First in memory: whatever the disk says, it is not to arrive there again.
+            if delivery.delivered(attempt) {
+                finished.insert(attempt.alert)
+                try spool.remove(attempt.alert, marks: sinks.map(\.name))
+            } else {
+                try spool.mark(attempt.alert, sink: sink.name)
+            }
+        case (let failure, let words)?:
+            let rest = delivery.failed(
+                attempt, failure, now: tg_boottime() / 1_000_000,
+                random: UInt64.random(in: 0...(.max)))
+            if troubles[attempt.sink] != words {
+                Console.printError(
+                    "sink \(sink.name): \(words); alert \(attempt.alert) is tried again in"
+                        + " \(span(rest)), and until it arrives")
+                troubles[attempt.sink] = words
+            }
+        }
+    }
+
+    private mutating func say(_ failure: AuditFailure) {
+        let words = "spool: \(failure)"
+        if spoolTrouble != words { Console.printError(words) }
+        spoolTrouble = words
+    }
+}
+
+/// A sink with what it needs read from its files.
+struct SinkSender {
+    private let sink: AlertSink
+    private let source: String
+    private let url: String
+    private let secret: SecretBytes?
+
+    var name: String { sink.name }
+
+    /// Throws what is wrong with its files; names them, and nothing that is in them.
+    init(_ sink: AlertSink, _ source: String) throws {
+        self.sink = sink
+        self.source = source
+        guard case .webhook(let hook) = sink.way else {
+            url = ""
+            secret = nil
+            return
+        }
+        var url = hook.url ?? ""
+        if let file = hook.urlFile {
+            url = String(decoding: try Self.read(file, sink.name), as: UTF8.self)
+            while url.last?.isNewline == true { url.removeLast() }
+            guard AlertSinks.isURL(url) else {
+                throw Failure(
+                    .configuration, "sink \(sink.name): \(file) is no URL on one line",
+                    next: "it begins with https://, and has no spaces in it")
+            }
+        }
+        self.url = url
+        guard let file = hook.secretFile else {
+            secret = nil
+            return
+        }
+        var bytes = try Self.read(file, sink.name)
+        let count = bytes.count
+        defer { tg_zero(&bytes, count) }
+        secret = WebhookSignature.secret(of: bytes)
+        if secret == nil {
+            throw Failure(
+                .configuration,
+                "sink \(sink.name): \(file) is not base64 of 24 to 64 bytes on one line",
+                next: "make one with: openssl rand 32 | base64 -w0 > FILE")
+        }
+    }
+
+    private static func read(_ file: String, _ sink: String) throws -> [UInt8] {
+        do throws(KeyFileFault) { return try KeyFiles.read(file, file) } catch {
+            throw Failure(.configuration, "sink \(sink): \(error.message)")
+        }
+    }
+
+    /// A test goes everywhere.
+    func wants(_ alert: AlertInfo) -> Bool {
+        let order = AlertInfo.Severity.allCases
+        guard alert.kind != .test, let least = AlertInfo.Severity(rawValue: sink.severityMin.word),
+            let bound = order.firstIndex(of: least),
+            let place = order.firstIndex(of: alert.severity)
+        else { return true }
+        return place >= bound
+    }
+
+    /// `nil` when it arrived.
+    func send(_ alert: AlertInfo) -> (AlertDelivery.Failure, String)? {
+        let payload = AlertPayload(alert: alert, source: source)
+        switch sink.way {
+        case .log:
+            do { try Console.print(visible(payload.line, onOneLine: true)) } catch {
+                return (.sink(retryAfter: nil), "standard output takes nothing")
+            }
+            return nil
+        case .command(let words): return Self.run(words, payload, sink.timeoutMilliseconds)
+        case .webhook(let hook):
+            return post(payload, hook.isSlack ? payload.slack : payload.event, hook)
+        }
+    }
+
+    private static func run(
+        _ words: [String], _ payload: AlertPayload, _ milliseconds: UInt64
+    ) -> (AlertDelivery.Failure, String)? {
+        let outcome = ChildProcess.run(words, input: payload.event, milliseconds: milliseconds)
+        switch outcome {
+        case .ended(0, _): return nil
+        case .ended(let code, _): return (.alert, "its command ended with exit code \(code)")
+        case .killed(let signal): return (.alert, "its command was ended by signal \(signal)")
+        case .timedOut:
+            return (.alert, "its command took longer than \(span(milliseconds)), and was ended")
+        case .notStarted(let error):
+            return (.sink(retryAfter: nil), "its command cannot be started: \(systemText(error))")
+        }
+    }
+
+    private func post(
+        _ payload: AlertPayload, _ body: [UInt8], _ hook: AlertSink.Webhook
+    ) -> (AlertDelivery.Failure, String)? {
+        let timestamp = tg_walltime() / 1_000
+        var headers = [
+            (
+                "Content-Type",
+                hook.isSlack ? "application/json" : "application/cloudevents+json; charset=utf-8"
+            ),
+            ("User-Agent", "tollgate"), ("webhook-id", payload.id),
+            ("webhook-timestamp", "\(timestamp)"),
+        ]
+        if let secret {
+            let signature = WebhookSignature.header(
+                secret, id: payload.id, timestamp: timestamp, body: body)
+            headers.append(("webhook-signature", signature))
+        }
+        let request = CurlRequest(
+            url: url, headers: headers.map { (name: $0.0, value: $0.1) }, body: body,
+            milliseconds: sink.timeoutMilliseconds)
+        switch request.send() {
+        case .failed(let words): return (.sink(retryAfter: nil), words)
+        case .answered(200..<300, _): return nil
+        case .answered(let status, let seconds):
+            let words = "the receiver answers with status \(status)"
+            let retryAfter = seconds.map { $0.multipliedReportingOverflow(by: 1_000) }
+            let milliseconds = retryAfter.map { $0.overflow ? UInt64.max : $0.partialValue }
+            let isBusy = status == 429 || status == 408 || status >= 500
+            if isBusy || milliseconds != nil { return (.sink(retryAfter: milliseconds), words) }
+            return (.alert, words)
+        }
+    }
+}

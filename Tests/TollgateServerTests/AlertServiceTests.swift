@@ -1,0 +1,49 @@
+import Foundation
+import Testing
+
+@testable import TollgateCore
+@testable import TollgateServer
+
+@Suite struct AlertServiceTests {
+    /// A change, and a round, hold the lock while they wait for the disk; reactors answer STATS
+    /// meanwhile.
+    @Test func whatIsReadForStatisticsWaitsForNoDisk() throws {
+        let path = NSTemporaryDirectory() + "tollgate-alerts-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let log = Log(level: .error, isJSON: false, hasPriorities: false)
+        let service = try AlertService(
+            directory: path, rules: AlertRules(), sampleOneIn: 1, log: log)
+        #expect(service.status == AlertService.Status())
+        let isRead = DispatchSemaphore(value: 0)
+        var wasRead = false
+        let test = try service.change(saying: { _ in "a test" }) { engine in
+            Thread.detachNewThread {
+                _ = service.status
+                isRead.signal()
+            }
+            wasRead = isRead.wait(timeout: .now() + 10) == .success
+            return engine.fireTest(rule: nil, now: 1_700_000_000_000)
+        }
+        #expect(test != nil && wasRead)
+        #expect(service.status == AlertService.Status(tests: 1))
+    }
+
+    /// What the status says is what the engine holds, once a round is over.
+    @Test func whatIsCountedIsThereAfterTheRound() throws {
+        let path = NSTemporaryDirectory() + "tollgate-alerts-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let log = Log(level: .error, isJSON: false, hasPriorities: false)
+        let rules = AlertRules([AlertRule("daemon_trouble", .daemonTrouble)])
+        let service = try AlertService(directory: path, rules: rules, sampleOneIn: 1, log: log)
+        let now: Int64 = 1_700_000_000_000
+        service.observe(.trouble(name: "disk", isOn: true, words: "is full"), now: now)
+        // No disk that takes anything: it waits.
+        try FileManager.default.removeItem(atPath: path)
+        service.settle(now: now)
+        #expect(service.status.waiting == 1 && service.status.fired == 0)
+        #expect(service.status.writeFailures == 1)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        service.settle(now: now + 2_000)
+        #expect(service.status == AlertService.Status(fired: 1, writeFailures: 1))
+    }
+}
