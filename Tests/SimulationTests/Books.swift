@@ -211,12 +211,15 @@ struct Books: Equatable {
     }
 
     /// A reload took the quota out of the plan, and the counter lives on by other plans: it is
-    /// charged what the hold was made with, within the period that it counts.
+    /// charged what the hold was made with, within the period that it was held in. Whether it was
+    /// only looked at in the next, and by whom, changes nothing: so a pool stays the sum of shares.
     private mutating func endWithoutQuota(_ hold: inout Hold, _ ending: Ending) {
         for (key, line) in hold.lines where !ending.quotas.contains(where: { $0.key == key }) {
             guard var open = open[key] else { continue }
             let charged = ending.charged[line.meter] ?? 0
             let before = hold.state == .open ? 0 : hold.meters[line.meter]?.used ?? 0
+            hold.lines[key]?.units = 0
+            guard ending.now < line.end else { continue }
             if ending.now < open.end {
                 if charged >= before {
                     open.used += charged - before
@@ -228,7 +231,6 @@ struct Books: Equatable {
                 }
                 self.open[key] = open
             }
-            hold.lines[key]?.units = 0
             hold.lines[key]?.end = open.end
         }
     }

@@ -16,12 +16,13 @@ import TollgateWire
             meters: [("calls", calls), ("tokens", tokens)])
     }
 
-    /// A day on which ada has used up her quota, and a journal with `left` slots: not enough to
-    /// close the day. Then the next day.
+    /// A day on which ada has used up her quota and holds `held` calls besides, and a journal
+    /// with `left` slots: not enough to close the day. Then the next day.
     private func nearlyFull(
-        left: UInt64, _ harness: EngineHarness, _ ledger: MemoryLedger
+        left: UInt64, held: UInt64 = 0, _ harness: EngineHarness, _ ledger: MemoryLedger
     ) throws {
         ledger.begin(harness.engine)
+        if held > 0 { #expect(reserve(harness, calls: held).isAllowed) }
         #expect(spend(harness, user: "ada", calls: 100).isAllowed)
         let index = try #require(
             (0..<Engine.shardCount).first { harness.engine.journalPosition(shard: $0).next > 1 })
@@ -31,8 +32,16 @@ import TollgateWire
         harness.advance(milliseconds: 2 * 3_600_000)
     }
 
-    private static func policy() -> PolicyDefinition {
-        .small(userPerSecond: 1_000, daily: 100, monthlyTokens: 1_000_000)
+    private func reserve(_ harness: EngineHarness, calls: UInt64) -> Answer {
+        let body = DecisionWorker.reserveBody(EngineHarness.token(), meters: [("calls", calls)])
+        let outcome = body.withUnsafeBytes {
+            harness.worker.reserve($0, connection: 1, into: harness.reply)
+        }
+        return HoldAnswer(outcome, harness.reply).answer
+    }
+
+    private static func policy(daily: UInt64 = 100) -> PolicyDefinition {
+        .small(userPerSecond: 1_000, daily: daily, monthlyTokens: 1_000_000)
     }
 
     @Test func aDayThatCannotBeClosedIsNotChargedForTheNext() throws {
@@ -44,11 +53,7 @@ import TollgateWire
             #expect(spend(harness, user: "ada", calls: 1).reason == .ledgerUnavailable)
             harness.advance(milliseconds: 1_000)
         }
-        let body = DecisionWorker.reserveBody(EngineHarness.token(), meters: [("calls", 1)])
-        let outcome = body.withUnsafeBytes {
-            harness.worker.reserve($0, connection: 1, into: harness.reply)
-        }
-        #expect(HoldAnswer(outcome, harness.reply).answer.reason == .ledgerUnavailable)
+        #expect(reserve(harness, calls: 1).reason == .ledgerUnavailable)
         // Whoever counts in no other period goes on.
         #expect(spend(harness, user: "bob", calls: 0, tokens: 1).isAllowed)
         ledger.tend(harness.engine)
@@ -56,6 +61,17 @@ import TollgateWire
         #expect(harness.check(meters: [("calls", 50)]).isAllowed)
         #expect(harness.usage(organization: "acme", user: "ada")["daily_calls"] == 50)
         #expect(closed(harness) == [100])
+    }
+
+    /// What is held of the day that cannot be closed takes nothing of the next.
+    @Test func whatADayHoldsThatCannotBeClosedRefusesNobodyOnTheNext() throws {
+        let (harness, ledger) = (try EngineHarness(Self.policy(daily: 60)), MemoryLedger())
+        let left = UInt64(ShardLedger.closeSlots - 10)
+        try nearlyFull(left: left, held: 40, harness, ledger)
+        #expect(harness.check(meters: [("calls", 50)]).reason == .ledgerUnavailable)
+        ledger.tend(harness.engine)
+        harness.advance(milliseconds: 1_000)
+        #expect(harness.check(meters: [("calls", 50)]).isAllowed)
     }
 
     /// Units of all periods that wait to be archived.

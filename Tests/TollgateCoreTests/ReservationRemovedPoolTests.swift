@@ -130,4 +130,38 @@ import TollgateWire
         let billed = billed(harness, ledger)
         #expect(billed == Billed(whole: 75, shares: ["ada": 75]))
     }
+
+    /// Ada settles on the day after, on which the pool has counted bob and nobody her. Her plan has
+    /// the pool no more, bob's has.
+    @Test(arguments: [CutStream.nothing, .reported, .estimate])
+    func aSettleAfterThePeriodIsBilledToNeither(_ cut: CutStream) throws {
+        var policy = Self.pooled(cut)
+        policy.plans[0].quotas[1].period = .day
+        var other = policy.plans[0]
+        other.name = "free_tier"
+        policy.plans.append(other)
+        let (harness, ledger) = (try EngineHarness(policy), MemoryLedger())
+        ledger.begin(harness.engine)
+        func spendByBob(_ units: UInt64) -> Answer {
+            harness.consume(
+                organization: "acme", user: "bob", plan: "free_tier", operation: "chat",
+                meters: [("tokens", units)])
+        }
+        #expect(spendByBob(5).isAllowed)
+        let id = try #require(harness.reserve(tokens: 200, timeToLive: 1_000).id)
+        #expect(harness.extend(id, hold: 200, used: 20).isAllowed)
+        harness.advance(milliseconds: 1_000)
+        harness.worker.tendHolds()
+        policy.plans[0].quotas.removeLast()
+        try harness.reload(policy)
+        harness.advance(milliseconds: 2 * 3_600_000)
+        #expect(spendByBob(7).isAllowed)
+        #expect(harness.settle(id, tokens: 300).isAllowed)
+        ledger.tend(harness.engine)
+        let billed = billed(harness, ledger)
+        let charged: UInt64 = [.nothing: 0, .reported: 20, .estimate: 200][cut] ?? 0
+        #expect(billed.whole == 12 + charged)
+        #expect(billed.shares["bob"] == 12)
+        #expect(billed.shares["ada"] ?? 0 == charged)
+    }
 }

@@ -21,12 +21,20 @@ extension DecisionWorker {
             guard meter < reservation.meterCount else { return }
             let cell = row.quota(slot.offset)
             let before = wasOpen ? 0 : reservation.meters[meter].used
-            // A period that is over is closed by whoever counts in the next.
-            var charged = cell.pointee.isOver(clock.period) ? before : holdUnits[meter]
+            let (periodEnd, startDay) = (line.pointee.periodEnd, line.pointee.small)
+            let isOver = line.pointee.isOver(clock.period)
+            if !isOver, cell.pointee.isOver(clock.period) {
+                // Its row was made anew, and counts nothing of it.
+                end(lineThatIsGone: line, reservation, wasOpen: wasOpen, &evaluation, in: shard)
+                return
+            }
+            // Within the period that it was held in, whoever was counted in the next since.
+            var charged = isOver ? before : holdUnits[meter]
             // What one of both cannot give back the other does not either: a pool stays the sum
             // of its members' shares.
             if charged < before, lacksOther(of: index, reservation, in: shard) { charged = before }
             Evaluation.end(cell, line, charged: charged, before: before)
+            if isOver { (line.pointee.periodEnd, line.pointee.small) = (periodEnd, startDay) }
             if evaluation.isJournaled, charged != before {
                 shard.ledger?.pointee.define(row)
                 shard.ledger?.pointee.quota(row, line.pointee.counter, cell)
@@ -56,7 +64,7 @@ extension DecisionWorker {
         let cell = QuotaCell(
             used: holdUnits[meter] &- min(holdUnits[meter], before), held: 0,
             endSeconds: line.pointee.periodEnd, carried: 0, startDay: line.pointee.small)
-        guard cell.used > 0, cell.endSeconds > 0, !cell.isOver(clock.period) else { return }
+        guard cell.used > 0, cell.endSeconds > 0, !line.pointee.isOver(clock.period) else { return }
         ledger.pointee.close(
             cell, line.pointee.counter, of: Self.subject(of: line.pointee, reservation),
             isJournaled: evaluation.isJournaled)
@@ -81,11 +89,18 @@ extension DecisionWorker {
         var slots = 0
         for index in 0..<reservation.lineCount {
             let line = reservation.lines[index]
-            guard line.kind == .quota, engine.place(of: line, reservation, in: shard) == nil
-            else { continue }
+            guard line.kind == .quota, !counts(line, reservation, in: shard) else { continue }
             slots &+= JournalFormat.slots(itemBytes: Self.subject(of: line, reservation).bytes)
         }
         return slots
+    }
+
+    /// Whether a line's counter is there, and counts in a period that goes on.
+    private func counts(
+        _ line: ReservationLine, _ reservation: Reservation, in shard: Shard
+    ) -> Bool {
+        guard let (row, slot) = engine.place(of: line, reservation, in: shard) else { return false }
+        return !row.quota(slot.offset).pointee.isOver(clock.period)
     }
 
     /// Whether each line's counter is that of a step, as it is unless the policy has changed.
@@ -122,9 +137,16 @@ extension DecisionWorker {
                 let own = engine.layouts.names.name(Int(candidate.counter)),
                 CounterSlot.isOfPool(name, own)
             else { continue }
-            return engine.place(of: candidate, reservation, in: shard) == nil
+            return !counts(candidate, reservation, in: shard)
         }
         return false
+    }
+}
+
+extension ReservationLine {
+    /// Of a quota: whether the period is over that it was held in.
+    fileprivate func isOver(_ now: WallTime) -> Bool {
+        QuotaCell(used: 0, held: 0, endSeconds: periodEnd, carried: 0, startDay: small).isOver(now)
     }
 }
 

@@ -92,7 +92,7 @@ struct Evaluation {
         var standing = Standing(step: step(index), used: 0, held: 0)
         standing.used = used(standing.step)
         if standing.step.isQuota, let cell = cell(standing.step) {
-            standing.held = cell.pointee.held
+            if !lacksRoom || !cell.pointee.isOver(period) { standing.held = cell.pointee.held }
             if !standing.step.flags.isEmpty {
                 if standing.step.flags.contains(.rollover) {
                     standing.step.raise(cell.pointee.carried)
