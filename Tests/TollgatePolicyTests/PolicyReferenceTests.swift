@@ -5,21 +5,29 @@ import Testing
 
 /// Deploy/tollgate.yaml shows every setting, and what it says of defaults is so.
 @Suite struct PolicyReferenceTests {
-    /// The reference with everything taken in that stands behind a "#".
+    /// The reference with everything taken in that stands behind a "#": settings, and what is
+    /// indented below one that has nothing behind it.
     private func complete(_ reference: [UInt8]) -> String {
         let lines = String(decoding: reference, as: UTF8.self).split(
             separator: "\n", omittingEmptySubsequences: false)
+        // The indent of the setting whose block is being taken in.
+        var block: Int?
         return lines.map { line in
             let indent = line.prefix { $0 == " " }
             let rest = line.dropFirst(indent.count)
-            guard rest.hasPrefix("# ") else { return String(line) }
+            guard rest.hasPrefix("# ") else {
+                block = nil
+                return String(line)
+            }
             let setting = rest.dropFirst(2)
+            if let outer = block, indent.count > outer { return String(indent + setting) }
             let entry = setting.hasPrefix("- {") ? setting.dropFirst(3) : setting
             let key = entry.prefix { $0.isLetter || $0 == "_" }
-            let isSetting =
-                PolicySchema.all.contains(String(key))
-                && entry.dropFirst(key.count).hasPrefix(": ")
-            return isSetting ? String(indent + setting) : ""
+            let isKnown = PolicySchema.all.contains(String(key))
+            let behind = entry.dropFirst(key.count)
+            block = isKnown && behind == ":" ? indent.count : nil
+            return isKnown && (behind == ":" || behind.hasPrefix(": "))
+                ? String(indent + setting) : ""
         }.joined(separator: "\n")
     }
 
