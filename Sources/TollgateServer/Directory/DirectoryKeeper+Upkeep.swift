@@ -47,10 +47,10 @@ extension DirectoryKeeper {
                     reset, waiting: waiting ? Self.resetNanoseconds : nil,
                     bringing: { links?.bringRoom() ?? true })
                 {
-                    resetsDone[reset] = now
+                    resetsDone[reset] = tg_boottime()
                 }
-                if resetsDone[reset] != nil { tellAlerts(reset) }
             }
+            tellResets()
             // Taken out the time before, or another was decided since.
             for reset in resetsDone.keys where !due.contains(reset) {
                 resetsDone[reset] = nil
@@ -62,13 +62,15 @@ extension DirectoryKeeper {
     }
 
     /// What was told of the quotas may be told again. A start carries out what is due before there
-    /// is anybody to tell, and tells it with the first tick.
-    private func tellAlerts(_ reset: DueReset) {
-        guard let links, resetsTold.insert(reset).inserted else { return }
-        links.alerts?.observe(
-            .quotasReset(
-                organization: reset.organization.text, isPersonal: reset.isPersonal,
-                id: reset.id, boot: tg_boottime()), now: tg_walltime())
+    /// is anybody to tell, and tells it before the first request.
+    func tellResets() {
+        guard let links else { return }
+        for (reset, done) in resetsDone where resetsTold.insert(reset).inserted {
+            links.alerts?.observe(
+                .quotasReset(
+                    organization: reset.organization.text, isPersonal: reset.isPersonal,
+                    id: reset.id, boot: done), now: tg_walltime())
+        }
     }
 
     /// After the ledger's restart, before requests: nothing may be used of what is to begin anew.

@@ -123,6 +123,7 @@ package final class DirectoryService: Sendable {
 
     func start(_ links: DirectoryLinks) throws(StartError) {
         keeper?.links = links
+        keeper?.tellResets()
         let box = Unmanaged.passRetained(self)
         var made = pthread_t()
         let result = pthread_create(&made, nil, { argument in
