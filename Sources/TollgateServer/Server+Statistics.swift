@@ -35,19 +35,50 @@ extension Server {
         add("tollgate_organizations", UInt64(max(0, gauges.organizations)), gauge: true)
         add("tollgate_users", UInt64(max(0, gauges.users)), gauge: true)
         add("tollgate_addresses", UInt64(max(0, gauges.addresses)), gauge: true)
-        add("tollgate_counter_bytes", UInt64(gauges.counterBytes), gauge: true)
+        add("tollgate_tables_bytes", UInt64(gauges.counterBytes), gauge: true)
         add("tollgate_capacity_refusals_total", gauges.capacityRefusals)
         add("tollgate_address_overflows_total", gauges.addressOverflows)
         add("tollgate_clock_held_forward", gauges.clockHeldForward ? 1 : 0, gauge: true)
         entries += directoryStatistics() + ledgerStatistics() + callStatistics()
         entries += auditStatistics() + alertStatistics() + latencyStatistics()
-        add(
-            "tollgate_policy_generation", shared.generation.load(ordering: .relaxed), gauge: true)
-        add(
-            "tollgate_uptime_seconds", (tg_boottime() &- shared.startedAt) / 1_000_000_000,
-            gauge: true)
-        add("tollgate_build_info{version=\"\(shared.version)\"}", 1, gauge: true)
+        entries += policyStatistics() + processStatistics()
+        // The last: it is the only part that grows with the policy, and a reply is bounded.
+        return entries + operationStatistics()
+    }
+
+    /// By operation, as far as there are slots for them.
+    private func operationStatistics() -> [Statistic] {
+        var entries: [Statistic] = []
+        for (slot, name) in shared.engine.operationNames.all.enumerated() {
+            for (verdict, isAllowed) in [("allow", true), ("deny", false)] {
+                let labels = "{operation=\"\(name)\",verdict=\"\(verdict)\"}"
+                let count = decisions.reduce(0) { $0 &+ $1.count(slot: slot, isAllowed: isAllowed) }
+                entries.append(
+                    Statistic(
+                        name: "tollgate_operation_decisions_total\(labels)", value: count,
+                        isGauge: false))
+            }
+        }
         return entries
+    }
+
+    private func policyStatistics() -> [Statistic] {
+        let readAt = shared.policyReadAt.load(ordering: .relaxed)
+        let reloads = "tollgate_policy_reloads_total"
+        return [
+            Statistic(
+                name: "tollgate_policy_generation",
+                value: shared.generation.load(ordering: .relaxed), isGauge: true),
+            Statistic(
+                name: "tollgate_policy_read_timestamp_seconds",
+                value: UInt64(max(0, readAt)) / 1_000, isGauge: true),
+            Statistic(
+                name: "\(reloads){result=\"success\"}",
+                value: shared.reloads.load(ordering: .relaxed), isGauge: false),
+            Statistic(
+                name: "\(reloads){result=\"failure\"}",
+                value: shared.reloadFailures.load(ordering: .relaxed), isGauge: false),
+        ]
     }
 
     /// What the directory holds and was asked; nothing without one.

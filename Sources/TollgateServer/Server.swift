@@ -249,6 +249,7 @@ package final class Server: Sendable {
         defer { reloadLock.unlock() }
         events.willReload()
         let outcome = loadAndPublish()
+        shared.countReload(outcome)
         events.didReload(outcome)
         return outcome
     }

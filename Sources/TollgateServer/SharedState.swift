@@ -11,9 +11,16 @@ package final class SharedState: Sendable {
     let settings: ServerSettings
     package let engine: Engine
     let startedAt: UInt64
+    /// Wall clock, milliseconds.
+    let startedWall: Int64
     let version: String
     /// Of the policy in force; changes when `policy` does.
     let generation: Atomic<UInt64>
+    /// Reloads that were asked for, by what came of them.
+    let reloads = Atomic<UInt64>(0)
+    let reloadFailures = Atomic<UInt64>(0)
+    /// Of the policy that was read last; wall clock, milliseconds.
+    let policyReadAt: Atomic<Int64>
     let isDraining = Atomic<Bool>(false)
     /// Boottime at which a drain ends whatever is still open.
     let drainEnd = Atomic<UInt64>(UInt64.max)
@@ -44,8 +51,10 @@ package final class SharedState: Sendable {
         self.engine = engine
         self.version = version
         startedAt = tg_boottime()
+        startedWall = tg_walltime()
         current = policy
         generation = Atomic(policy.generation)
+        policyReadAt = Atomic(startedWall)
     }
 
     package var policy: PolicyImage {
@@ -60,6 +69,16 @@ package final class SharedState: Sendable {
         current = policy
         lock.unlock()
         generation.store(policy.generation, ordering: .releasing)
+    }
+
+    /// Within the reload lock.
+    func countReload(_ outcome: Result<UInt64, PolicyCompileError>) {
+        guard case .success = outcome else {
+            reloadFailures.wrappingAdd(1, ordering: .relaxed)
+            return
+        }
+        reloads.wrappingAdd(1, ordering: .relaxed)
+        policyReadAt.store(tg_walltime(), ordering: .relaxed)
     }
 
     /// The earliest end that was asked for holds.

@@ -115,7 +115,7 @@ struct TopView {
         for what in ["connections", "organizations", "users", "addresses"] {
             if let count = gauge("tollgate_" + what) { parts.append("\(grouped(count)) \(what)") }
         }
-        if let size = gauge("tollgate_counter_bytes") {
+        if let size = gauge("tollgate_tables_bytes") {
             parts.append("\(bytes(Double(size))) of counters")
         }
         return visible(parts.joined(separator: ", "))

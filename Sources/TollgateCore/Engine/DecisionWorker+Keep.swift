@@ -49,7 +49,7 @@ extension DecisionWorker {
             return Self.refuse(
                 Refusal(.conflict, "the idempotency id stands for another request"), into: reply)
         }
-        counters.add(decision.pointee.reason)
+        counters.add(decision.pointee.reason, operation: decision.pointee.operation)
         writeAudit(decision.pointee, policy)
         let explained = UnsafeRawBufferPointer(rebasing: explanation[..<explanationBytes])
         guard answerBytes > 0 else {

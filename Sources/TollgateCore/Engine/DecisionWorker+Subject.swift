@@ -17,7 +17,7 @@ extension DecisionWorker {
                 self.decision.pointee = decision
                 return replyKept(to: reply, binding.policy)
             }
-            counters.add(decision.reason)
+            counters.add(decision.reason, operation: decision.operation)
             writeAudit(decision, binding.policy)
             return Outcome(
                 status: .ok,

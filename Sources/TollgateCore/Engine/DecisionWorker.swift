@@ -151,6 +151,7 @@ package final class DecisionWorker {
             binding = made
             bound = Unmanaged.passUnretained(made)
             cache.clear()
+            counters.bind(policy.operations, engine.operationNames)
         }
         turn &+= 1
         self.now = now
@@ -193,7 +194,7 @@ package final class DecisionWorker {
             return Self.refuse(error, into: reply)
         }
         if keep.isActive { return replyKept(to: reply, binding.policy) }
-        counters.add(decision.pointee.reason)
+        counters.add(decision.pointee.reason, operation: decision.pointee.operation)
         writeAudit(decision.pointee, binding.policy)
         conceal(&decision.pointee, binding.policy)
         return Outcome(

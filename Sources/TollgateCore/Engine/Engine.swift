@@ -57,6 +57,7 @@ package final class Engine: Sendable {
     let hash: KeyedHash
     let digestHash: KeyedHash
     let layouts = LayoutRegistry()
+    package let operationNames = OperationNames()
     let keyWindows: KeyWindows
     /// The durable records, as decisions see them.
     package let directory: DirectoryImage

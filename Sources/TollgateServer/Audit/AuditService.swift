@@ -148,7 +148,7 @@ extension Server {
             Statistic(name: "tollgate_audit_\(name)", value: value, isGauge: true)
         }
         return [
-            gauge("info{path=\"\(audit.plan.settings.directory)\"}", 1),
+            gauge("info{path=\"\(OperationNames.label(audit.plan.settings.directory.utf8))\"}", 1),
             count("recorded", status.recorded), count("dropped", status.dropped),
             gauge("waiting_bytes", UInt64(max(0, status.waitingBytes))),
             gauge("segments", UInt64(max(0, status.segments))),
