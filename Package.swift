@@ -11,11 +11,19 @@ let package = Package(
         .executable(name: "tollgate", targets: ["tollgate"]),
         .executable(name: "tollgate-bench", targets: ["tollgate-bench"]),
         .executable(name: "tollgate-floor", targets: ["tollgate-floor"]),
+        .executable(name: "tollgate-http", targets: ["tollgate-http"]),
         .library(name: "TollgateClient", targets: ["TollgateClient"]),
+    ],
+    traits: [
+        .trait(
+            name: "HTTP",
+            description: "tollgate-http, with SwiftNIO. Without it that target is an empty shell."),
+        .default(enabledTraits: ["HTTP"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         // 0: formats; C
@@ -65,6 +73,18 @@ let package = Package(
                 "COpenSSL",
             ],
             swiftSettings: strict),
+        .executableTarget(
+            name: "tollgate-http",
+            dependencies: [
+                "TollgateClient", "TollgateWire", "CLinux",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(
+                    name: "NIOCore", package: "swift-nio", condition: .when(traits: ["HTTP"])),
+                .product(
+                    name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["HTTP"])),
+                .product(
+                    name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["HTTP"])),
+            ], swiftSettings: strict),
         .executableTarget(
             name: "tollgate-bench",
             dependencies: [

@@ -126,13 +126,17 @@ def command(argv: list[str], seconds: int) -> tuple[int, str]:
     return done.returncode, done.stdout.decode(errors="replace")
 
 
+# Without tollgate-http and SwiftNIO.
+BUILD = ["swift", "build", "--disable-default-traits"]
+
+
 def build(targets: frozenset[str]) -> str:
     """Empty, or why it cannot be built."""
     if targets == OUTSIDE:
-        commands = [["swift", "build", "--product", name] for name in sorted(OUTSIDE)]
+        commands = [[*BUILD, "--product", name] for name in sorted(OUTSIDE)]
     else:
         # Without debug information it is linked sooner.
-        commands = [["swift", "build", "--build-tests", "-Xswiftc", "-gnone"]]
+        commands = [[*BUILD, "--build-tests", "-Xswiftc", "-gnone"]]
     for argv in commands:
         status, text = command(argv, BUILD_SECONDS)
         if status != 0:
@@ -146,7 +150,7 @@ def test(tests: tuple[str, ...], seconds: int) -> tuple[int, int, str]:
         argv = [str(ROOT / ".venv/bin/python"), "-m", "pytest", "-q", "-x", "-p",
                 "no:cacheprovider", *tests]
     else:
-        argv = ["swift", "test", "--skip-build", "--disable-xctest"]
+        argv = ["swift", "test", "--disable-default-traits", "--skip-build", "--disable-xctest"]
         for name in tests:
             argv += ["--filter", name]
     status, text = command(argv, seconds)

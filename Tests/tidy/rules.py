@@ -37,8 +37,10 @@ MAY_IMPORT = {
     "tollgate-bench": {"TollgateClient", "TollgateCore", "TollgateWire", "CLinux", "COpenSSL",
                        "ArgumentParser", "Histogram"},
     "tollgate-floor": {"COpenSSL"},
+    "tollgate-http": {"TollgateClient", "TollgateWire", "CLinux", "ArgumentParser", "NIOCore",
+                      "NIOPosix", "NIOHTTP1"},
 }
-# Of the system, every Swift module may have these and no other: no Foundation, Dispatch, NIO.
+# Of the system, every Swift module may have these and no other: no Foundation, no Dispatch.
 SYSTEM = {"Glibc", "Synchronization"}
 
 _IMPORT = re.compile(r"^\s*(?:@\w+ +)*(?:(?:public|package|internal|private) +)?import +"
@@ -117,7 +119,7 @@ def package_targets(text: str) -> dict[str, set[str]]:
         if listed:
             opening = listed.end() - 1
             dependencies = body[opening:source._matching(body, opening)]
-        dependencies = re.sub(r'package: "[^"]+"', "", dependencies)
+        dependencies = re.sub(r'package: "[^"]+"|\btraits: \["[^"]+"\]', "", dependencies)
         targets[name] = set(re.findall(r'"([^"]+)"', dependencies))
     return targets
 
@@ -136,8 +138,16 @@ def package(files: dict[str, str]) -> list[str]:
         for name in _IMPORT.findall(source.blanked(text)):
             if name not in SYSTEM | targets.get(module(file), set()):
                 found.append(f"{file}: imports {name}, which is no dependency of its target")
+    found += [f"Package.swift: {name} stands in a build without the trait HTTP"
+              for name in _untraited(files["Package.swift"])]
     return found + [f"Package.swift: tollgated needs the package of {name}"
                     for name in sorted(_closure(targets, "tollgated") - set(targets))]
+
+
+def _untraited(text: str) -> list[str]:
+    """Products of SwiftNIO that every build would compile."""
+    products = re.findall(r'\.product\(\s*name: "(\w+)", package: "swift-nio"(.*?)\)', text, re.S)
+    return [name for name, rest in products if '.when(traits: ["HTTP"]' not in rest]
 
 
 def _closure(targets: dict[str, set[str]], name: str) -> set[str]:

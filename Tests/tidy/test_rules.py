@@ -87,7 +87,17 @@ def test_a_dependency_against_the_table_is_found() -> None:
         "Package.swift: TollgateCore may not depend on TollgateServer",
         "Package.swift: tollgated may not depend on NIO",
         f"{CORE}: imports TollgateWire, which is no dependency of its target",
+        "Package.swift: NIO stands in a build without the trait HTTP",
         "Package.swift: tollgated needs the package of NIO"]
+
+
+def test_a_product_that_the_trait_guards_is_no_fault() -> None:
+    manifest = ('.executableTarget(name: "tollgate-http", dependencies: [\n.product(\n'
+                'name: "NIOCore", package: "swift-nio"%s)]),')
+    guarded = manifest % ', condition: .when(traits: ["HTTP"])'
+    assert rules.package({"Package.swift": guarded}) == []
+    assert rules.package({"Package.swift": manifest % ""}) == [
+        "Package.swift: NIOCore stands in a build without the trait HTTP"]
 
 
 def test_the_top_level_is_watched() -> None:

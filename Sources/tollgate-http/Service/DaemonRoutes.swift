@@ -1,0 +1,72 @@
+import CLinux
+import Synchronization
+import TollgateClient
+
+/// What is answered with the help of the daemon, over one connection for all requests.
+final class DaemonRoutes: Sendable {
+    private let client: AsyncClient
+    private let tally: Tally
+    private let log: @Sendable (String) -> Void
+    /// Whether it answered last: 0 nothing is known yet, 1 yes, 2 no.
+    private let lastSeen = Atomic<UInt8>(0)
+
+    init(_ client: AsyncClient, _ tally: Tally, log: @escaping @Sendable (String) -> Void) {
+        self.client = client
+        self.tally = tally
+        self.log = log
+    }
+
+    var routes: [Route] {
+        [
+            Route(path: "/metrics") { await self.metrics($0) },
+            Route(path: "/healthz") { _ in await self.health() },
+        ]
+    }
+
+    /// One STATS for each scrape. A daemon that gives no answer is an answer too: `tollgate_up 0`
+    /// with status 200, as exporters have it, so that alerts tell it from an exporter that is down.
+    private func metrics(_ request: HTTPRequest) async -> HTTPResponse {
+        let format = Exposition(accept: request.accept)
+        let began = tg_boottime()
+        var families: [MetricFamily]
+        do throws(ClientError) {
+            let statistics = MetricFamilies(try await client.statistics())
+            let took = seconds(ofNanoseconds: tg_boottime() &- began)
+            families = [MetricFamily("tollgate_up", .gauge, 1)] + statistics.families
+            families.append(
+                MetricFamily("tollgate_http_stats_duration_seconds", .gauge, text: took))
+            families.append(
+                MetricFamily("tollgate_http_skipped_statistics", .gauge, statistics.skipped))
+            note(nil)
+        } catch {
+            families = [MetricFamily("tollgate_up", .gauge, 0)]
+            note(error)
+        }
+        return HTTPResponse(
+            200, contentType: format.contentType,
+            body: format.write(families + tally.families))
+    }
+
+    /// Whether the daemon answers.
+    private func health() async -> HTTPResponse {
+        do throws(ClientError) {
+            try await client.ping()
+            return HTTPResponse(200, "ok\n")
+        } catch { return HTTPResponse(503, "\(error)\n") }
+    }
+
+    /// Says so once when the daemon goes, and once when it is back.
+    private func note(_ error: ClientError?) {
+        let state: UInt8 = error == nil ? 1 : 2
+        let before = lastSeen.exchange(state, ordering: .relaxed)
+        guard before != state else { return }
+        guard let error else { return log("the daemon answers") }
+        if case .refused(.forbidden, _) = error {
+            log(
+                "\(error); --socket is to be its admin socket, and this process's user root, the"
+                    + " daemon's own, or one with the role admin (daemon: roles:)")
+        } else {
+            log("\(error); until it does, scrapes have tollgate_up 0")
+        }
+    }
+}
