@@ -9,12 +9,13 @@ struct HTTPCommand: ParsableCommand {
         commandName: "tollgate-http", abstract: "Serve the daemon's metrics over HTTP.",
         discussion: """
             GET /metrics answers in Prometheus' text format, or in OpenMetrics where the Accept \
-            header asks for it; each scrape is one question to the daemon. While the daemon does \
-            not answer, it is tollgate_up 0, with status 200. GET /healthz is 200 while the daemon \
-            answers, else 503.
+            header asks for it. A scrape asks the daemon once; scrapes within a tenth of a second \
+            share an answer. While the daemon does not answer, it is tollgate_up 0, with status \
+            200. GET /healthz is 200 while the daemon answers, else 503.
 
             It asks the daemon on its admin socket: run it as the daemon's user, or as one with \
-            the role admin. TERM and INT end it, behind what it is answering.
+            the role admin. TERM and INT end it, behind what it is answering. systemd may start \
+            it with Type=notify.
 
             Exit codes: 0 ended by a signal, 64 usage, 70 internal, 73 cannot listen, 75 another \
             process listens there, 77 forbidden to.
@@ -92,7 +93,10 @@ struct HTTPCommand: ParsableCommand {
                 sockets, Router(routes: daemon.routes), tally, connectionsMax: connectionsMax,
                 times: RequestHandler.Times(patienceSeconds: patience, daemonMilliseconds: timeout))
             Self.say("serving \(admin) on \(sockets.map(\.name).joined(separator: ", "))")
+            let manager = InitSystem(socket: Self.environment("NOTIFY_SOCKET"))
+            manager.notify("READY=1")
             Self.say("ending: signal \(Self.wait(for: signals))")
+            manager.notify("STOPPING=1")
             // Whoever comes from now on finds nobody, and may be served by the next.
             for socket in sockets { socket.unlinkOwn() }
             try service.drain(graceMilliseconds: Self.drainMilliseconds)

@@ -80,7 +80,8 @@ class Exporter:
         return split(self.send("\r\n".join(lines + ["", ""]).encode()))
 
     def scrape(self):
-        """Sample, labels included, to its value."""
+        """Sample, labels included, to its value, as it is now: nobody else asked just before."""
+        time.sleep(0.11)
         status, _, body = self.ask()
         assert status == 200
         return samples(body)

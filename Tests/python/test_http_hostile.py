@@ -1,16 +1,12 @@
 """tollgate-http between peers that behave badly: daemons that are down, slow or wrong, clients
 that are slow, many or no HTTP at all."""
 
-import os
-import socket
-import stat
 import struct
-import subprocess
 import time
 
 import pytest
-from hardening import NOBODY, as_root, descriptors, eventually
-from http_exporter import (HTTP, OPENMETRICS, Exporter, closed, lint, read_on, split)
+from hardening import descriptors, eventually
+from http_exporter import OPENMETRICS, Exporter, closed, lint, read_on, split
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from scripted_daemon import ScriptedDaemon, request_id
 from tollgate import wire
@@ -44,6 +40,8 @@ def test_a_daemon_that_is_down_is_told_and_so_is_its_return(start_daemon):
             assert exporter.scrape()["tollgate_up"] == 1
         assert exporter.ask("/healthz")[::2] == (200, "ok\n")
         assert made.stop() == 0
+        # An answer from before is shared for so long.
+        time.sleep(0.11)
         for _ in range(3):
             status, _, body = exporter.ask()
             assert status == 200 and "tollgate_up 0\n" in body
@@ -87,6 +85,27 @@ def test_a_scrape_is_one_question_on_one_connection():
         exporter.ask(method="POST")
         assert [frame[4] for frame in daemon.frames] == [wire.STATS] * 5
         assert len(daemon.connections) == 1
+
+
+def test_however_many_scrape_the_daemon_is_asked_seldom():
+    def answer(_, frame):
+        time.sleep(0.05)
+        return reply(frame, [entry("tollgate_frames_total", 7)])
+
+    with ScriptedDaemon(answer) as daemon, Exporter(daemon.path) as exporter:
+        began, answers = time.monotonic(), []
+        while time.monotonic() < began + 1:
+            peers = [exporter.connect() for _ in range(16)]
+            for peer in peers:
+                peer.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            # Who goes before the answer costs no more.
+            for peer in peers[8:]:
+                peer.close()
+            answers += [split(read_on(peer))[2] for peer in peers[:8]]
+            for peer in peers[:8]:
+                peer.close()
+        assert len(answers) > 100 and all("tollgate_frames_total 7" in one for one in answers)
+        assert len(daemon.frames) <= 10 * (time.monotonic() - began) + 1
 
 
 def test_who_may_not_ask_is_told_how(daemon):
@@ -251,111 +270,3 @@ def test_a_connection_that_is_kept_is_used_again(exporter):
             while not answer.endswith(b"\r\n\r\nok\n"):
                 answer += peer.recv(4_096)
             time.sleep(0.01)
-
-
-# MARK: its life
-
-def run(*words, code):
-    done = subprocess.run([HTTP, *words], capture_output=True, text=True, timeout=20)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("place, words", [
-    ("0.0.0.0:9464", "can be reached from other hosts"), ("[::]:9464", "from other hosts"),
-    ("192.0.2.1:9464", "from other hosts"), ("example.com:80", "is no address"),
-    ("127.0.0.1", "absolute path"), ("127.0.0.1:65536", "absolute path"), ("x.sock", "absolute"),
-    ("/" + "x" * 107, "shorter path"), (":80", "is no address")])
-def test_it_listens_where_nobody_else_reaches_it(place, words):
-    assert words in run("--listen", place, code=64)
-
-
-@pytest.mark.parametrize("words", [
-    ("--mode", "0999"), ("--mode", "01777"), ("--timeout", "0"), ("--patience", "601"),
-    ("--connections-max", "0"), ("--lisen", "x"), ("extra",)])
-def test_wrong_options_are_refused(words):
-    assert "Usage" in run(*words, code=64)
-
-
-def test_help_says_what_it_is_for():
-    said = run("--help", code=0)
-    for text in ["/metrics", "/healthz", "tollgate_up 0", "64 usage", "73", "75", "77", "127.0.0.1",
-                 "TOLLGATE_ADMIN_SOCKET"]:
-        assert text in said, text
-    assert run("--version", code=0).startswith("tollgate-http 0.")
-
-
-def test_a_socket_in_use_stays_and_a_dead_one_is_replaced(tmp_path):
-    admin = "/tmp/nowhere/admin.sock"
-    with Exporter(admin, "--mode", "0600") as exporter:
-        assert stat.S_IMODE(os.stat(exporter.path).st_mode) == 0o600
-        assert "another process listens" in run("--listen", exporter.path, code=75)
-        assert exporter.ask("/healthz")[0] == 503
-        left = str(tmp_path / "s")
-        with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(left)
-        with Exporter(admin, "--listen", left) as other:
-            assert left in other.said()
-        assert not os.path.exists(left)
-        (tmp_path / "file").write_text("mine")
-        assert "move it away" in run("--listen", str(tmp_path / "file"), code=73)
-        assert "No such file" in run("--listen", str(tmp_path / "no/s"), code=73)
-    assert not os.path.exists(exporter.path)
-
-
-def test_a_port_in_use_is_told():
-    with Exporter("/tmp/nowhere/admin.sock", port=True) as exporter:
-        assert "in use" in run("--listen", f"127.0.0.1:{exporter.port}", code=75)
-        with socket.create_connection(("127.0.0.1", exporter.port), 10) as peer:
-            peer.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-            assert b"tollgate_up 0" in read_on(peer)
-
-
-def test_whoever_may_not_open_the_admin_socket_is_told(start_daemon, tmp_path):
-    made = start_daemon()
-    tmp_path.chmod(0o777)
-    place = f"/tmp/tgn{os.getpid()}.sock"
-    process = subprocess.Popen(
-        as_root([*NOBODY, str(HTTP), "--socket", made.admin, "--listen", place]),
-        stderr=subprocess.PIPE)
-    try:
-        eventually(lambda: os.path.exists(place) or process.poll() is not None)
-        with socket.socket(socket.AF_UNIX) as peer:
-            eventually(lambda: peer.connect_ex(place) == 0)
-            peer.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-            assert b"tollgate_up 0" in read_on(peer)
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
-    assert b"Permission denied" in process.stderr.read()
-
-
-def test_term_answers_what_was_asked_and_ends():
-    def slow(_, frame):
-        time.sleep(0.7)
-        return reply(frame, [entry("tollgate_frames_total", 7)], frame[4])
-
-    with ScriptedDaemon(slow) as daemon, Exporter(daemon.path) as exporter:
-        idle, busy = exporter.connect(), exporter.connect()
-        busy.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        eventually(lambda: daemon.frames)
-        began = time.monotonic()
-        exporter.process.terminate()
-        assert idle.recv(1) == b"" and time.monotonic() - began < 0.5
-        status, headers, body = split(read_on(busy))
-        assert status == 200 and "tollgate_up 1\n" in body and headers["connection"] == "close"
-        assert exporter.process.wait(5) == 0
-        assert "ending: signal 15" in exporter.said()
-        for peer in (idle, busy):
-            peer.close()
-
-
-def test_term_does_not_wait_for_ever():
-    with ScriptedDaemon(lambda _, frame: None) as daemon, \
-            Exporter(daemon.path, "--timeout", 10_000) as exporter:
-        with exporter.connect() as peer:
-            peer.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            eventually(lambda: daemon.frames)
-            began = time.monotonic()
-            exporter.process.terminate()
-            assert exporter.process.wait(9) == 0 and time.monotonic() - began > 4

@@ -60,6 +60,8 @@ SCENARIOS = {
     "TollgateSnapshotOld": ({"tollgate_snapshot_age_seconds": "0+60x80 0x20"}, [67], [60, 62, 90]),
     "TollgateSnapshotsFail": (bumped("snapshot_failures"), [13, 40], [9, 79]),
     "TollgateAuditTrouble": (flag("audit_trouble"), [12], [9, 32]),
+    "TollgateAuditRefuses": (bumped("decisions", 'verdict="deny",reason="auditUnavailable"'),
+                             [13], [9, 25]),
     "TollgateAuditDrops": (bumped("audit_dropped"), [13], [9, 25]),
     "TollgateAuditLags": ({"tollgate_audit_waiting_bytes": "2000000x9 3000000x9 0x20"},
                           [12], [9, 10, 22]),

@@ -91,6 +91,8 @@ enum MetricHelp {
         "tollgate_http_requests": "Requests that tollgate-http answered, by code.",
         "tollgate_http_displaced_connections":
             "Waiting connections closed to make room for new ones.",
+        "tollgate_http_refused_connections":
+            "New connections closed because every other was being answered.",
         "tollgate_http_timeouts": "Connections closed because their peer was too slow.",
         "tollgate_http_stats_duration_seconds": "How long the daemon took to answer STATS.",
         "tollgate_http_skipped_statistics":

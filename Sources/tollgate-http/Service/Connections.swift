@@ -24,10 +24,11 @@ final class Connections {
         guard !isDraining else { return false }
         if open.count >= most {
             let waiting = open.values.filter { !$0.isAnswering }
-            tally.displaced.wrappingAdd(1, ordering: .relaxed)
             guard let longest = waiting.min(by: { $0.waitNumber < $1.waitNumber }) else {
+                tally.refused.wrappingAdd(1, ordering: .relaxed)
                 return false
             }
+            tally.displaced.wrappingAdd(1, ordering: .relaxed)
             remove(longest)
             longest.close()
         }

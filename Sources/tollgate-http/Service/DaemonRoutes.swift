@@ -1,10 +1,10 @@
-import CLinux
 import Synchronization
 import TollgateClient
 
 /// What is answered with the help of the daemon, over one connection for all requests.
 final class DaemonRoutes: Sendable {
     private let client: AsyncClient
+    private let source: StatisticsSource
     private let tally: Tally
     private let log: @Sendable (String) -> Void
     /// Whether it answered last: 0 nothing is known yet, 1 yes, 2 no.
@@ -12,6 +12,7 @@ final class DaemonRoutes: Sendable {
 
     init(_ client: AsyncClient, _ tally: Tally, log: @escaping @Sendable (String) -> Void) {
         self.client = client
+        source = StatisticsSource(client)
         self.tally = tally
         self.log = log
     }
@@ -23,22 +24,24 @@ final class DaemonRoutes: Sendable {
         ]
     }
 
-    /// One STATS for each scrape. A daemon that gives no answer is an answer too: `tollgate_up 0`
-    /// with status 200, as exporters have it, so that alerts tell it from an exporter that is down.
+    /// One STATS for a scrape, at most. A daemon that gives no answer is an answer too:
+    /// `tollgate_up 0` with status 200, as exporters have it, so that alerts tell it from an
+    /// exporter that is down.
     private func metrics(_ request: HTTPRequest) async -> HTTPResponse {
         let format = Exposition(accept: request.accept)
-        let began = tg_boottime()
+        let answer = await source.ask()
         var families: [MetricFamily]
-        do throws(ClientError) {
-            let statistics = MetricFamilies(try await client.statistics())
-            let took = seconds(ofNanoseconds: tg_boottime() &- began)
+        switch answer.result {
+        case .success(let entries):
+            let statistics = MetricFamilies(entries)
+            let took = seconds(ofNanoseconds: answer.nanoseconds)
             families = [MetricFamily("tollgate_up", .gauge, 1)] + statistics.families
             families.append(
                 MetricFamily("tollgate_http_stats_duration_seconds", .gauge, text: took))
             families.append(
                 MetricFamily("tollgate_http_skipped_statistics", .gauge, statistics.skipped))
             note(nil)
-        } catch {
+        case .failure(let error):
             families = [MetricFamily("tollgate_up", .gauge, 0)]
             note(error)
         }

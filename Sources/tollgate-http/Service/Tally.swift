@@ -7,6 +7,7 @@ final class Tally: Sendable {
 
     let connections = Atomic<Int>(0)
     let displaced = Atomic<UInt64>(0)
+    let refused = Atomic<UInt64>(0)
     let timeouts = Atomic<UInt64>(0)
     private let ok = Atomic<UInt64>(0)
     private let malformed = Atomic<UInt64>(0)
@@ -46,6 +47,8 @@ final class Tally: Sendable {
             MetricFamily(
                 "tollgate_http_displaced_connections", .counter,
                 displaced.load(ordering: .relaxed)),
+            MetricFamily(
+                "tollgate_http_refused_connections", .counter, refused.load(ordering: .relaxed)),
             MetricFamily(
                 "tollgate_http_timeouts", .counter, timeouts.load(ordering: .relaxed)),
             MetricFamily(
