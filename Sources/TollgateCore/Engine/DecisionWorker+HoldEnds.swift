@@ -104,6 +104,10 @@ extension DecisionWorker {
         _ reservation: Reservation, _ scene: HoldScene, _ evaluation: inout Evaluation,
         settles: Bool, in shard: Shard, _ policy: PolicyImage
     ) -> HoldEnd {
+        let isAsItWas = isAsItWas(reservation, scene, &evaluation)
+        if !isAsItWas, !keepCounters(of: reservation, scene, &evaluation, in: shard) {
+            return .noJournal
+        }
         evaluation.roll(scene.program)
         matchMeters(reservation, scene, policy)
         let wasOpen = reservation.state == .open
@@ -111,7 +115,7 @@ extension DecisionWorker {
             2 * Int(scene.program.end &- scene.program.start) + 2 * reservation.lineCount
             + ShardLedger.slots(contentBytes: reservation.row.content.count)
             + creditSlots(reservation, scene, &evaluation)
-            + goneSlots(reservation, scene, &evaluation, in: shard)
+            + (isAsItWas ? 0 : slotsWithoutStep(reservation, in: shard))
         guard evaluation.prepare(keeping: slots) else { return .noJournal }
         var touched: UInt64 = 0
         // Where they stand is found out once: nothing here changes how many there are.

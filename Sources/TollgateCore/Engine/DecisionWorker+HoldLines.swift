@@ -24,9 +24,16 @@ extension DecisionWorker {
             let (periodEnd, startDay) = (line.pointee.periodEnd, line.pointee.small)
             let isOver = line.pointee.isOver(clock.period)
             if !isOver, cell.pointee.isOver(clock.period) {
-                // Its row was made anew, and counts nothing of it.
-                end(lineThatIsGone: line, reservation, wasOpen: wasOpen, &evaluation, in: shard)
-                return
+                // Its row was made anew: whoever had used something of the period would be there.
+                guard holdUnits[meter] > before, cell.pointee.used == 0 || cell.pointee.isClosed
+                else {
+                    end(
+                        lineThatIsGone: line, reservation, wasOpen: wasOpen, &evaluation,
+                        in: shard)
+                    return
+                }
+                cell.pointee = QuotaCell(
+                    used: 0, held: 0, endSeconds: periodEnd, carried: 0, startDay: startDay)
             }
             // Within the period that it was held in, whoever was counted in the next since.
             var charged = isOver ? before : holdUnits[meter]
@@ -48,9 +55,10 @@ extension DecisionWorker {
         }
     }
 
-    /// Of a quota whose counter is no more: its row was forgotten, or made room for others. What is
-    /// charged besides is billed as a part of the period that it was held in, while that goes on;
-    /// what was charged before was billed, and is given back no more.
+    /// Of a quota whose counter is no more, and in no plan: its row was forgotten, or made room for
+    /// Of a quota whose counter is no more, and in no plan: its row was forgotten, or made room
+    /// for others. What is charged besides is billed as a part of the period that it was held in,
+    /// while that goes on; what was charged before was billed, and is given back no more.
     private func end(
         lineThatIsGone line: UnsafeMutablePointer<ReservationLine>, _ reservation: Reservation,
         wasOpen: Bool, _ evaluation: inout Evaluation, in shard: Shard
@@ -80,19 +88,66 @@ extension DecisionWorker {
             planTag: PolicyCompiler.tag(String(decoding: reservation.plan, as: UTF8.self)))
     }
 
-    /// Slots that what `end(lineThatIsGone:)` bills may take in the journal.
-    func goneSlots(
-        _ reservation: Reservation, _ scene: HoldScene, _ evaluation: inout Evaluation,
-        in shard: Shard
-    ) -> Int {
-        if isAsItWas(reservation, scene, &evaluation) { return 0 }
-        var slots = 0
+    /// Slots that lines without a step may take in the journal besides their own: of the parts
+    /// that `end(lineThatIsGone:)` bills, and of rows that are not the plan's.
+    func slotsWithoutStep(_ reservation: Reservation, in shard: Shard) -> Int {
+        var slots = 2 * ShardLedger.rowSlotsMax
         for index in 0..<reservation.lineCount {
             let line = reservation.lines[index]
             guard line.kind == .quota, !counts(line, reservation, in: shard) else { continue }
             slots &+= JournalFormat.slots(itemBytes: Self.subject(of: line, reservation).bytes)
         }
         return slots
+    }
+
+    /// Makes room in rows for counters that are to be charged and that the policy has, if not in
+    /// this plan: a row with nothing in it was forgotten, or made anew with the counters of a plan.
+    /// So what is charged counts wherever the quota does. False when the journal has no room for
+    /// what a row is to drop. Where there is no room for a row, what is charged is billed alone.
+    func keepCounters(
+        of reservation: Reservation, _ scene: HoldScene, _ evaluation: inout Evaluation,
+        in shard: Shard
+    ) -> Bool {
+        guard let binding else { return true }
+        let plan = scene.plan < 0 ? nil : binding.policy.compiledPlans[scene.plan]
+        lacksJournal = false
+        if lacksCounter(reservation, isUser: true, in: shard, binding.policy) {
+            let row = widenedRow(scene.principal, isUser: true, in: &shard.table.pointee, binding)
+            if let row, let plan, evaluation.user.row != nil {
+                let offsets = binding.offsets(of: Int(plan.userLayout), in: row)
+                evaluation.user = RowView(row: row, offsets: offsets)
+            }
+        }
+        if !lacksJournal, lacksCounter(reservation, isUser: false, in: shard, binding.policy) {
+            let row = widenedRow(scene.principal, isUser: false, in: &shard.table.pointee, binding)
+            if let row, let plan, evaluation.shared.row != nil {
+                let offsets = binding.offsets(of: Int(plan.organizationLayout), in: row)
+                evaluation.shared = RowView(row: row, offsets: offsets)
+            }
+        }
+        defer { lacksJournal = false }
+        return !lacksJournal
+    }
+
+    /// Whether something is to be charged to a quota of the policy whose counter stands nowhere.
+    private func lacksCounter(
+        _ reservation: Reservation, isUser: Bool, in shard: Shard, _ policy: PolicyImage
+    ) -> Bool {
+        let layout = policy.layouts[isUser ? policy.userUnion : policy.organizationUnion]
+        for index in 0..<reservation.lineCount {
+            let line = reservation.lines[index]
+            let meter = Int(line.meter)
+            guard line.kind == .quota, line.isUser == isUser, meter < reservation.meterCount,
+                !line.isOver(clock.period)
+            else { continue }
+            let before = reservation.state == .open ? 0 : reservation.meters[meter].used
+            guard holdUnits[meter] > before,
+                engine.place(of: line, reservation, in: shard) == nil,
+                let name = engine.layouts.names.name(Int(line.counter))
+            else { continue }
+            if layout.slot(name)?.kind == .quota { return true }
+        }
+        return false
     }
 
     /// Whether a line's counter is there, and counts in a period that goes on.
@@ -105,7 +160,7 @@ extension DecisionWorker {
 
     /// Whether each line's counter is that of a step, as it is unless the policy has changed.
     @inline(__always)
-    private func isAsItWas(
+    func isAsItWas(
         _ reservation: Reservation, _ scene: HoldScene, _ evaluation: inout Evaluation
     ) -> Bool {
         let (first, second) = (scene.program, scene.concurrency)

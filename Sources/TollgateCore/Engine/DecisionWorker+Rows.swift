@@ -77,6 +77,27 @@ extension DecisionWorker {
         return (user, shared)
     }
 
+    /// The row of a principal with every counter that the policy has in its scope; `nil` as with
+    /// `tenantRows`.
+    func widenedRow(
+        _ principal: Principal, isUser: Bool, in table: inout RowTable, _ binding: PolicyBinding
+    ) -> Row? {
+        let union = isUser ? binding.policy.userUnion : binding.policy.organizationUnion
+        var need = RowNeed(
+            layout: union, union: union, create: true,
+            rowsMax: isUser
+                ? engine.configuration.usersMax : engine.configuration.organizationsMax,
+            organizationHash: principal.organizationHash)
+        guard isUser else {
+            return row(
+                principal.organizationKey, .none, need, in: &table, engine.organizations, copy: 0,
+                binding)?.row
+        }
+        need.ownerName = principal.organization
+        return row(
+            principal.userKey, .none, need, in: &table, engine.users, copy: 1, binding)?.row
+    }
+
     /// A row with the counters that are needed, made or migrated if need be; `nil` when there is
     /// no room.
     @inline(__always)
