@@ -144,6 +144,40 @@ import TollgateWire
         #expect(check(again, "cyd", 0).quota.remaining == 0)
     }
 
+    /// Nobody has asked since the start: what others are owed is counted for her stream too.
+    @Test(arguments: [[], ["ada", "bob"]])
+    func afterAStartAStreamLeavesTheOthersWhatTheyAreOwed(members: [String]) throws {
+        let (harness, ledger) = (try harness(min: 20, members: members), MemoryLedger())
+        ledger.begin(harness.engine)
+        #expect(check(harness, "bob", 5).isAllowed)
+        let now = harness.moment.wall.seconds
+        let body = DecisionWorker.reserveBody(
+            EngineHarness.token(user: "ada", plan: "p", issued: now - 10, expires: now + 100),
+            meters: [("calls", 1)], timeToLive: 60_000, flags: RequestFlags.detached,
+            operation: "op")
+        let outcome = body.withUnsafeBytes {
+            harness.worker.reserve($0, connection: 1, into: harness.reply)
+        }
+        let id = try #require(HoldAnswer(outcome, harness.reply).id)
+        let engine = Engine(EngineConfiguration(hashKey: (1, 2)))
+        try ledger.restore(MemoryLedger.Snapshot(), into: engine, at: harness.moment)
+        let again = try EngineHarness(engine: engine, policy: harness.policy, like: harness)
+        again.engine.setLedgerState(.unjournaled)
+        fill(again, members)
+        // Of 100, 5 are used and 15 owed to bob.
+        #expect(extend(again, id, 81).answer.reason == .quotaExhausted)
+        #expect(extend(again, id, 80).isAllowed)
+    }
+
+    private func extend(
+        _ harness: EngineHarness, _ id: ReservationID, _ calls: UInt64
+    ) -> HoldAnswer {
+        let body = DecisionWorker.holdBody(id, meters: [("calls", [calls, 0])])
+        return HoldAnswer(
+            body.withUnsafeBytes { harness.worker.extend($0, into: harness.reply) },
+            harness.reply)
+    }
+
     @Test func anOverrideIsOfTheOrganizationOrOfAMembersShare() throws {
         let harness = try harness(limit: 50, max: 30, members: ["ada"])
         harness.engine.directory.put(

@@ -23,6 +23,7 @@ extension DecisionWorker {
         mutating func add(_ facts: HoldFacts) {
             principal.overrides = facts.overrides
             if let calendar = facts.calendar { principal.calendar = calendar }
+            if let members = facts.members { principal.members = members }
         }
     }
 

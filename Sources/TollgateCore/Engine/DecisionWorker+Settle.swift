@@ -65,7 +65,7 @@ extension DecisionWorker {
         // One lock at a time: the directory's is let go before the counters' is taken.
         let facts =
             engine.directory.isEmpty
-            ? HoldFacts()
+            ? HoldFacts(members: PoolMembers())
             : facts(of: id, binding.policy, overrideScratch) { $0.state != .settled }
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
@@ -85,6 +85,8 @@ extension DecisionWorker {
     struct HoldFacts {
         var overrides: UnsafePointer<OverrideSet>?
         var calendar: UInt16?
+        /// `nil`: it was not asked.
+        var members: PoolMembers?
     }
 
     /// Under no lock; the numbers are put into `overrides`. Of what `isAsked` names alone.
@@ -109,8 +111,11 @@ extension DecisionWorker {
     ) -> HoldFacts {
         guard named.plan >= 0 else { return HoldFacts() }
         var principal = named
+        principal.members = PoolMembers()
         complete(&principal, policy, overrides)
-        return HoldFacts(overrides: principal.overrides, calendar: principal.calendar)
+        return HoldFacts(
+            overrides: principal.overrides, calendar: principal.calendar,
+            members: principal.members)
     }
 
     /// Lends whom a reservation is of, with names that do not stand in its row: `body` may let the
