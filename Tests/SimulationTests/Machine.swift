@@ -162,6 +162,16 @@ extension Machine {
         return found.sorted { ($0.end, $0.id[0]) < ($1.end, $1.id[0]) }
     }
 
+    /// Whether a reset of the organization has begun that is not done.
+    func isResetting(_ organization: String) -> Bool {
+        let shard = engine.shard(shard(of: organization))
+        return DirectoryImage.withBytes(organization) { id in
+            let key = TenantHash(id, isPersonal: false, engine.hash).organizationKey(id)
+            let found = shard.table.pointee.find(key)
+            return found != .none && shard.table.pointee.row(found).isResetting
+        }
+    }
+
     /// How a reservation has ended; `nil`: it is forgotten.
     func state(of id: [UInt8]) -> Hold.State? {
         engine.withReservation(id.withUnsafeBytes { ReservationID($0) }) { reservation, _ in

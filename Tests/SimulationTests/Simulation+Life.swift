@@ -64,9 +64,10 @@ extension Simulation {
         return machine
     }
 
-    /// Starts on what crashes left, until a start is not cut short.
+    /// Starts on what crashes left, until a start is not cut short. The one that nothing interrupts
+    /// may meet the call of the disk that fails once, and the next does not.
     private func reopen() throws -> Machine {
-        for depth in 0...Self.depthMax {
+        for depth in 0...(Self.depthMax + (plan.failsOnce == nil ? 0 : 1)) {
             if let left = disk.afterCrash {
                 if plan.failsOnce != nil {
                     left.faults.failAfterCalls = disk.faults.failAfterCalls

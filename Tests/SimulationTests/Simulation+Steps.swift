@@ -146,6 +146,26 @@ extension Simulation {
         _ name: String, _ machine: Machine, _ change: () -> Bool
     ) throws -> Bool {
         machine.giveReady()
+        if try isDone(name, machine, change) { return true }
+        // One that has begun is ended as soon as there is room; until then it is told to nobody.
+        guard !disk.hasCrashed, machine.isResetting(name) else { return false }
+        statistics.outcome("a reset waited for the disk")
+        try heal(machine)
+        guard !disk.hasCrashed else {
+            recordCutOff(name, machine)
+            return false
+        }
+        machine.beginTurn(clock.now, policy)
+        machine.giveReady()
+        guard try isDone(name, machine, change) || disk.hasCrashed else {
+            throw fail("\(name) is reset in part on a disk that is well again")
+        }
+        return !disk.hasCrashed
+    }
+
+    private func isDone(
+        _ name: String, _ machine: Machine, _ change: () -> Bool
+    ) throws -> Bool {
         var tries = 0
         while !change() {
             guard !machine.mayRefuse, tries < 100 else { return false }
@@ -167,7 +187,8 @@ extension Simulation {
         history[shard]?.append(state)
     }
 
-    /// The journal had no room: then nothing was reset, or all and it is not forgotten.
+    /// The journal had no room: then nothing was reset, or all and it is not forgotten. One that is
+    /// reset in part was waited for.
     private func undone(_ name: String, _ machine: Machine) throws {
         guard machine.mayRefuse else { throw fail("\(name) was not reset") }
         guard !disk.hasCrashed else { return }
@@ -246,19 +267,7 @@ extension Simulation {
     /// Something of the disk begins to fail, or is well again.
     private func trouble(_ machine: Machine) throws {
         guard plan.hasDiskTrouble else { return }
-        if isTroubled {
-            statistics.operation("heal")
-            note("heal")
-            isTroubled = false
-            let (calls, kind) = (disk.faults.crashAfterCalls, disk.faults.crashKind)
-            disk.heal()
-            disk.faults.crashAfterCalls = calls
-            disk.faults.crashKind = kind
-            clock.advance(milliseconds: 1_100)
-            try flush(machine)
-            guard !disk.hasCrashed, machine.mayRefuse else { return }
-            throw fail("does not serve on a disk that is well again")
-        }
+        if isTroubled { return try heal(machine) }
         statistics.operation("trouble")
         isTroubled = true
         machine.mayRefuse = true
@@ -272,6 +281,20 @@ extension Simulation {
         default: disk.faults.failing[pick(DiskError.Call.allCases)] = pick([EIO, ENOSPC, ENOMEM])
         }
         note("trouble: \(disk.faults)")
+    }
+
+    private func heal(_ machine: Machine) throws {
+        statistics.operation("heal")
+        note("heal")
+        isTroubled = false
+        let (calls, kind) = (disk.faults.crashAfterCalls, disk.faults.crashKind)
+        disk.heal()
+        disk.faults.crashAfterCalls = calls
+        disk.faults.crashKind = kind
+        clock.advance(milliseconds: 1_100)
+        try flush(machine)
+        guard !disk.hasCrashed, machine.mayRefuse else { return }
+        throw fail("does not serve on a disk that is well again")
     }
 
     private func crash(_ machine: Machine) {

@@ -30,6 +30,23 @@ import Testing
         return plan
     }
 
+    /// Lives that failed once, one for each cause.
+    @Test(arguments: [
+        // A cut hold whose plan lost its pool, settled when the member's row was swept.
+        292_355_767_677_370_517,
+        // The same, and the pool's row as well.
+        292_355_767_677_370_503,
+        // A stream goes on after a start, before anybody has asked for the pool's members.
+        1_643_135_881_299_535_333,
+        // The call that fails once is of the start that nothing cuts short.
+        1_643_135_881_299_535_430,
+        // A reset of many users that a full disk cut off.
+        1_643_135_881_299_536_949,
+    ] as [UInt64])
+    func aLifeThatFailedDoesNot(_ seed: UInt64) throws {
+        try Simulation(Self.plan(seed)).run()
+    }
+
     /// Without SIMULATION_HOURS and SIMULATION_RANGE, the same few seeds again, one of each kind.
     @Test func nothingIsLostForHours() throws {
         let end = Date().addingTimeInterval((Self.hours ?? 0) * 3_600)
