@@ -145,4 +145,61 @@ import TollgateWire
         #expect(next.engine.billingTime(LedgerWorld.start) >= reached)
         #expect(next.usage("acme", "ada") == ["daily": 5, "monthly": 5])
     }
+
+    /// Of what a life wrote before anything of it was synced, the power left a later region and
+    /// not the first: it is a torn end, and the life before is gone on behind. What was synced and
+    /// is not there is damage.
+    @Test(arguments: [false, true])
+    func aFirstRegionThatNeverReachedTheDiskIsATornEnd(isSynced: Bool) throws {
+        var random = SeededRandom.printed("LedgerResumeTests")
+        let killed = MemoryDisk()
+        var books = LedgerBooks()
+        let first = try LedgerWorld(killed)
+        first.charge(60, &random, &books, organizations: 1)
+        _ = first.ledger.flush(now: first.now)
+        let disk = killed.copy()
+        let before = Set(disk.files.keys)
+        let world = try LedgerWorld(disk, resuming: true)
+        try #require(world.report.life == 2 && world.report.written == 0)
+        var all = books
+        for _ in 0..<6 {
+            world.charge(100, &random, &all, organizations: 1)
+            try world.ledger.tend()
+        }
+        if isSynced { _ = world.ledger.flush(now: world.now) }
+        let shard = try #require(
+            (0..<Engine.shardCount).first { world.engine.journalPosition(shard: $0).next > 1_000 })
+        let left = disk.copy()
+        let made = left.files.filter { $0.key.hasSuffix(".tgj") && !before.contains($0.key) }
+        let regions = made.values.flatMap { Self.regions(of: shard, in: $0) }
+            .sorted { $0.header.firstSequence < $1.header.firstSequence }
+        try #require(regions.count > 1)
+        regions[0].bytes.zero()
+        for isResuming in [true, false] {
+            if isSynced {
+                let failure = #expect(throws: LedgerFailure.self) {
+                    _ = try LedgerWorld(left.copy(), resuming: isResuming)
+                }
+                #expect(failure?.kind == .damaged)
+            } else {
+                let next = try LedgerWorld(left.copy(), resuming: isResuming)
+                #expect(LedgerBooks(next, of: all) == books)
+                #expect(next.engine.journalPosition(shard: shard).next < 1_000)
+            }
+        }
+    }
+
+    /// A shard's regions in a segment.
+    private static func regions(
+        of shard: Int, in file: MemoryDisk.Inode
+    ) -> [(header: JournalRegionHeader, bytes: UnsafeMutableRawBufferPointer)] {
+        stride(from: SegmentHeader.bytes, to: file.size, by: SegmentHeader.alignment).compactMap {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: file.memory[$0..<file.size])
+            guard let header = try? JournalRegionHeader(UnsafeRawBufferPointer(rest)),
+                Int(header.shard) == shard
+            else { return nil }
+            let bytes = min(Int(header.bytes), rest.count)
+            return (header, UnsafeMutableRawBufferPointer(rebasing: rest[..<bytes]))
+        }
+    }
 }

@@ -39,7 +39,9 @@ struct ShardChain: Sendable {
 ///
 /// Of the region with the sequence number at hand, all whole transactions count, then it goes on
 /// in the region that begins where these end. A later life began where recovery had ended the one
-/// before: what stood behind that there was cut then. So a life's chain ends where the next begins.
+/// before: what stood behind that there was cut then. So a life's chain ends where the next begins,
+/// or before, where of the next life's regions the power left only later ones; unless something
+/// says that what is missing was synced.
 struct JournalChain {
     private typealias Region = (segment: SegmentScan, offset: Int, header: JournalRegionHeader)
 
@@ -114,9 +116,12 @@ struct JournalChain {
             if to == limit { break }
             index &+= 1
         }
-        if limit == .max {
-            noteMarks(regions[min(index, regions.count)...])
-        } else if chain.next < limit {
+        if limit == .max || chain.next < limit {
+            noteMarks(regions[min(index, regions.count)...], limit: limit)
+        }
+        // Else the life that comes next began here, and its first region never reached the disk:
+        // what it had read was synced before, and that is known here, or written anew with its own.
+        if chain.next < min(required, limit), limit != .max {
             fail(
                 torn.map { ($0.region.segment.path, $0.region.offset &+ $0.wholeEnd) },
                 before: limit)
@@ -150,14 +155,14 @@ struct JournalChain {
     }
 
     /// Regions that the chain does not reach: their marks may tell that it should have.
-    private mutating func noteMarks(_ regions: ArraySlice<Region>) {
+    private mutating func noteMarks(_ regions: ArraySlice<Region>, limit: UInt64) {
         for region in regions where region.header.firstSequence > chain.next {
             do {
                 let block = try region.segment.read(region.offset, Int(region.header.bytes))
                 defer { block.keep() }
                 let marked = JournalReader.syncedThrough(
                     in: block.read, from: 0, firstSequence: region.header.firstSequence)
-                if let marked { required = max(required, marked &+ 1) }
+                if let marked { required = max(required, min(marked &+ 1, limit)) }
             } catch {
                 chain.fault = error
             }
