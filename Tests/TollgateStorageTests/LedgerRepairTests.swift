@@ -264,6 +264,27 @@ import TollgateWire
         #expect(third.engine.closedWaiting == waiting)
     }
 
+    /// The daemon, or a repair, was killed while it began a file of closed periods.
+    @Test func whatWasBeingWrittenIsInTheWayOfNoRepair() throws {
+        let disk = MemoryDisk()
+        let world = try LedgerWorld(disk) { $0.segmentBytes = 64 * 1024 }
+        world.charge("acme", "ada", tokens: 1)
+        world.advance(milliseconds: 86_400_000)
+        try LedgerTests.closeAll(world)
+        #expect(try world.ledger.archive() > 0)
+        world.charge("acme", "ada", tokens: 7)
+        try world.ledger.close(now: world.now)
+        let damaged = disk.copy()
+        let usage = "/ledger/" + LedgerFiles.name(.usage, 1)
+        try #require(damaged.files[usage]).memory[9] ^= 1
+        let next = "/ledger/" + LedgerFiles.name(.usage, 2) + LedgerFiles.partSuffix
+        damaged.files[next] = MemoryDisk.Inode(100)
+        #expect(throws: LedgerFailure.self) { _ = try LedgerWorld(damaged.copy(), at: world.now) }
+        #expect(try repair(damaged, world.now).rewritesArchive)
+        let again = try LedgerWorld(damaged, at: world.now) { $0.segmentBytes = 64 * 1024 }
+        #expect(again.usage("acme", "ada")["daily"] == 7)
+    }
+
     @Test func aTornEndIsNoDamage() throws {
         var random = SeededRandom.printed("LedgerRepairTests")
         let (disk, _, now) = try killed(&random)

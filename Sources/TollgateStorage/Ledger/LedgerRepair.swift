@@ -44,6 +44,8 @@ extension LedgerInspection {
         let work = try prepare(now, beginningEmpty)
         var plan = work.plan
         guard plan.isNeeded, let start = work.start, let engine = work.engine else { return plan }
+        // Of a life, or a repair, that was cut short: their names are wanted.
+        try place.removeParts()
         if plan.makesMarker { try makeMarker(work.marker) }
         if plan.rewritesArchive {
             try start.archive?.rewrite(reached: work.reached)
