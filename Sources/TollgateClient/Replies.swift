@@ -13,6 +13,8 @@ public struct LimitEntry: Sendable, Equatable {
     public var kind: LimitKind
     public var scope: LimitScope
     public var refuses: Bool
+    /// It refuses nobody; with `refuses`, it would have.
+    public var isShadow: Bool
     public var name: String
     public var meter: String
     public var used: UInt64
@@ -28,7 +30,9 @@ public struct LimitEntry: Sendable, Equatable {
         else { throw .malformedReply("a limit's kind or scope") }
         self.kind = kind
         self.scope = scope
-        refuses = try reader.integer(UInt8.self) & LimitEntryFlags.refused != 0
+        let flags = try reader.integer(UInt8.self)
+        refuses = flags & LimitEntryFlags.refused != 0
+        isShadow = flags & LimitEntryFlags.shadow != 0
         let nameBytes = Int(try reader.integer(UInt8.self))
         let meterBytes = Int(try reader.integer(UInt8.self))
         _ = try reader.bytes(3)
@@ -83,6 +87,8 @@ public struct CheckDecision: Sendable, Equatable {
     /// By which the audit log knows the decision; `nil` where there is none. Of an answer that is
     /// given again, that of the first.
     public var decisionID: UInt64?
+    /// What would have refused it if it were not in shadow; `nil` of a denial.
+    public var wouldDeny: WouldDeny?
 
     init(_ body: [UInt8]) throws(ClientError) {
         var reader = ReplyReader(body)
@@ -121,7 +127,7 @@ public struct CheckDecision: Sendable, Equatable {
         }
         let fields = try reader.extensions(known: [
             ExtensionTag.explain, ExtensionTag.cost, ExtensionTag.reservation,
-            ExtensionTag.decisionID,
+            ExtensionTag.decisionID, ExtensionTag.wouldDeny,
         ])
         if let value = fields[ExtensionTag.explain] { explanation = try LimitEntry.list(value) }
         if let value = fields[ExtensionTag.cost] {
@@ -134,10 +140,33 @@ public struct CheckDecision: Sendable, Equatable {
             decisionID = try id.integer(UInt64.self)
             guard id.isAtEnd else { throw .malformedReply("bytes behind the decision's id") }
         }
+        if let value = fields[ExtensionTag.wouldDeny] {
+            guard isAllowed else { throw .malformedReply("a denial that would be one") }
+            wouldDeny = try WouldDeny(value)
+        }
         if let value = fields[ExtensionTag.reservation] {
             guard isAllowed else { throw .malformedReply("a denial with a reservation") }
             reservation = try Reservation(value)
         }
+    }
+}
+
+/// What is in shadow and would have refused.
+public struct WouldDeny: Sendable, Equatable {
+    public var reasonCode: UInt16
+    /// `nil` when the daemon has one that this client does not know.
+    public var reason: Reason? { Reason(rawValue: reasonCode) }
+    /// The limit's name; `nil` where it is the operation's permission.
+    public var limit: String?
+
+    init(_ value: [UInt8]) throws(ClientError) {
+        var reader = ReplyReader(value)
+        reasonCode = try reader.integer(UInt16.self)
+        let nameBytes = Int(try reader.integer(UInt8.self))
+        _ = try reader.bytes(1)
+        let name = try reader.text(nameBytes)
+        guard reader.isAtEnd else { throw .malformedReply("bytes behind the limit's name") }
+        limit = name.isEmpty ? nil : name
     }
 }
 

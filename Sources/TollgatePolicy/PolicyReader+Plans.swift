@@ -78,6 +78,7 @@ extension PolicyReader {
         }
         let modes: [(String, WindowMode)] = [("strict", .strict), ("smooth", .smooth)]
         definition.mode = reader.choice(values["mode"], "mode", modes) ?? .strict
+        definition.isShadow = reader.boolean(values["shadow"], "shadow") ?? false
         let most = UInt64(RateLimitDefinition.subBucketsMax)
         if let buckets = reader.integer(values["sub_buckets"], "sub_buckets", 1...most) {
             definition.subBuckets = Int(buckets)

@@ -32,6 +32,7 @@ extension PolicyReader {
         quota.memberMin = units("member_min", from: 1) ?? 0
         quota.memberMax = units("member_max")
         quota.hasCredits = reader.boolean(values["credits"], "credits") ?? false
+        quota.isShadow = reader.boolean(values["shadow"], "shadow") ?? false
         return quota
     }
 
@@ -97,7 +98,9 @@ extension PolicyReader {
             reader.integer($0, "limit", 0...ConcurrencyDefinition.limitMax)
         }
         guard let scope, let limit else { return nil }
-        return ConcurrencyDefinition(name: name, scope: scope, limit: limit)
+        var definition = ConcurrencyDefinition(name: name, scope: scope, limit: limit)
+        definition.isShadow = reader.boolean(values["shadow"], "shadow") ?? false
+        return definition
     }
 
     private static let cuts: [(String, CutStream)] = [

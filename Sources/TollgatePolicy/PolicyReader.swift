@@ -35,6 +35,7 @@ struct PolicyReader {
         policy.revealsCredentialFailures =
             reader.boolean(values["reveal_credential_failures"], "reveal_credential_failures")
             ?? false
+        policy.isShadow = reader.boolean(values["shadow"], "shadow") ?? false
         if let bytes = reader.integer(
             values["credential_bytes_max"], "credential_bytes_max", 64...8_192)
         {

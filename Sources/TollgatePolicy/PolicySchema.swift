@@ -5,7 +5,7 @@ enum PolicySchema {
         "version", "daemon", "directory", "time_zone", "meters", "plans", "operations",
         "address_limits", "invalid_credentials", "issuers", "tokens",
         "reveal_credential_failures", "credential_bytes_max", "ledger", "idempotency",
-        "audit", "alerts",
+        "audit", "alerts", "shadow",
     ]
     static let daemonKeys = [
         "data_socket", "admin_socket", "roles", "threads", "connections_max",
@@ -25,7 +25,7 @@ enum PolicySchema {
     static let planKeys = [
         "permissions", "rate_limits", "quotas", "concurrency", "holds", "prices",
     ]
-    static let concurrencyKeys = ["scope", "limit"]
+    static let concurrencyKeys = ["scope", "limit", "shadow"]
     static let holdKeys = ["ttl_default", "ttl_max", "cut_stream"]
     static let idempotencyKeys = ["lifetime", "records_max"]
     static let ledgerKeys = [
@@ -36,11 +36,13 @@ enum PolicySchema {
         "path", "overload", "sample_allowed", "ring_bytes", "segment_bytes", "segment_age", "keep",
         "bytes_max",
     ]
-    static let addressLimitKeys = ["meter", "limit", "window", "mode", "sub_buckets", "classes"]
+    static let addressLimitKeys = [
+        "meter", "limit", "window", "mode", "sub_buckets", "classes", "shadow",
+    ]
     static let rateLimitKeys = ["scope", "override_max"] + addressLimitKeys
     static let quotaKeys = [
         "scope", "meter", "limit", "period", "time_zone", "soft", "overage_max", "rollover_max",
-        "member_min", "member_max", "credits",
+        "member_min", "member_max", "credits", "shadow",
     ]
     static let invalidCredentialKeys = ["limit", "window"]
     static let issuerKeys = [

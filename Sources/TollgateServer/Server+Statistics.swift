@@ -41,7 +41,7 @@ extension Server {
         add("tollgate_clock_held_forward", gauges.clockHeldForward ? 1 : 0, gauge: true)
         entries += directoryStatistics() + ledgerStatistics() + callStatistics()
         entries += auditStatistics() + alertStatistics() + latencyStatistics()
-        entries += policyStatistics() + processStatistics()
+        entries += policyStatistics() + processStatistics() + shadowStatistics()
         // The last: it is the only part that grows with the policy, and a reply is bounded.
         return entries + operationStatistics()
     }
@@ -106,6 +106,28 @@ extension Server {
             "tollgate_sessions_displaced_total",
             directory.counters.sessionsDisplaced.load(ordering: .relaxed))
         return entries
+    }
+
+    /// What is, or was, in shadow, busiest first: as many as fit beside everything else.
+    private func shadowStatistics() -> [Statistic] {
+        let shown = shared.engine.wouldDenials.sorted { $0.count > $1.count }.prefix(64)
+        return shown.map {
+            let limit = Self.label($0.limit)
+            return Statistic(
+                name: "tollgate_would_deny_total{reason=\"\($0.reason)\",limit=\"\(limit)\"}",
+                value: $0.count, isGauge: false)
+        }
+    }
+
+    /// As a label's value, cut so that the number's name is at most 255 bytes.
+    private static func label(_ name: String) -> String {
+        var text = ""
+        for character in name {
+            let next = character == "\\" || character == "\"" ? "\\\(character)" : "\(character)"
+            guard text.utf8.count + next.utf8.count <= 180 else { break }
+            text += next
+        }
+        return text
     }
 
     /// Calls, nothing where none are taken.

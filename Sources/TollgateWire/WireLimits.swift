@@ -61,6 +61,8 @@ public enum BodyBytes {
     public static let reservation = 24
     /// Value of the extension field `decisionID`.
     public static let decisionID = 8
+    /// Value of the extension field `wouldDeny`, before the limit's name.
+    public static let wouldDeny = 4
     /// A grant in the extension field `credits`, before its names.
     public static let creditEntry = 40
     public static let statsEntry = 10
@@ -103,6 +105,8 @@ public enum DecisionFlags {
 public enum LimitEntryFlags {
     /// This limit refuses the request.
     public static let refused: UInt8 = 1 << 0
+    /// The limit is in shadow: it refuses nobody, and with `refused` it would have.
+    public static let shadow: UInt8 = 1 << 1
 }
 
 /// Tags of extension fields.
@@ -119,6 +123,9 @@ public enum ExtensionTag {
     public static let decisionID: UInt8 = 5
     /// In the reply to USAGE: u16 count, then that many grants of credits.
     public static let credits: UInt8 = 6
+    /// In a decision that allows: what would have refused it but is in shadow. u16 reason, u8
+    /// bytes of the limit's name, a reserved byte, the name; without one of a permission.
+    public static let wouldDeny: UInt8 = 7
 }
 
 /// Bits of the flags byte of an extension field.

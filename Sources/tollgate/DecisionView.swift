@@ -41,6 +41,10 @@ struct DecisionView {
             rows.append(("held for", span(UInt64(held.timeToLiveMilliseconds))))
         }
         if decision.isOverage { rows.append(("overage", "a limit is past its end")) }
+        if let would = decision.wouldDeny {
+            let what = would.limit.map { ", \($0)" } ?? ""
+            rows.append(("in shadow", "would deny: \(Self.reason(would))\(what)"))
+        }
         if let retry = decision.retryAfterMilliseconds {
             let never = retry == WireLimits.retryNever
             rows.append(("retry", never ? "no wait helps" : "in \(span(UInt64(retry)))"))
@@ -73,6 +77,15 @@ struct DecisionView {
             ("quota", limit(decision.quota)),
             ("retry_after_ms", isNever ? .null : .optional(decision.retryAfterMilliseconds)),
             ("retry_helps", .bool(!isNever)), ("overage", .bool(decision.isOverage)),
+            (
+                "would_deny",
+                decision.wouldDeny.map {
+                    .object([
+                        ("reason", .text(Self.reason($0))), ("reason_code", .count($0.reasonCode)),
+                        ("limit", .optional($0.limit)),
+                    ])
+                } ?? .null
+            ),
             ("cost_micros", .optional(decision.costMicroUnits)),
             ("reservation", .optional(decision.reservation.map { "\($0.id)" })),
             ("ttl_ms", .optional(decision.reservation?.timeToLiveMilliseconds)),
@@ -80,6 +93,10 @@ struct DecisionView {
         ]
         if explains { members.append(("limits", LimitTable.json(decision.explanation))) }
         return .object(members)
+    }
+
+    private static func reason(_ would: WouldDeny) -> String {
+        would.reason.map { "\($0)" } ?? "reason \(would.reasonCode)"
     }
 
     /// As the audit log writes it: 16 hexadecimal digits.
@@ -107,7 +124,9 @@ enum LimitTable {
                 limit.name, "\(limit.scope)", limit.meter, "\(limit.used)", "\(limit.held)",
                 units(limit.limit), units(limit.remaining), span(limit.lengthMilliseconds),
                 limit.resetMilliseconds == 0 ? "-" : span(limit.resetMilliseconds),
-                limit.refuses ? "refuses" : "",
+                limit.isShadow
+                    ? (limit.refuses ? "would refuse" : "in shadow")
+                    : limit.refuses ? "refuses" : "",
             ]
         }
         return table(header, rows, indent: indent)
@@ -123,7 +142,7 @@ enum LimitTable {
                     ("limit", bounded(limit.limit)), ("remaining", bounded(limit.remaining)),
                     ("reset_ms", reset(limit.resetMilliseconds)),
                     ("length_ms", .count(limit.lengthMilliseconds)),
-                    ("refuses", .bool(limit.refuses)),
+                    ("refuses", .bool(limit.refuses)), ("shadow", .bool(limit.isShadow)),
                 ])
             })
     }

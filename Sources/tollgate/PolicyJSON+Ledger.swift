@@ -13,6 +13,7 @@ extension PolicyJSON {
             ("overage_max", .optional(quota.overageMax)),
             ("rollover_max", .optional(quota.rolloverMax)),
             ("member_min", .count(quota.memberMin)), ("member_max", .optional(quota.memberMax)),
+            ("shadow", .bool(quota.isShadow)),
         ])
     }
 

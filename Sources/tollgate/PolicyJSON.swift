@@ -7,6 +7,7 @@ enum PolicyJSON {
     static func value(_ loaded: LoadedPolicy) -> JSON {
         let policy = loaded.definition
         return .object([
+            ("shadow", .bool(policy.isShadow)),
             ("time_zone", .text(policy.timeZone.name)), ("meters", .texts(policy.meters)),
             ("plans", .object(policy.plans.map { ($0.name, plan($0)) })),
             ("operations", .object(policy.operations.map { ($0.name, operation($0)) })),
@@ -38,6 +39,7 @@ enum PolicyJSON {
                             $0.name,
                             .object([
                                 ("scope", .text("\($0.scope)")), ("limit", .count($0.limit)),
+                                ("shadow", .bool($0.isShadow)),
                             ])
                         )
                     })
@@ -63,7 +65,7 @@ enum PolicyJSON {
             ("limit", .count(limit.limit)),
             ("window_ms", .count(limit.windowNanoseconds / 1_000_000)),
             ("mode", .text("\(limit.mode)")), ("sub_buckets", .count(limit.subBuckets)),
-            ("classes", .texts(limit.classes)),
+            ("classes", .texts(limit.classes)), ("shadow", .bool(limit.isShadow)),
         ]
     }
 

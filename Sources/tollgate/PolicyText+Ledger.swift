@@ -24,11 +24,15 @@ extension PolicyText {
         if let most = quota.rolloverMax { parts.append("carries over up to \(most)") }
         if quota.memberMin > 0 { parts.append("each member at least \(quota.memberMin)") }
         if let most = quota.memberMax { parts.append("each member at most \(most)") }
+        if quota.isShadow { parts.append("in shadow") }
         return parts.joined(separator: ", ")
     }
 
     func row(_ limit: ConcurrencyDefinition) -> [String] {
-        [limit.name, "\(limit.scope)", "-", "\(limit.limit)", "-", "open reservations"]
+        [
+            limit.name, "\(limit.scope)", "-", "\(limit.limit)", "-",
+            "open reservations" + (limit.isShadow ? ", in shadow" : ""),
+        ]
     }
 
     static func terms(_ plan: PlanDefinition) -> [(String, String)] {

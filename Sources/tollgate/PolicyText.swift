@@ -52,7 +52,8 @@ struct PolicyText {
         return [
             limit.name, "\(limit.scope)", limit.meter, "\(limit.limit)",
             span(limit.windowNanoseconds / 1_000_000),
-            "\(limit.mode), in \(limit.subBuckets) parts\(classes)\(most)",
+            "\(limit.mode), in \(limit.subBuckets) parts\(classes)\(most)"
+                + (limit.isShadow ? ", in shadow" : ""),
         ]
     }
 
@@ -139,6 +140,10 @@ struct PolicyText {
 
     private func general(_ policy: PolicyDefinition) -> [(String, String)] {
         [
+            (
+                "limits and permissions",
+                policy.isShadow ? "in shadow: they refuse nobody" : "are enforced"
+            ),
             ("meters", list(policy.meters)), ("time zone", policy.timeZone.name),
             ("longest credential", "\(policy.credentialBytesMax) bytes"),
             (

@@ -39,6 +39,19 @@ struct TopView {
     private var decisions: [Rate] { labelled("tollgate_decisions_total", "reason") }
     private var refusedFrames: [Rate] { labelled("tollgate_refused_frames_total", "status") }
 
+    /// What is in shadow and would have refused, by limit; of permissions by reason.
+    private var wouldDenials: [Rate] {
+        rates.compactMap { rate in
+            guard rate.name.hasPrefix("tollgate_would_deny_total{"), rate.total > 0 else {
+                return nil
+            }
+            var named = rate
+            let limit = Self.label("limit", of: rate.name) ?? ""
+            named.name = limit.isEmpty ? Self.label("reason", of: rate.name) ?? "" : limit
+            return named
+        }.sorted { ($0.perSecond, $0.total, $1.name) > ($1.perSecond, $1.total, $0.name) }
+    }
+
     private func labelled(_ metric: String, _ label: String) -> [Rate] {
         rates.compactMap { rate in
             guard rate.name.hasPrefix(metric + "{") else { return nil }
@@ -97,6 +110,15 @@ struct TopView {
                         [$0.name, grouped(Int($0.perSecond.rounded())), grouped($0.total)]
                     }))
         }
+        let shadow = wouldDenials
+        if !shadow.isEmpty {
+            blocks.append(
+                table(
+                    ["WOULD DENY (IN SHADOW)", "A SECOND", "TOTAL"],
+                    shadow.prefix(10).map {
+                        [$0.name, grouped(Int($0.perSecond.rounded())), grouped($0.total)]
+                    }))
+        }
         blocks.append(traffic)
         return blocks.joined(separator: "\n\n")
     }
@@ -135,6 +157,13 @@ struct TopView {
             .object([("per_second", .rate(rate.perSecond)), ("total", .count(rate.total))])
         }
         let moving = rates.filter { $0.perSecond > 0 }
+        let shadow = JSON.list(
+            wouldDenials.map {
+                .object([
+                    ("name", .text($0.name)), ("per_second", .rate($0.perSecond)),
+                    ("total", .count($0.total)),
+                ])
+            })
         return .object([
             ("seconds", .number("\((seconds * 1_000).rounded() / 1_000)")),
             (
@@ -149,6 +178,7 @@ struct TopView {
                     ),
                 ])
             ),
+            ("would_deny", shadow),
             ("per_second", .object(moving.map { ($0.name, .rate($0.perSecond)) })),
             ("gauges", .object(gauges.map { ($0.name, .count($0.value)) })),
         ])

@@ -12,6 +12,13 @@ struct VectorFile: Decodable {
         var kind, scope, name, meter: String
         var refuses: Bool
         var used, held, limit, remaining, resetMs, lengthMs: UInt64
+        var shadow: Bool
+    }
+
+    struct Would: Decodable, Equatable {
+        var reason: String
+        var reasonCode: UInt16
+        var limit: String?
     }
 
     struct Number: Decodable, Equatable {
@@ -63,6 +70,7 @@ struct VectorFile: Decodable {
         var reservation: Held?
         var costMicros: UInt64?
         var decisionId: String?
+        var wouldDeny: Would?
         var reasonCode: UInt16?
         var retryAfterMs, graceMs, ttlMs: UInt32?
         var policyGeneration: UInt64?

@@ -247,6 +247,12 @@ import TollgateWire
             VectorFile.Held(id: "\($0.id)", ttlMs: $0.timeToLiveMilliseconds)
         }
         #expect(held == fields.reservation, "\(name)")
+        let would = decision.wouldDeny.map {
+            VectorFile.Would(
+                reason: $0.reason.map { "\($0)" } ?? "reason \($0.reasonCode)",
+                reasonCode: $0.reasonCode, limit: $0.limit)
+        }
+        #expect(would == fields.wouldDeny, "\(name)")
     }
 
     private static func inWords(_ limit: LimitSummary) -> VectorFile.Limit {
@@ -260,7 +266,7 @@ import TollgateWire
             kind: "\(entry.kind)", scope: "\(entry.scope)", name: entry.name, meter: entry.meter,
             refuses: entry.refuses, used: entry.used, held: entry.held, limit: entry.limit,
             remaining: entry.remaining, resetMs: entry.resetMilliseconds,
-            lengthMs: entry.lengthMilliseconds)
+            lengthMs: entry.lengthMilliseconds, shadow: entry.isShadow)
     }
 
     @Test func malformedRepliesAreRefusedAsSuch() throws {

@@ -187,6 +187,8 @@ struct Answer: Equatable {
     var texts: [String] = []
     /// Of the extension field; 0: there is none.
     var cost: UInt64 = 0
+    /// Of the extension field; the limit is empty of a permission.
+    var wouldDeny: (reason: Reason, limit: String)?
 
     var isAllowed: Bool { status == .ok && reason == .none }
     var rateName: String { texts[3] }
@@ -219,6 +221,13 @@ struct Answer: Equatable {
             if bytes[offset] == ExtensionTag.cost {
                 cost = bytes.loadLittle(at: offset + 4, as: UInt64.self)
             }
+            if bytes[offset] == ExtensionTag.wouldDeny {
+                let code = bytes.loadLittle(at: offset + 4, as: UInt16.self)
+                let name = bytes.slice(at: offset + 8, length: Int(bytes[offset + 6]))
+                wouldDeny = (
+                    Reason(rawValue: code) ?? .none, String(decoding: name, as: UTF8.self)
+                )
+            }
             offset += 4 + length
         }
     }
@@ -226,6 +235,8 @@ struct Answer: Equatable {
     static func == (a: Answer, b: Answer) -> Bool {
         a.status == b.status && a.reason == b.reason && a.flags == b.flags && a.retry == b.retry
             && a.rate == b.rate && a.quota == b.quota && a.texts == b.texts && a.cost == b.cost
+            && a.wouldDeny?.reason == b.wouldDeny?.reason
+            && a.wouldDeny?.limit == b.wouldDeny?.limit
     }
 }
 

@@ -199,7 +199,7 @@ import Testing
         (
             "address_limits: {a: {scope: user, limit: 5, window: 1s}}",
             [
-                #"7:22: unknown key "scope" in limit a; known: meter, limit, window, mode, sub_buckets, classes"#
+                #"7:22: unknown key "scope" in limit a; known: meter, limit, window, mode, sub_buckets, classes, shadow"#
             ]
         ),
         (

@@ -104,7 +104,7 @@ import Testing
         ),
         (
             "{concurrency: {c: {scope: user, limit: 1, window: 1s}}}",
-            [#"6:50: unknown key "window" in concurrency c; known: scope, limit"#]
+            [#"6:50: unknown key "window" in concurrency c; known: scope, limit, shadow"#]
         ),
         (
             "{quotas: {c: {scope: user, limit: 1, period: day}}, concurrency: {c: {scope: user, limit: 1}}}",

@@ -241,7 +241,7 @@ import Testing
         ),
         (
             "{quotas: {q: {scope: user, period: day, limit: 5, override_max: 9}}}",
-            #"6:58: unknown key "override_max" in quota q; known: scope, meter, limit, period, time_zone, soft, overage_max, rollover_max, member_min, member_max, credits"#
+            #"6:58: unknown key "override_max" in quota q; known: scope, meter, limit, period, time_zone, soft, overage_max, rollover_max, member_min, member_max, credits, shadow"#
         ),
         (
             "{rate_limits: {credential_rate: {scope: user, window: 1s, limit: 5}}}",
@@ -257,7 +257,7 @@ import Testing
         ),
         (
             "{}\naddress_limits: {a: {window: 1s, limit: 5, override_max: 9}}",
-            #"7:44: unknown key "override_max" in limit a; known: meter, limit, window, mode, sub_buckets, classes"#
+            #"7:44: unknown key "override_max" in limit a; known: meter, limit, window, mode, sub_buckets, classes, shadow"#
         ),
     ])
     func aLimitThatOverridesCannotHaveIsRefused(plan: String, fault: String) throws {

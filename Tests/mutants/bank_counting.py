@@ -40,9 +40,9 @@ COUNTING = [
            "what a member used of its minimum stays reserved for it",
            core("EnginePoolTests")),
     Mutant("lock-let-go-between", STAGES,
-           "noteStandings(program, &evaluation)\n        if evaluation.isRefused {\n"
+           "noteShadow(program, evaluation, &decision)\n        if evaluation.isRefused {\n"
            "            if decision.reason",
-           "noteStandings(program, &evaluation)\n        shard.lock.pointee.unlock()\n"
+           "noteShadow(program, evaluation, &decision)\n        shard.lock.pointee.unlock()\n"
            "        shard.lock.pointee.lock()\n        if evaluation.isRefused {\n"
            "            if decision.reason",
            "check, then add: another worker charges in between",
@@ -136,8 +136,8 @@ COUNTING = [
            "a hold of a period that is over is taken off the next one's",
            core("ReservationTests/aHoldCountsOnly ReservationModelTests")),
     Mutant("concurrency-one-more", HOLDS,
-           "if open(step) >= step.limit { return index }",
-           "if open(step) > step.limit { return index }",
+           "guard open(step) >= step.limit else { continue }",
+           "guard open(step) > step.limit else { continue }",
            "one reservation more than may be open",
            core("ReservationTests/soManyAreOpen")),
     Mutant("settle-recorded-twice", ENGINE + "DecisionWorker+HoldEnds.swift",

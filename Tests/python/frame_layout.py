@@ -171,7 +171,8 @@ def entry(fields, **raw):
     kind = {"rateLimit": 1, "quota": 2, "concurrency": 3}[fields["kind"]]
     scope = {"user": 1, "organization": 2, "address": 3, "credential": 4}[fields["scope"]]
     fixed = {
-        "kind": kind, "scope": scope, "flags": fields["refuses"] * 1, "name": len(name),
+        "kind": kind, "scope": scope, "flags": fields["refuses"] * 1 | fields["shadow"] * 2,
+        "name": len(name),
         "meter": len(meter), **raw,
     }
     numbers = [fields[k] for k in ("used", "held", "limit", "remaining", "reset_ms", "length_ms")]
@@ -210,7 +211,14 @@ def decision(fields, **raw):
             extension(4, struct.pack("<16sI4x", bytes.fromhex(held["id"]), held["ttl_ms"]))])
     if fields.get("decision_id") is not None:
         body += extensions([extension(5, struct.pack("<Q", int(fields["decision_id"], 16)))])
+    if fields.get("would_deny") is not None:
+        body += extensions([extension(7, would_deny(fields["would_deny"]))])
     return body + extensions(fields["extensions"])
+
+
+def would_deny(fields):
+    limit = (fields["limit"] or "").encode()
+    return struct.pack("<HBx", fields["reason_code"], len(limit)) + limit
 
 
 def usage_reply(fields):

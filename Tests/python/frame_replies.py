@@ -30,12 +30,13 @@ DECISION = {
     "allowed": True, "reason": "none", "reason_code": 0, "dry_run": False, "personal": False,
     "overage": False, "retry_after_ms": None, "rate_limit": None, "quota": None, "user": "ada",
     "organization": "acme", "plan": "pro_tier", "operation": "chat", "explanation": None,
-    "cost_micros": None, "reservation": None, "decision_id": None, "extensions": [],
+    "cost_micros": None, "reservation": None, "decision_id": None, "would_deny": None,
+    "extensions": [],
 }
 ENTRY = {
     "kind": "rateLimit", "scope": "user", "refuses": False, "name": "per_minute",
     "meter": "calls", "used": 1, "held": 0, "limit": 600, "remaining": 599, "reset_ms": 60_123,
-    "length_ms": 60_000,
+    "length_ms": 60_000, "shadow": False,
 }
 MONTH = {
     **ENTRY, "kind": "quota", "scope": "organization", "refuses": True, "name": "monthly_tokens",

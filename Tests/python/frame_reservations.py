@@ -264,6 +264,15 @@ def good_replies(r):
     r.decision("settled-id", "what it cost, and its id", "SETTLE", cost_micros=7,
                decision_id="ffffffffffffffff")
     r.deny("deny-id", "of a denial as well", "quotaExhausted", decision_id="02000000000004d2")
+    would = {"reason": "rateLimited", "reason_code": 51, "limit": "per_minute"}
+    r.decision("allow-would-deny", "a limit in shadow is full", would_deny=would, quota=quota)
+    r.decision("allow-would-deny-explain", "and explained", would_deny=would, explanation=[
+        {**replies.ENTRY, "used": 600, "remaining": 0, "refuses": True, "shadow": True},
+        {**held, "shadow": True}])
+    r.decision("allow-would-deny-permission", "the policy is in shadow",
+               would_deny={"reason": "permissionDenied", "reason_code": 41, "limit": None})
+    r.decision("reserved-would-deny", "held all the same", "RESERVE", reservation=RESERVATION,
+               would_deny={"reason": "reason 999", "reason_code": 999, "limit": "Grenze"})
     r.deny("deny-no-audit", "what cannot be recorded is not decided", "auditUnavailable")
     unlimited = {"name": "counted", "limit": 2**64 - 1, "remaining": 2**64 - 1,
                  "reset_ms": RESET_NEVER}

@@ -61,16 +61,18 @@ def test_policy_show_shows_all_that_holds_and_no_secret(cli):
     per_minute = shown["plans"]["pro_tier"]["rate_limits"]["per_minute"]
     assert per_minute.pop("sub_buckets") > 1
     assert per_minute == {"scope": "user", "meter": "calls", "limit": 600, "window_ms": 60_000,
-                          "mode": "strict", "classes": [], "override_max": None}
+                          "mode": "strict", "classes": [], "shadow": False,
+                          "override_max": None}
     assert shown["plans"]["free_tier"]["quotas"]["daily_calls"]["time_zone"] is None
     assert shown["plans"]["enterprise_tier"]["quotas"]["metered_tokens"] == {
         "scope": "organization", "meter": "tokens", "limit": None, "period": "billing_month",
         "time_zone": None, "soft": False, "overage_max": None, "rollover_max": None,
-        "member_min": 0, "member_max": None}
+        "member_min": 0, "member_max": None, "shadow": False}
     assert shown["plans"]["enterprise_tier"]["prices"] == {"tokens": 15}
     assert shown["plans"]["pro_tier"]["holds"] == {
         "ttl_default_ms": 60000, "ttl_max_ms": 600000, "cut_stream": "reported"}
-    assert shown["plans"]["pro_tier"]["concurrency"] == {"streams": {"scope": "user", "limit": 20}}
+    assert shown["plans"]["pro_tier"]["concurrency"] == {
+        "streams": {"scope": "user", "limit": 20, "shadow": False}}
     assert shown["ledger"] == {
         "path": "/var/lib/tollgate/ledger", "durability": "second",
         "snapshot_interval_ms": 300000, "segment_bytes": 16777216, "on_failure": "refuse",

@@ -131,6 +131,8 @@ def expected(vector):
             if held:
                 held = {**held, "id": bytes.fromhex(held["id"])}
             fields["reservation"] = held and tollgate.Reservation(**held)
+            would = fields["would_deny"]
+            fields["would_deny"] = would and tollgate.WouldDeny(**would)
             fields["reason"] = fields["reason"] or f"reason {fields['reason_code']}"
             limits = {key: limit(fields[key]) for key in ("rate_limit", "quota")}
             return tollgate.Decision(

@@ -33,7 +33,7 @@ LIMIT_SENTENCES = {
 # fixed part ends and the texts begin.
 FIXED_PARTS = {
     "HELLO": ["helloRequest", "helloReply"],
-    "CHECK": ["checkRequest", "decisionReply", "limitEntry"],
+    "CHECK": ["checkRequest", "decisionReply", "wouldDeny", "limitEntry"],
     "CONSUME": ["consumeRequest"],
     "USAGE": ["usageRequest", "usageReply", "creditEntry"],
     "RESERVE": ["reserveRequest"],

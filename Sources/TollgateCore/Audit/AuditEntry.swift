@@ -32,6 +32,8 @@ package struct AuditFlags: OptionSet, BitwiseCopyable, Sendable {
     package static let idempotencyID = AuditFlags(rawValue: 1 << 5)
     /// Behind it stands the id of the API key.
     package static let keyID = AuditFlags(rawValue: 1 << 6)
+    /// It is allowed because what would have refused it is in shadow: its standings say what.
+    package static let shadow = AuditFlags(rawValue: 1 << 7)
 }
 
 /// The fixed part of an entry, as it stands in a ring. All numbers are little-endian. Behind it,
@@ -130,13 +132,14 @@ package struct AuditCharge: BitwiseCopyable, Sendable, Equatable {
     }
 }
 
-/// Where one limit stood when a decision looked at it. Of decisions that deny, every limit.
+/// Where one limit stood when a decision looked at it. Of decisions that deny, and of those that
+/// only shadow let through, every limit of the stages in which one refuses.
 ///
 /// | offset | bytes | field |
 /// |---|---|---|
-/// | 0 | 2 | limit |
+/// | 0 | 2 | limit; 65,535: the operation's permission |
 /// | 2 | 1 | `LimitScope` |
-/// | 3 | 1 | bit 0: it refuses; bit 1: only looked at, in shadow |
+/// | 3 | 1 | bit 0: it refuses; bit 1: it is in shadow, and would have |
 /// | 4 | 4 | spare, 0 |
 /// | 8 | 8 | used |
 /// | 16 | 8 | held |

@@ -49,6 +49,12 @@ struct Decision: BitwiseCopyable {
     var operation = -1
     /// Of the audit log; 0: there is none.
     var id: UInt64 = 0
+    /// What would have refused, but is in shadow: by the order of reasons the first. -1: of a
+    /// permission, no limit.
+    var shadowReason = Reason.none
+    var shadowLimit = -1
+    /// How many limits and permissions would have (`DecisionWorker.shadowed`).
+    var shadowCount = 0
 
     /// Writes the reply of Protocol.md, "CHECK", and returns its bytes. `reply` has room for
     /// `DecisionWorker.replyBytesMax`; `explanation` is the value of the extension, or empty.
@@ -92,6 +98,7 @@ struct Decision: BitwiseCopyable {
             reply.storeLittle(cost, at: end + BodyBytes.extensionHeader)
             end += BodyBytes.extensionHeader + 8
         }
+        if isAllowedInShadow { writeWouldDeny(to: reply, policy, &end) }
         if id != 0 {
             reply[end] = ExtensionTag.decisionID
             reply[end + 1] = 0

@@ -133,10 +133,11 @@ extension DecisionWorker {
         audit.pointee.order = ledger.pointee.decisions
     }
 
-    /// Some limit of the stage refused: notes how all of them stand. Under the shard's lock.
+    /// Some limit of the stage refused, or would have: notes how all of them stand. Under the
+    /// shard's lock.
     @inline(__always)
     func noteStandings(_ program: StepRange, _ evaluation: inout Evaluation) {
-        guard let audit, evaluation.isRefused else { return }
+        guard let audit, evaluation.isRefused || evaluation.shadowed != 0 else { return }
         note(program, &evaluation, audit)
     }
 
@@ -148,10 +149,15 @@ extension DecisionWorker {
         for index in Int(program.start)..<Int(program.end) {
             guard audit.pointee.standingCount < AuditEntry.standingsMax else { return }
             let standing = evaluation.standing(index)
-            let refuses = !standing.admits(evaluation.units[Int(standing.step.charge)])
+            let isShadow = standing.step.flags.contains(.shadow)
+            let refuses =
+                isShadow
+                ? evaluation.isShadowed(index)
+                : !standing.admits(evaluation.units[Int(standing.step.charge)])
             audit.pointee.standings[audit.pointee.standingCount] = AuditStanding(
                 limit: standing.step.limitIndex, scope: standing.step.scope.rawValue,
-                flags: refuses ? AuditStanding.refuses : 0, used: standing.used,
+                flags: (refuses ? AuditStanding.refuses : 0)
+                    | (isShadow ? AuditStanding.shadow : 0), used: standing.used,
                 held: standing.held, most: standing.step.limit)
             audit.pointee.standingCount &+= 1
         }
@@ -160,13 +166,14 @@ extension DecisionWorker {
     /// The same of a key's own limit.
     @inline(__always)
     func noteStanding(_ own: KeyLook, _ policy: PolicyImage) {
-        guard let audit, own.isRefused,
+        guard let audit, own.isFull,
             audit.pointee.standingCount < AuditEntry.standingsMax
         else { return }
         audit.pointee.standings[audit.pointee.standingCount] = AuditStanding(
             limit: UInt16(truncatingIfNeeded: policy.credentialLimit),
-            scope: LimitScope.credential.rawValue, flags: AuditStanding.refuses, used: own.used,
-            held: 0, most: own.limit)
+            scope: LimitScope.credential.rawValue,
+            flags: AuditStanding.refuses | (own.isShadow ? AuditStanding.shadow : 0),
+            used: own.used, held: 0, most: own.limit)
         audit.pointee.standingCount &+= 1
     }
 
@@ -180,8 +187,9 @@ extension DecisionWorker {
             let open = evaluation.open(step)
             audit.pointee.standings[audit.pointee.standingCount] = AuditStanding(
                 limit: step.limitIndex, scope: step.scope.rawValue,
-                flags: open >= step.limit ? AuditStanding.refuses : 0, used: open, held: 0,
-                most: step.limit)
+                flags: (open >= step.limit ? AuditStanding.refuses : 0)
+                    | (step.flags.contains(.shadow) ? AuditStanding.shadow : 0),
+                used: open, held: 0, most: step.limit)
             audit.pointee.standingCount &+= 1
         }
     }

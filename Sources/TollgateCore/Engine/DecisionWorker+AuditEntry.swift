@@ -56,6 +56,7 @@ extension DecisionWorker {
             head.flags.insert(.personal)
         }
         if decision.flags & DecisionFlags.overage != 0 { head.flags.insert(.overage) }
+        if decision.isAllowedInShadow { head.flags.insert(.shadow) }
         fill(&head, decision, policy)
         fill(&head, request)
         head.id = audit.pointee.id
@@ -63,8 +64,9 @@ extension DecisionWorker {
         head.organizationBytes = UInt8(truncatingIfNeeded: decision.organization.count)
         head.userBytes = UInt8(truncatingIfNeeded: decision.user.count)
         head.chargeCount = UInt8(truncatingIfNeeded: charges)
-        head.standingCount = UInt8(
-            truncatingIfNeeded: decision.reason == .none ? 0 : audit.pointee.standingCount)
+        if head.reason != 0 || head.flags.contains(.shadow) {
+            head.standingCount = UInt8(truncatingIfNeeded: audit.pointee.standingCount)
+        }
         let bytes = (AuditEntry.unpaddedBytes(head) &+ 7) & ~7
         head.bytes = UInt32(truncatingIfNeeded: bytes)
         guard let place = audit.pointee.pen.place(bytes) else { return }

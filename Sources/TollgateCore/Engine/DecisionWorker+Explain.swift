@@ -21,8 +21,13 @@ extension DecisionWorker {
             explanation[at] = (step.isQuota ? LimitKind.quota : .rateLimit).rawValue
             explanation[at + 1] = step.scope.rawValue
             let wanted = isRecorded ? 0 : units[Int(step.charge)]
-            let refused = evaluation.isRefused && !standing.admits(wanted)
-            explanation[at + 2] = refused ? LimitEntryFlags.refused : 0
+            let isShadow = step.flags.contains(.shadow)
+            let refused =
+                isShadow
+                ? evaluation.isShadowed(index)
+                : evaluation.isRefused && !standing.admits(wanted)
+            explanation[at + 2] =
+                (refused ? LimitEntryFlags.refused : 0) | (isShadow ? LimitEntryFlags.shadow : 0)
             write(
                 info, at: at, used: standing.used, held: standing.held, limit: step.limit,
                 remaining: standing.remaining, reset: evaluation.reset(step),
@@ -44,8 +49,13 @@ extension DecisionWorker {
             let (at, open) = (explanationBytes, evaluation.open(step))
             explanation[at] = LimitKind.concurrency.rawValue
             explanation[at + 1] = step.scope.rawValue
+            let isShadow = step.flags.contains(.shadow)
+            let refused =
+                isShadow
+                ? evaluation.shadowedBusy & Evaluation.bit(index) != 0 : open >= step.limit
             explanation[at + 2] =
-                open >= step.limit && !isLook ? LimitEntryFlags.refused : 0
+                (refused && !isLook ? LimitEntryFlags.refused : 0)
+                | (isShadow ? LimitEntryFlags.shadow : 0)
             write(
                 info, at: at, used: open, limit: step.limit,
                 remaining: step.limit > open ? step.limit - open : 0, reset: 0, length: 0)

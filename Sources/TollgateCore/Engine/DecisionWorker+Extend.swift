@@ -84,6 +84,7 @@ extension DecisionWorker {
         evaluation.roll(scene.program)
         lookAtWanted(scene.program, &evaluation)
         noteStandings(scene.program, &evaluation)
+        noteShadow(scene.program, evaluation, &decision)
         if evaluation.isRefused {
             decision.reason = evaluation.rateRefused ? .rateLimited : .quotaExhausted
             decision.retryMilliseconds = evaluation.retryMilliseconds
@@ -136,7 +137,11 @@ extension DecisionWorker {
             guard wanted > 0,
                 let line = line(of: step, &evaluation, reservation, from: index - start)
             else { continue }
-            evaluation.hold(wanted, step, &line.pointee)
+            if evaluation.isShadowed(index), !step.isQuota {
+                Evaluation.leaveOut(wanted, &line.pointee)
+            } else {
+                evaluation.hold(wanted, step, &line.pointee)
+            }
         }
         for index in 0..<reservation.meterCount {
             reservation.meters[index].held = Evaluation.sum(

@@ -49,7 +49,7 @@ extension DecisionWorker {
             return Self.refuse(
                 Refusal(.conflict, "the idempotency id stands for another request"), into: reply)
         }
-        counters.add(decision.pointee.reason, operation: decision.pointee.operation)
+        count(decision.pointee, operation: decision.pointee.operation)
         writeAudit(decision.pointee, policy)
         let explained = UnsafeRawBufferPointer(rebasing: explanation[..<explanationBytes])
         guard answerBytes > 0 else {
@@ -149,6 +149,8 @@ extension DecisionWorker {
         BodyBytes.decisionReply + names + 2 * policy.limitNameBytesMax
             + 3 * BodyBytes.extensionHeader + BodyBytes.cost + BodyBytes.reservation
             + BodyBytes.decisionID
+            + (policy.hasShadow ? BodyBytes.extensionHeader + BodyBytes.wouldDeny : 0)
+            + (policy.hasShadow ? policy.limitNameBytesMax : 0)
     }
 
     /// Makes the rows of what the request leaves; `nil`, and nothing is made, at a ceiling or

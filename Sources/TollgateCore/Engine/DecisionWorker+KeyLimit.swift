@@ -18,6 +18,7 @@ extension DecisionWorker {
                 principal, near, in: &shard.table.pointee, create: !dryRun, binding),
             var own = keyLook(principal, near, in: &shard.table.pointee, create: !dryRun)
         else { return refuseForRoom(&decision) }
+        own.isShadow = binding.policy.isShadow
         if let near {
             if let row = user.row { near.pointee.user = RowHint(row) }
             if let row = shared.row { near.pointee.organization = RowHint(row) }
@@ -32,6 +33,7 @@ extension DecisionWorker {
         evaluation.look(program)
         noteStandings(program, &evaluation)
         noteStanding(own, binding.policy)
+        noteShadow(program, of: own, evaluation, &decision)
         let ownRetry = own.isRefused ? own.retryMilliseconds : 0
         if evaluation.isRefused || own.isRefused {
             if decision.reason == .none {
@@ -119,7 +121,9 @@ extension DecisionWorker {
         let at = explanationBytes
         explanation[at] = LimitKind.rateLimit.rawValue
         explanation[at + 1] = LimitScope.credential.rawValue
-        explanation[at + 2] = own.isRefused ? LimitEntryFlags.refused : 0
+        explanation[at + 2] =
+            (own.isFull ? LimitEntryFlags.refused : 0)
+            | (own.isShadow ? LimitEntryFlags.shadow : 0)
         write(
             info, at: at, used: own.used, limit: own.limit,
             remaining: own.limit - min(own.limit, own.used), reset: own.resetMilliseconds,

@@ -68,7 +68,7 @@ extension DecisionWorker {
             keep.isReservation
             ? binding.policy.compiledPlans[principal.pointee.plan].concurrency : StepRange()
         let busy = evaluation.busy(concurrency)
-        if busy >= 0 { noteConcurrency(concurrency, &evaluation) }
+        noteLooks(program, concurrency, busy, &own, &evaluation, &decision)
         let ownRetry = own.map { $0.isRefused ? $0.retryMilliseconds : 0 } ?? 0
         var made: KeptRows?
         if evaluation.isRefused || own?.isRefused == true || busy >= 0 {
@@ -84,7 +84,7 @@ extension DecisionWorker {
                 principal, program, concurrency, &evaluation, in: shard, binding.policy, &decision)
             if made != nil { own?.charge() }
         }
-        fill(&decision, &evaluation, program, own, ownRetry, binding.policy)
+        fill(&decision, &evaluation, own, ownRetry, binding.policy)
         if let made, let ledger = shard.ledger {
             writeKept(decision, made.reservation, binding.policy)
             finish(made, isJournaled: evaluation.isJournaled, in: shard, ledger)
@@ -109,12 +109,10 @@ extension DecisionWorker {
     }
 
     private func fill(
-        _ decision: inout Decision, _ evaluation: inout Evaluation, _ program: StepRange,
+        _ decision: inout Decision, _ evaluation: inout Evaluation,
         _ own: KeyLook?, _ ownRetry: UInt32, _ policy: PolicyImage
     ) {
         note(&decision, evaluation)
-        noteStandings(program, &evaluation)
-        if let own { noteStanding(own, policy) }
         let state = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
         if let own {
             let ownState = own.state(policy.credentialLimit)

@@ -326,7 +326,7 @@ extension DecisionWorker {
     func write(
         _ decision: Decision, to reply: UnsafeMutableRawBufferPointer, _ policy: PolicyImage
     ) -> Outcome {
-        counters.add(decision.reason)
+        count(decision)
         writeAudit(decision, policy)
         return Outcome(
             status: .ok,

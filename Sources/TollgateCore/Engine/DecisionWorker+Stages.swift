@@ -25,6 +25,7 @@ extension DecisionWorker {
             shared: view)
         evaluation.look(program)
         noteStandings(program, &evaluation)
+        noteShadow(program, evaluation, &decision)
         if evaluation.isRefused {
             decision.reason = .rateLimited
             decision.retryMilliseconds = evaluation.retryMilliseconds
@@ -66,6 +67,7 @@ extension DecisionWorker {
             ledgerState: engine.state)
         evaluation.look(program)
         noteStandings(program, &evaluation)
+        noteShadow(program, evaluation, &decision)
         if evaluation.isRefused {
             if decision.reason == .none {
                 decision.reason = evaluation.rateRefused ? .rateLimited : .quotaExhausted

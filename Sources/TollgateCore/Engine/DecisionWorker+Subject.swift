@@ -17,7 +17,7 @@ extension DecisionWorker {
                 self.decision.pointee = decision
                 return replyKept(to: reply, binding.policy)
             }
-            counters.add(decision.reason, operation: decision.operation)
+            count(decision, operation: decision.operation)
             writeAudit(decision, binding.policy)
             return Outcome(
                 status: .ok,
@@ -101,9 +101,11 @@ extension DecisionWorker {
             pool: poolContext(principal, shard, binding), ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
-        if evaluation.isRefused || evaluation.isOverage {
+        if evaluation.isRefused || evaluation.isOverage || evaluation.shadowed != 0 {
             decision.flags |= DecisionFlags.overage
         }
+        // What is recorded is refused by nothing, and counted by all.
+        evaluation.shadowed = 0
         var made: KeptRows?
         if !dryRun {
             made = withUnsafePointer(to: principal) {

@@ -36,6 +36,8 @@ package final class DecisionWorker {
     let decision: UnsafeMutablePointer<Decision>
     /// Where rows are copied that are looked at with another plan's counters.
     let lookCopies: UnsafeMutableRawPointer
+    /// Limits in shadow that would have refused it, as far as its `shadowCount`.
+    let shadowed: UnsafeMutablePointer<Int16>
     static let lookCopyBytes = RowArena.rowUnitsMax * RowArena.unitBytes
     /// What the request at hand leaves beside its charge.
     var keep = KeepRequest()
@@ -106,6 +108,7 @@ package final class DecisionWorker {
         decision = .allocate(capacity: 1)
         decision.initialize(to: Decision())
         lookCopies = .allocate(byteCount: 2 * Self.lookCopyBytes, alignment: 16)
+        shadowed = .allocate(capacity: Self.shadowedMax)
         scratchKey = .allocate(capacity: 1)
         scratchKey.initialize(to: .none)
         overrideScratch = .allocate(capacity: 1)
@@ -132,6 +135,7 @@ package final class DecisionWorker {
         cutOverrides.deallocate()
         names.deallocate()
         lookCopies.deallocate()
+        shadowed.deallocate()
         answer.deallocate()
         holdUnits.deallocate()
         holdUsed.deallocate()
@@ -147,7 +151,8 @@ package final class DecisionWorker {
     /// Allocates only when the policy is another than before.
     package func beginTurn(_ now: Moment, policy: PolicyImage) {
         if binding?.policy !== policy {
-            let made = PolicyBinding(policy, engine.layouts, engine.directory.calendars)
+            let made = PolicyBinding(
+                policy, engine.layouts, engine.directory.calendars, engine.wouldDenyCounts)
             binding = made
             bound = Unmanaged.passUnretained(made)
             cache.clear()
@@ -194,7 +199,7 @@ package final class DecisionWorker {
             return Self.refuse(error, into: reply)
         }
         if keep.isActive { return replyKept(to: reply, binding.policy) }
-        counters.add(decision.pointee.reason, operation: decision.pointee.operation)
+        count(decision.pointee, operation: decision.pointee.operation)
         writeAudit(decision.pointee, binding.policy)
         conceal(&decision.pointee, binding.policy)
         return Outcome(
@@ -266,12 +271,14 @@ package final class DecisionWorker {
             return
         }
         let operation = policy.compiledOperations[decision.operation]
-        guard
-            operation.permission < 0
-                || principal.pointee.permissions.contains(Int(operation.permission))
-        else {
-            decision.reason = .permissionDenied
-            return
+        if operation.permission >= 0,
+            !principal.pointee.permissions.contains(Int(operation.permission))
+        {
+            guard policy.isShadow else {
+                decision.reason = .permissionDenied
+                return
+            }
+            shadowPermission(&decision)
         }
         try setCost(plan: decision.plan, operation, policy, &decision)
         charge(principal, operation, address, request.flags, binding, &decision)

@@ -85,6 +85,7 @@ package final class Engine: Sendable {
     let heldForward = Atomic<Bool>(false)
     /// Boottime, nanoseconds, of the last refused credential of anybody; 0 is never.
     let lastInvalidCredential = Atomic<UInt64>(0)
+    let wouldDenyCounts = WouldDenyCounts()
     let verified: VerifiedMarks
     private let clockLock = Lock(.leaf)
     // Guarded by `clockLock`.

@@ -23,7 +23,9 @@ extension Evaluation {
     mutating func busy(_ range: StepRange) -> Int {
         for index in Int(range.start)..<Int(range.end) {
             let step = step(index)
-            if open(step) >= step.limit { return index }
+            guard open(step) >= step.limit else { continue }
+            guard step.flags.contains(.shadow) else { return index }
+            shadowedBusy |= Self.bit(index)
         }
         return -1
     }
@@ -80,10 +82,20 @@ extension Evaluation {
             lines[count] = ReservationLine(
                 step.isQuota ? .quota : .window, isUser: step.scope == .user,
                 counter: place.counter, meter: step.charge)
-            hold(units[Int(step.charge)], step, row, place, &lines[count])
+            if isShadowed(index), !step.isQuota {
+                Self.leaveOut(units[Int(step.charge)], &lines[count])
+            } else {
+                hold(units[Int(step.charge)], step, row, place, &lines[count])
+            }
             count &+= 1
         }
         return count
+    }
+
+    /// A window in shadow does not count what it does not admit, and gives nothing back of it.
+    static func leaveOut(_ wanted: UInt64, _ line: inout ReservationLine) {
+        line.units = sum(line.units, wanted)
+        line.small = 0
     }
 
     /// Holds more for a line, whose period may be another by now.

@@ -38,6 +38,9 @@ struct Evaluation {
     private var quotaFraction = Double.infinity
     private(set) var rateRefused = false
     private(set) var quotaRefused = false
+    /// Steps in shadow that would have refused, by the lowest six bits of their index (a stage has
+    /// at most 64), and the same of limits of open reservations.
+    var (shadowed, shadowedBusy): (UInt64, UInt64) = (0, 0)
     /// A soft quota admits what is beyond its limit.
     private(set) var isOverage = false
     /// The shard's ledger; `nil` for addresses, whose windows alone are never journaled.
@@ -242,10 +245,10 @@ struct Evaluation {
                 if standing.occupied &+ wanted > step.limit { isOverage = true }
                 let fraction = Double(standing.left(after: wanted)) * step.inverseLimit
                 if step.isQuota {
-                    if fraction < quotaFraction, !quotaRefused {
+                    if fraction < quotaFraction, !quotaRefused, !step.flags.contains(.shadow) {
                         (quotaStep, quotaFraction) = (index, fraction)
                     }
-                } else if fraction < rateFraction, !rateRefused {
+                } else if fraction < rateFraction, !rateRefused, !step.flags.contains(.shadow) {
                     (rateStep, rateFraction) = (index, fraction)
                 }
             }
@@ -256,6 +259,7 @@ struct Evaluation {
     @inline(never)
     private mutating func refuse(_ index: Int, _ standing: Standing, _ wanted: UInt64) {
         let step = standing.step
+        if step.flags.contains(.shadow) { return shadowed |= Self.bit(index) }
         let retry = retryMilliseconds(standing, wanted)
         retryMilliseconds = max(retryMilliseconds, retry)
         if step.isQuota {
@@ -347,6 +351,8 @@ struct Evaluation {
                 if step.flags.contains(.credits) { burn(self.step(index &- 1), cell) }
                 continue
             }
+            // A window in shadow counts as one that is enforced: not what it does not admit.
+            if shadowed != 0, isShadowed(index &- 1) { continue }
             charge(
                 wanted, row.head(Int(place.head)), row.counters + Int(place.ring),
                 turnShapes + Int(step.form))

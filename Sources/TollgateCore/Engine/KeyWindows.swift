@@ -58,8 +58,10 @@ struct KeyLook {
     var shape: WindowShape
     let limit: UInt64
     private(set) var used: UInt64 = 0
-    /// Before the charge.
-    let isRefused: Bool
+    /// Before the charge: there is no room for it.
+    let isFull: Bool
+    /// With the whole policy: it refuses nobody.
+    var isShadow = false
     private let now: BootTime
 
     init(_ row: Row?, _ shape: WindowShape, limit: UInt64, now: BootTime) {
@@ -71,8 +73,11 @@ struct KeyLook {
             Window.advance(row.head(0), Self.ring(row), shape, now: now)
             used = Window.used(row.head(0), Self.ring(row), shape, now: now)
         }
-        isRefused = !Window.admits(used: used, units: 1, limit: limit)
+        isFull = !Window.admits(used: used, units: 1, limit: limit)
     }
+
+    var isRefused: Bool { isFull && !isShadow }
+    var wouldRefuse: Bool { isFull && isShadow }
 
     private static func ring(_ row: Row) -> UnsafeMutableRawPointer {
         row.counters + MemoryLayout<WindowHead>.stride
@@ -86,7 +91,7 @@ struct KeyLook {
     }
 
     mutating func charge() {
-        guard let row else { return }
+        guard let row, !wouldRefuse else { return }
         Window.charge(row.head(0), Self.ring(row), shape, units: 1)
         used = Window.used(row.head(0), Self.ring(row), shape, now: now)
     }
@@ -97,6 +102,7 @@ struct KeyLook {
     }
 
     func state(_ index: Int) -> LimitState {
+        if isShadow { return LimitState() }
         let remaining = limit > used ? limit - used : 0
         return LimitState(
             index: index, limit: limit, remaining: remaining, resetMilliseconds: resetMilliseconds,

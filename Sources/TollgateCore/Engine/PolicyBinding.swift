@@ -20,13 +20,17 @@ final class PolicyBinding {
     let turnShapes: UnsafeMutablePointer<TurnShape>
     /// By pointer, as what below is: an access to a class' property is looked after as it runs.
     let periods: UnsafeMutablePointer<SubjectPeriods>
+    let shadows: ShadowPlaces
     /// Offsets in rows of other layouts that hold all counters of one of the policy's:
     /// by (row's layout number, policy's layout index).
     private var foreign: [UInt64: UnsafeMutablePointer<SlotOffsets>] = [:]
     /// Whether rows of a layout carry units over, by its number.
     private var carrying: [UInt32: Bool] = [:]
 
-    init(_ policy: PolicyImage, _ registry: LayoutRegistry, _ calendars: CalendarTable) {
+    init(
+        _ policy: PolicyImage, _ registry: LayoutRegistry, _ calendars: CalendarTable,
+        _ wouldDenyCounts: WouldDenyCounts
+    ) {
         self.policy = policy
         self.registry = registry
         numbers = .allocate(capacity: policy.layouts.count)
@@ -50,6 +54,7 @@ final class PolicyBinding {
         }
         periods = .allocate(capacity: 1)
         periods.initialize(to: SubjectPeriods(policy, calendars))
+        shadows = ShadowPlaces(policy, wouldDenyCounts)
     }
 
     deinit {
@@ -62,6 +67,7 @@ final class PolicyBinding {
         periods.pointee.deallocate()
         periods.deinitialize(count: 1)
         periods.deallocate()
+        shadows.deallocate()
     }
 
     private static func offsets(_ slot: CounterSlot, _ name: UInt16) -> SlotOffsets {

@@ -133,7 +133,10 @@ struct PolicyCompiler {
         addressLayout = place(addressUnion.layout(all.map { CounterSlot($0) }), ["address_limits"])
         let templates = all.enumerated().map { template($1, slot: $0) }
         let limits = templates.prefix(definition.addressLimits.count)
-        if limits.count < templates.count { invalidCredentialStep = templates.last?.step }
+        if limits.count < templates.count {
+            invalidCredentialStep = templates.last?.step
+            invalidCredentialStep?.flags = []  // Guessing is slowed whatever is in shadow.
+        }
         for (index, operation) in definition.operations.enumerated() {
             compiledOperations[index].addressSteps = program(of: operation, Array(limits))
         }
@@ -300,8 +303,8 @@ struct PolicyCompiler {
                 overrideMax: limit.overrideMax))
         let step = ChargeStep(
             limit: limit.limit, ceiling: limit.limit, inverseLimit: Self.inverse(limit.limit),
-            isQuota: false, scope: limit.scope, charge: 0, slot: UInt16(slot),
-            limitIndex: UInt16(index), form: UInt16(form))
+            isQuota: false, scope: limit.scope, charge: 0, flags: shadow(limit.isShadow),
+            slot: UInt16(slot), limitIndex: UInt16(index), form: UInt16(form))
         return Template(step: step, meter: limit.meter, classes: limit.classes)
     }
 
@@ -314,7 +317,7 @@ struct PolicyCompiler {
         own.limit = quota.memberMax ?? QuotaDefinition.unlimited
         (own.isSoft, own.rolloverMax, own.hasCredits) = (false, nil, false)
         var template = template(own, slot: Int(terms.memberSlot), terms)
-        template.step.flags = .member
+        template.step.flags = shadow(quota.isShadow).union(.member)
         return template
     }
 
@@ -335,6 +338,7 @@ struct PolicyCompiler {
         var flags: StepFlags = quota.memberMin > 0 ? .pool : []
         if quota.rolloverMax != nil { flags.insert(.rollover) }
         if quota.hasCredits { flags.insert(.credits) }
+        flags.formUnion(shadow(quota.isShadow))
         let step = ChargeStep(
             limit: quota.limit, ceiling: quota.ceiling, inverseLimit: Self.inverse(quota.limit),
             isQuota: true, scope: quota.scope, charge: 0, flags: flags, slot: UInt16(slot),
@@ -347,8 +351,8 @@ struct PolicyCompiler {
             LimitInfo(name: Array(limit.name.utf8), meter: [], windowMilliseconds: 0))
         let step = ChargeStep(
             limit: limit.limit, ceiling: limit.limit, inverseLimit: Self.inverse(limit.limit),
-            isQuota: false, scope: limit.scope, charge: 0, slot: UInt16(slot),
-            limitIndex: UInt16(index), form: 0)
+            isQuota: false, scope: limit.scope, charge: 0, flags: shadow(limit.isShadow),
+            slot: UInt16(slot), limitIndex: UInt16(index), form: 0)
         return Template(step: step, meter: "", classes: [])
     }
 

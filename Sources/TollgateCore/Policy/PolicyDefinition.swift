@@ -22,6 +22,9 @@ package struct PolicyDefinition: Sendable {
     /// Bytes of the longest credential that is looked at; at most `WireLimits.credentialBytesMax`.
     package var credentialBytesMax = 8_192
     package var idempotency = IdempotencyTerms()
+    /// Every limit, quota and permission is evaluated and counted, and refuses nobody: credentials
+    /// and what the daemon itself lacks alone do.
+    package var isShadow = false
 
     package init() {}
 }
@@ -75,6 +78,8 @@ package struct RateLimitDefinition: Sendable {
     /// The most that an organization's override may set; `nil` or less than `limit`: what the
     /// cells that `limit` needs hold. A larger one has wider cells.
     package var overrideMax: UInt64?
+    /// It is evaluated, and counts what it admits, but refuses nobody.
+    package var isShadow = false
 
     package init(
         name: String, scope: LimitScope, meter: String = "calls", limit: UInt64,

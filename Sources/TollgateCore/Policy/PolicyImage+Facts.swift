@@ -17,6 +17,8 @@ package struct LimitFact: Sendable, Equatable {
     package var interval: PeriodInterval?
     /// Of a quota: what is granted beyond it burns when it is used up.
     package var hasCredits = false
+    /// It refuses nobody.
+    package var isShadow = false
 }
 
 extension PolicyImage {
@@ -58,6 +60,7 @@ extension PolicyImage {
             limit: step.limit, windowMilliseconds: info.windowMilliseconds, period: nil,
             unitsMax: unitsMax(step), interval: nil)
         fact.hasCredits = step.flags.contains(.credits)
+        fact.isShadow = step.flags.contains(.shadow)
         if step.isQuota {
             let calendar = calendars[Int(step.form)]
             fact.period = calendar.period

@@ -32,6 +32,8 @@ struct StepFlags: OptionSet, BitwiseCopyable {
     static let member = StepFlags(rawValue: 4)
     /// What is granted to the organization beyond it burns when it is used up.
     static let credits = StepFlags(rawValue: 8)
+    /// It refuses nobody: what it would have refused is told, and counted apart.
+    static let shadow = StepFlags(rawValue: 16)
 }
 
 /// The rarer numbers of a limit, by its index.
@@ -46,6 +48,13 @@ struct QuotaTerms: BitwiseCopyable {
     /// Of a quota with credits: what its counter and its meter are called in a `CreditAccount`.
     var creditTag: UInt64 = 0
     var creditMeter: UInt32 = 0
+}
+
+extension PolicyCompiler {
+    /// Of a limit that is in shadow itself, or with the whole policy.
+    func shadow(_ isShadow: Bool) -> StepFlags {
+        isShadow || definition.isShadow ? .shadow : []
+    }
 }
 
 /// Steps of one program: indices into `PolicyImage.steps`.
@@ -198,6 +207,10 @@ package final class PolicyImage: Sendable {
     let limitNameBytesMax: Int
     let revealsCredentialFailures: Bool
     let credentialBytesMax: Int
+    /// No limit and no permission refuses.
+    package let isShadow: Bool
+    /// Some limit may be in shadow.
+    let hasShadow: Bool
 
     /// Checks and compiles. Throws everything that is wrong, and then there is no image.
     package init(
@@ -251,6 +264,8 @@ package final class PolicyImage: Sendable {
         limitNameBytesMax = limits.reduce(0) { max($0, $1.name.count) }
         revealsCredentialFailures = definition.revealsCredentialFailures
         credentialBytesMax = definition.credentialBytesMax
+        isShadow = definition.isShadow
+        hasShadow = isShadow || compiler.steps.contains { $0.flags.contains(.shadow) }
     }
 
     deinit {

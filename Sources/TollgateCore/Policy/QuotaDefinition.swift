@@ -47,6 +47,8 @@ package struct QuotaDefinition: Sendable {
     package var memberMax: UInt64?
     /// Of an organization's: what is granted beyond it burns when it is used up.
     package var hasCredits = false
+    /// It is evaluated, and counts all that is used, but refuses nobody.
+    package var isShadow = false
 
     package static let unlimited = UInt64.max
 
@@ -80,6 +82,8 @@ package struct ConcurrencyDefinition: Sendable, Equatable {
     /// `.user` or `.organization`.
     package var scope: LimitScope
     package var limit: UInt64
+    /// It is evaluated, and counts all that are open, but refuses nobody.
+    package var isShadow = false
 
     package static let limitMax: UInt64 = 1_000_000
 

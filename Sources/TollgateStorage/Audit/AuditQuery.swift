@@ -12,6 +12,8 @@ package struct AuditQuery: Sendable, Equatable {
     /// Raw values of `Reason`, any of them; 0: allowed.
     package var reasons: Set<UInt16>?
     package var isDenied: Bool?
+    /// Allowed because what would have refused it is in shadow.
+    package var isShadow = false
     package var kinds: Set<AuditKind>?
     /// 16 bytes.
     package var hold: [UInt8]?
@@ -39,6 +41,7 @@ package struct AuditQuery: Sendable, Equatable {
         if let id, head.id != id { return false }
         if let reasons, !reasons.contains(head.reason) { return false }
         if let isDenied, isDenied != (head.reason != 0) { return false }
+        if isShadow, !head.flags.contains(.shadow) { return false }
         if let kinds, !kinds.contains(where: { $0.rawValue == head.kind }) { return false }
         if let hold, record.hold.map({ $0.elementsEqual(hold) }) != true { return false }
         if let keyID, record.key.map({ $0.elementsEqual(keyID.utf8) }) != true { return false }

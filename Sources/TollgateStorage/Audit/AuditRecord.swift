@@ -71,6 +71,16 @@ package struct AuditRecord: Sendable, Equatable {
 
     package var isAllowed: Bool { reason == 0 }
 
+    /// Of a decision that only shadow let through: the limits that would have refused it, and
+    /// `permission`.
+    package var wouldDeny: [String] {
+        guard flags.contains(.shadow) else { return [] }
+        return standings.filter { $0.refuses && $0.isShadow }.map(\.limit)
+    }
+
+    /// What stands for the operation's permission among standings.
+    package static let permission = "permission"
+
     /// As it is written; `nil` without one.
     package var address: String? {
         guard addressFamily == 4 || addressFamily == 6 else { return nil }
@@ -135,7 +145,8 @@ package struct AuditRecord: Sendable, Equatable {
         let limits = names?.limits ?? []
         let limit = Int(standing.limit) < limits.count ? limits[Int(standing.limit)] : nil
         return Standing(
-            limit: limit?.name ?? "#\(standing.limit)", meter: limit?.meter,
+            limit: standing.limit == AuditHead.none
+                ? permission : limit?.name ?? "#\(standing.limit)", meter: limit?.meter,
             kind: limit?.kind ?? 0, scope: standing.scope,
             refuses: standing.flags & AuditStanding.refuses != 0,
             isShadow: standing.flags & AuditStanding.shadow != 0, used: standing.used,

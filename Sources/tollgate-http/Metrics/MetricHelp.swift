@@ -27,6 +27,8 @@ enum MetricHelp {
         "tollgate_tables_bytes": "Memory taken by tables of counters.",
         "tollgate_capacity_refusals":
             "Requests refused because a table of callers was at its ceiling.",
+        "tollgate_would_deny":
+            "What was allowed though a limit or a permission in shadow would have refused it.",
         "tollgate_address_overflows":
             "Requests whose address shares limits because the table of addresses is full.",
         "tollgate_clock_held_forward":

@@ -33,6 +33,8 @@ struct AuditFilter: ParsableArguments {
     var kind: [String] = []
     @Option(help: "About this reservation: 32 hexadecimal digits.") var reservation: String?
     @Flag(help: "Only what was denied.") var denied = false
+    @Flag(help: "Only what was allowed because a limit, or the policy, is in shadow.")
+    var wouldDeny = false
     @Flag(help: "Only what was allowed.") var allowed = false
 
     func validate() throws {
@@ -52,6 +54,7 @@ struct AuditFilter: ParsableArguments {
         if !kind.isEmpty { query.kinds = Set(try kind.map(Self.kind)) }
         query.hold = try reservation.map(Self.bytes)
         if denied { query.isDenied = true }
+        query.isShadow = wouldDeny
         if allowed { query.isDenied = false }
         return query
     }

@@ -16,7 +16,7 @@ struct AuditView {
         "plan", "operation", "credential_kind", "key_id", "issuer", "address", "charges",
         "cost_micros", "rate_limit", "rate_limit_limit", "rate_limit_used", "quota",
         "quota_limit", "quota_used", "retry_after_ms", "latency_ns", "dry_run", "overage",
-        "repeated", "reservation", "idempotency_id",
+        "repeated", "reservation", "idempotency_id", "would_deny",
     ]
 
     let format: Format
@@ -87,7 +87,8 @@ struct AuditView {
     }
 
     private static func row(_ record: AuditRecord) -> [String] {
-        let refusing = record.standings.first { $0.refuses }?.limit
+        let refusing = record.standings.first { $0.refuses && !$0.isShadow }?.limit
+        let would = record.wouldDeny.first
         let shown = record.quota ?? record.rate
         let limit =
             refusing ?? shown.map { "\($0.name) \(grouped($0.used))/\(grouped($0.limit))" } ?? "-"
@@ -95,7 +96,8 @@ struct AuditView {
             .map { "\($0.meter)=\($0.weighted)" }.joined(separator: " ")
         return [
             time(record.wall), record.isAllowed ? "allowed" : "denied",
-            record.isAllowed ? "-" : reason(record.reason), "\(record.kind)",
+            record.isAllowed ? would.map { "would deny: \($0)" } ?? "-" : reason(record.reason),
+            "\(record.kind)",
             record.organization.isEmpty ? "-" : record.organization,
             record.user.isEmpty ? "-" : record.user, record.operation ?? "-",
             charges.isEmpty ? "-" : charges, limit, id(record.id),
@@ -128,6 +130,7 @@ struct AuditView {
             ("dry_run", .bool(record.flags.contains(.dryRun))),
             ("overage", .bool(record.flags.contains(.overage))),
             ("repeated", .bool(record.flags.contains(.repeated))),
+            ("would_deny", .texts(record.wouldDeny)),
             ("reservation", .optional(record.hold.map(hexadecimal))),
             ("idempotency_id", .optional(record.idempotency.map(hexadecimal))),
             ("limits", .list(record.standings.map(standing))), ("order", .count(record.order)),
@@ -150,6 +153,7 @@ struct AuditView {
             ("scope", .optional(LimitScope(rawValue: standing.scope).map { "\($0)" })),
             ("used", .count(standing.used)), ("held", .count(standing.held)),
             ("limit", .count(standing.most)), ("refuses", .bool(standing.refuses)),
+            ("shadow", .bool(standing.isShadow)),
         ])
     }
 
@@ -170,7 +174,7 @@ struct AuditView {
         ] + who + [charges, "\(record.cost)"] + shown(record.rate) + shown(record.quota) + [
             "\(record.retryMilliseconds)", "\(record.latencyNanoseconds)", flag(.dryRun),
             flag(.overage), flag(.repeated), record.hold.map(hexadecimal) ?? "",
-            record.idempotency.map(hexadecimal) ?? "",
+            record.idempotency.map(hexadecimal) ?? "", record.wouldDeny.joined(separator: " "),
         ]
     }
 

@@ -8,8 +8,8 @@ struct ExplainCommand: ParsableCommand {
         commandName: "explain", abstract: "Why a decision came out as it did, in words.",
         discussion: """
             The id is the one that the reply carried (decision id). Of a decision that was denied \
-            the log has how every limit stood; of one that was allowed, the tightest rate limit \
-            and quota, and the names of the others.
+            the log has how every limit stood, and of one that only shadow let through; of one \
+            that was allowed, the tightest rate limit and quota, and the names of the others.
             """)
     @Argument(help: "The decision's id: 16 hexadecimal digits.") var id: String
     @OptionGroup var place: AuditPlaceOptions
@@ -47,6 +47,7 @@ struct ExplainCommand: ParsableCommand {
         /// Used and held, and the limit: where they were recorded.
         var standing: (used: UInt64, held: UInt64, limit: UInt64)?
         var refuses = false
+        var isShadow = false
 
         var json: JSON {
             .object([
@@ -55,6 +56,7 @@ struct ExplainCommand: ParsableCommand {
                 ("scope", .optional(scope.map { "\($0)" })),
                 ("used", .optional(standing?.used)), ("held", .optional(standing?.held)),
                 ("limit", .optional(standing?.limit)), ("refuses", .bool(refuses)),
+                ("shadow", .bool(isShadow)),
             ])
         }
     }
@@ -65,7 +67,8 @@ struct ExplainCommand: ParsableCommand {
                 Look(
                     name: $0.limit, meter: $0.meter, kind: LimitKind(rawValue: $0.kind),
                     scope: LimitScope(rawValue: $0.scope),
-                    standing: ($0.used, $0.held, $0.most), refuses: $0.refuses)
+                    standing: ($0.used, $0.held, $0.most), refuses: $0.refuses,
+                    isShadow: $0.isShadow)
             }
         }
         guard record.isAllowed, let names, let plan = record.plan,
@@ -127,9 +130,14 @@ struct ExplainCommand: ParsableCommand {
 
     private static func verdict(_ record: AuditRecord, _ limits: [Look]) -> String {
         let id = AuditView.id(record.id)
-        guard !record.isAllowed else { return "Decision \(id): allowed." }
+        guard !record.isAllowed else {
+            guard record.flags.contains(.shadow) else { return "Decision \(id): allowed." }
+            let names = limits.filter { $0.refuses && $0.isShadow }.map(\.name)
+            return "Decision \(id): allowed, because what would have denied it is in shadow: "
+                + names.joined(separator: ", ") + "."
+        }
         var because = AuditView.reason(record.reason)
-        if let refusing = limits.first(where: \.refuses) {
+        if let refusing = limits.first(where: { $0.refuses && !$0.isShadow }) {
             let kind = refusing.kind.map { $0 == .rateLimit ? "rate limit" : "\($0)" } ?? "limit"
             because += ": the \(kind) \(refusing.name) has no room for it"
         }
@@ -155,10 +163,12 @@ struct ExplainCommand: ParsableCommand {
         var text = look.kind.map { $0 == .rateLimit ? "rate limit" : "\($0)" } ?? "limit"
         if let scope = look.scope { text += " of the \(scope)" }
         guard let standing = look.standing else { return text + ": had room" }
+        if look.kind == nil, look.scope == nil { return "the operation's; in shadow, would refuse" }
         text += ": \(grouped(standing.used)) used"
         if standing.held > 0 { text += " and \(grouped(standing.held)) held" }
         text += " of \(grouped(standing.limit))"
         if let meter = look.meter, !meter.isEmpty { text += " \(meter)" }
-        return text + (look.refuses ? "; refuses" : "")
+        guard look.isShadow else { return text + (look.refuses ? "; refuses" : "") }
+        return text + (look.refuses ? "; in shadow, would refuse" : "; in shadow")
     }
 }

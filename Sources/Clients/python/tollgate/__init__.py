@@ -56,7 +56,9 @@ from .errors import (
 )
 from .holds import AsyncHold, Hold
 from .json_bodies import batches
-from .replies import CreditEntry, Decision, Hello, Limit, LimitEntry, Reservation, Usage
+from .replies import (
+    CreditEntry, Decision, Hello, Limit, LimitEntry, Reservation, Usage, WouldDeny,
+)
 from .wire import check_body, new_id
 
 __all__ = [
@@ -70,5 +72,5 @@ __all__ = [
     "Revocation", "Revoked", "RevokedSession", "Session", "SigningKey",
     "Silence", "Snapshot", "StorageFailed",
     "Subscription", "TimedOut", "Tokens", "TollgateError", "Unreachable", "Usage", "User",
-    "batches", "check_body", "new_id",
+    "WouldDeny", "batches", "check_body", "new_id",
 ]

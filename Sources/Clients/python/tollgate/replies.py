@@ -31,7 +31,7 @@ REASONS = {
 }
 SCOPES = {1: "user", 2: "organization", 3: "address", 4: "credential"}
 KINDS = {1: "rateLimit", 2: "quota", 3: "concurrency"}
-EXPLAIN, COST, RESERVATION, DECISION_ID, CREDITS = 1, 3, 4, 5, 6
+EXPLAIN, COST, RESERVATION, DECISION_ID, CREDITS, WOULD_DENY = 1, 3, 4, 5, 6, 7
 
 
 class Hello(NamedTuple):
@@ -70,6 +70,8 @@ class LimitEntry:
     remaining: int
     reset_ms: int
     length_ms: int
+    shadow: bool = False
+    """It refuses nobody; with `refuses`, it would have."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,16 @@ class Reservation:
 
     id: bytes
     ttl_ms: int
+
+
+@dataclass(frozen=True)
+class WouldDeny:
+    """What is in shadow and would have refused. `limit` is None where it is the operation's
+    permission."""
+
+    reason: str
+    reason_code: int
+    limit: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,8 @@ class Decision:
     reservation: Optional[Reservation] = None
     decision_id: Optional[str] = None
     """By which the audit log knows it, 16 hexadecimal digits; None where there is no log."""
+    would_deny: Optional[WouldDeny] = None
+    """Of one that is allowed: what would have refused it if it were not in shadow."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +205,7 @@ class _Reader:
             raise MalformedReply(f"a limit of kind {kind} and scope {scope}")
         return LimitEntry(
             KINDS[kind], SCOPES[scope], bool(flags & 1), self.text(name), self.text(meter),
-            used, held, limit, remaining, reset, length,
+            used, held, limit, remaining, reset, length, bool(flags & 2),
         )
 
     def entries(self, count: int) -> "tuple[LimitEntry, ...]":
@@ -247,7 +261,7 @@ def decision(body: bytes) -> Decision:
     if verdict not in (1, 2) or (verdict == 1) != (reason == 0):
         raise MalformedReply("verdict and reason contradict")
     user, organization, plan, rate, quota, operation = (reader.text(n) for n in lengths)
-    fields = reader.extensions(known=(EXPLAIN, COST, RESERVATION, DECISION_ID))
+    fields = reader.extensions(known=(EXPLAIN, COST, RESERVATION, DECISION_ID, WOULD_DENY))
     explanation: "tuple[LimitEntry, ...]" = ()
     if EXPLAIN in fields:
         value = _Reader(fields[EXPLAIN])
@@ -260,8 +274,20 @@ def decision(body: bytes) -> Decision:
         Limit(quota, *numbers[3:]) if flags & 4 else None,
         user, organization, plan, operation, explanation, _cost(fields.get(COST)),
         _reservation(fields.get(RESERVATION), verdict == 1),
-        _decision_id(fields.get(DECISION_ID)),
+        _decision_id(fields.get(DECISION_ID)), _would_deny(fields.get(WOULD_DENY), verdict == 1),
     )
+
+
+def _would_deny(value: Optional[bytes], allowed: bool) -> Optional[WouldDeny]:
+    if value is None:
+        return None
+    reader = _Reader(value)
+    code, length = reader.unpack("<HBx")
+    limit = reader.text(length)
+    reader.end()
+    if not allowed:
+        raise MalformedReply("a denial that would be one")
+    return WouldDeny(REASONS.get(code, f"reason {code}"), code, limit or None)
 
 
 def _decision_id(value: Optional[bytes]) -> Optional[str]:
