@@ -5,7 +5,7 @@ import TollgatePolicy
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "policy", abstract: "Look at policy files.",
-        subcommands: [PolicyCheck.self, PolicyShow.self])
+        subcommands: [PolicyCheck.self, PolicyShow.self, PolicyDiff.self])
 
     /// The policy in a file; what is wrong with it is told on standard error, one fault a line.
     static func load(_ file: String) throws -> LoadedPolicy {

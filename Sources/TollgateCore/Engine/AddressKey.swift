@@ -9,10 +9,16 @@ struct AddressKey: BitwiseCopyable {
     /// (RFC 3056 §2), of which one IPv4 host has 65,536 networks.
     @inline(__always)
     init?(_ request: CheckRequest, _ hash: KeyedHash) {
-        guard request.addressFamily != 0 else { return nil }
-        let offset = request.addressFamily == 4 ? 0 : Self.offsetOfIPv4(in: request.address)
+        self.init(family: request.addressFamily, request.address, hash)
+    }
+
+    /// 0, 4 or 6, and 16 bytes in network order.
+    @inline(__always)
+    init?(family: UInt8, _ address: UnsafeRawBufferPointer, _ hash: KeyedHash) {
+        guard family != 0 else { return nil }
+        let offset = family == 4 ? 0 : Self.offsetOfIPv4(in: address)
         let kind: RowKind = offset >= 0 ? .address4 : .address6
-        let id = request.address.slice(at: max(0, offset), length: offset >= 0 ? 4 : 8)
+        let id = address.slice(at: max(0, offset), length: offset >= 0 ? 4 : 8)
         key = RowKey(
             kind: kind, owner: 0, id: id, hash: hash.hash(id, tweak: UInt64(kind.rawValue)))
     }

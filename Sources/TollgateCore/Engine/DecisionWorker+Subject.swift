@@ -77,7 +77,7 @@ extension DecisionWorker {
         return decision
     }
 
-    private func recordStage(
+    func recordStage(
         _ principal: Principal, _ program: StepRange, dryRun: Bool, explain: Bool,
         _ binding: PolicyBinding, _ decision: inout Decision
     ) {

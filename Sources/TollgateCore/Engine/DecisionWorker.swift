@@ -295,7 +295,7 @@ package final class DecisionWorker {
 
     /// The address stage, then the tenant stage.
     @inline(__always)
-    private func charge(
+    func charge(
         _ principal: UnsafePointer<Principal>, _ operation: CompiledOperation,
         _ address: AddressKey?,
         _ flags: UInt16, _ binding: PolicyBinding, _ decision: inout Decision
