@@ -117,6 +117,7 @@ def test_who_may_not_ask_is_told_how(daemon):
 def test_statistics_that_no_scraper_takes_are_left_out_and_counted():
     good = [entry("tollgate_frames_total", 3),
             entry('tollgate_decisions_total{verdict="deny",reason="a\\"b\\\\c\\n"}'),
+            entry('tollgate_would_deny_total{reason="rateLimited",limit="burst"}', 5),
             entry("tollgate_new_thing", 2, gauge=True), entry("tollgate_odd", 4),
             entry("tollgate_x_nanoseconds_total", 1_500_000_001)]
     bad = [entry(name) for name in [
@@ -127,6 +128,7 @@ def test_statistics_that_no_scraper_takes_are_left_out_and_counted():
     with ScriptedDaemon(answering(*good, *bad, *cut)) as daemon, Exporter(daemon.path) as exporter:
         found = exporter.scrape()
         assert found["tollgate_frames_total"] == 3 and found["tollgate_new_thing"] == 2
+        assert found['tollgate_would_deny_total{reason="rateLimited",limit="burst"}'] == 5
         assert found["tollgate_odd"] == 4 and found["tollgate_x_seconds_total"] == 1.500000001
         assert found["tollgate_http_skipped_statistics"] == len(bad) + len(cut)
         lint(exporter.ask()[2])
