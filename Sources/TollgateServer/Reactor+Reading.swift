@@ -91,26 +91,27 @@ extension Reactor {
     @inline(__always)
     private func prefetch(_ bytes: UnsafeRawBufferPointer, after offset: Int) {
         guard let next = peek(bytes, at: offset) else { return }
-        worker.prefetchRows(next)
-        let end = offset &+ WireLimits.headerBytes &+ next.count
+        worker.prefetchRows(next.opcode, next.body)
+        let end = offset &+ WireLimits.headerBytes &+ next.body.count
         guard let second = peek(bytes, at: end) else { return }
-        worker.prefetchCredential(second)
-        let last = end &+ WireLimits.headerBytes &+ second.count
-        if let third = peek(bytes, at: last) { worker.prefetchTags(third) }
+        worker.prefetchEntry(second.opcode, second.body)
+        let last = end &+ WireLimits.headerBytes &+ second.body.count
+        if let third = peek(bytes, at: last) { worker.prefetchPlace(third.opcode, third.body) }
     }
 
-    /// The body of the frame at `offset`, if all of it is there.
+    /// The opcode and the body of the frame at `offset`, if all of it is there.
     @inline(__always)
     func peek(
         _ bytes: UnsafeRawBufferPointer, at offset: Int
-    ) -> UnsafeRawBufferPointer? {
+    ) -> (opcode: UInt8, body: UnsafeRawBufferPointer)? {
         guard bytes.count &- offset >= WireLimits.headerBytes else { return nil }
         let length = Int(bytes.loadLittle(at: offset, as: UInt32.self))
         guard length >= WireLimits.lengthMin,
             bytes.count &- offset >= WireLimits.lengthFieldBytes &+ length
         else { return nil }
-        return bytes.slice(
+        let body = bytes.slice(
             at: offset &+ WireLimits.headerBytes, length: length &- WireLimits.lengthMin)
+        return (bytes[offset &+ WireLimits.lengthFieldBytes], body)
     }
 
     /// A length that can never be right is refused before its frame is whole.

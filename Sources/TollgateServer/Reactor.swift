@@ -194,12 +194,12 @@ final class Reactor {
             ready[count] = Ready(slot: slot, bytes: bytes)
             // Side by side, so that small requests stay in the nearest cache.
             used = (used &+ bytes.count &+ 63) & ~63
-            if let body = peek(bytes, at: 0) { worker.prefetchTags(body) }
-            if count > 0 { prefetchCredential(count &- 1) }
+            if let next = peek(bytes, at: 0) { worker.prefetchPlace(next.opcode, next.body) }
+            if count > 0 { prefetchEntry(count &- 1) }
             if count > 1 { prefetchRows(count &- 2) }
             count &+= 1
         }
-        if count > 0 { prefetchCredential(count &- 1) }
+        if count > 0 { prefetchEntry(count &- 1) }
         for index in max(0, count &- 2)..<count { prefetchRows(index) }
         answer(ready: count)
         for event in range {
@@ -225,13 +225,15 @@ final class Reactor {
     }
 
     @inline(__always)
-    private func prefetchCredential(_ index: Int) {
-        if let body = peek(ready[index].bytes, at: 0) { worker.prefetchCredential(body) }
+    private func prefetchEntry(_ index: Int) {
+        guard let next = peek(ready[index].bytes, at: 0) else { return }
+        worker.prefetchEntry(next.opcode, next.body)
     }
 
     @inline(__always)
     private func prefetchRows(_ index: Int) {
-        if let body = peek(ready[index].bytes, at: 0) { worker.prefetchRows(body) }
+        guard let next = peek(ready[index].bytes, at: 0) else { return }
+        worker.prefetchRows(next.opcode, next.body)
     }
 
     private func write(_ range: ClosedRange<Int>) {

@@ -34,6 +34,39 @@ import Testing
         }
     }
 
+    /// By hand: checksum over what follows it, number, kind, 22 bytes; each goes on from the last.
+    @Test func slotsThatGoOnAreWrittenAndSealedOneAfterTheOther() {
+        var random = SeededRandom.printed("CRC-32C")
+        for count in 1...40 {
+            let item = (0..<22 * count).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let seed = UInt32.random(in: 0...UInt32.max, using: &random)
+            let sequence = UInt32.max - UInt32.random(in: 0..<40, using: &random)
+            let kind = UInt16.random(in: 0...UInt16.max, using: &random)
+            var expected: [UInt8] = []
+            var sum = seed
+            for index in 0..<count {
+                let number = sequence &+ UInt32(index)
+                let rest = bytes(number) + bytes(kind) + item[(22 * index)..<(22 * index + 22)]
+                sum = tg_crc32c_by_table(sum, rest, 28)
+                expected += bytes(sum) + rest
+            }
+            // And not a byte before or behind them.
+            var slots = [UInt8](repeating: 0xa5, count: 32 * count + 64)
+            let last = slots.withUnsafeMutableBytes { memory in
+                memory.baseAddress.map {
+                    tg_crc32c_slots(seed, $0 + 32, item, count, sequence, kind)
+                }
+            }
+            #expect(last == sum)
+            let around = [UInt8](repeating: 0xa5, count: 32)
+            #expect(slots == around + expected + around)
+        }
+    }
+
+    private func bytes(_ number: some FixedWidthInteger) -> [UInt8] {
+        withUnsafeBytes(of: number.littleEndian) { Array($0) }
+    }
+
     @Test func theInstructionAndTheTableAgreeWhereverBytesBeginAndInWhatPieces() {
         var random = SeededRandom.printed("CRC-32C")
         #expect(

@@ -56,6 +56,36 @@ import Testing
         #expect(notes.count == model.values.reduce(0) { $0 + $1.count }, "seed \(seed)")
     }
 
+    @Test(arguments: 1...6) func aListKnowsWhenItsFirstRowMayBeForgotten(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        var table = RowTable()
+        var list = KeptList()
+        var expected: [KeptRow] = []
+        #expect(list.firstForgetAt == .max)
+        for step in 0..<3_000 as Range<UInt64> {
+            if UInt32.random(in: 0..<2, using: &random) == 0 {
+                let handle = withUnsafeBytes(of: (step, step)) {
+                    table.insert(
+                        RowKey(kind: .idempotency, owner: 0, id: $0, hash: random.next()),
+                        layout: 0, layoutBytes: KeptHead.bytes)
+                }
+                let row = KeptRow(table.row(handle))
+                row.reset(handle)
+                row.head.pointee.forgetAt = Int64.random(in: 1...1_000, using: &random)
+                list.append(row, in: table)
+                expected.append(row)
+            } else if !expected.isEmpty {
+                let gone = expected.remove(at: Int.random(in: expected.indices, using: &random))
+                list.remove(gone, in: table)
+                table.remove(gone.head.pointee.handle)
+            }
+            #expect(list.first == expected.first?.head.pointee.handle ?? .none, "seed \(seed)")
+            let due = expected.first?.head.pointee.forgetAt ?? .max
+            #expect(list.firstForgetAt == due, "seed \(seed)")
+            #expect(list.count == expected.count, "seed \(seed)")
+        }
+    }
+
     @Test(arguments: 1...6) func theFirstHoldToEndIsTheOneOfAll(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var table = RowTable()

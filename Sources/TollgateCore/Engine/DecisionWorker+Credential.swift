@@ -150,33 +150,3 @@ extension DecisionWorker {
         if request.flags & RequestFlags.dryRun == 0 { recordInvalidCredential(address, binding) }
     }
 }
-
-extension DecisionWorker {
-    /// Begins to bring near what the check of `body` will read: call it three requests ahead.
-    @inline(__always)
-    package func prefetchTags(_ body: UnsafeRawBufferPointer) {
-        if let token = Self.token(of: body) { cache.prefetchTags(token) }
-    }
-
-    /// The same for the credential's entry: call it two requests ahead.
-    @inline(__always)
-    package func prefetchCredential(_ body: UnsafeRawBufferPointer) {
-        if let token = Self.token(of: body) { cache.prefetchEntry(token) }
-    }
-
-    /// The same for the rows that it will charge: call it one request ahead.
-    @inline(__always)
-    package func prefetchRows(_ body: UnsafeRawBufferPointer) {
-        if let token = Self.token(of: body) { cache.prefetchRows(token) }
-    }
-
-    /// The credential of a CHECK that may or may not be well-formed.
-    @inline(__always)
-    private static func token(of body: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-        guard body.count > BodyBytes.checkRequest, body[0] != CredentialKind.none.rawValue
-        else { return nil }
-        let bytes = Int(body.loadLittle(at: 6, as: UInt16.self))
-        guard body.count &- BodyBytes.checkRequest >= bytes else { return nil }
-        return body.slice(at: BodyBytes.checkRequest, length: bytes)
-    }
-}

@@ -269,14 +269,14 @@ extension DecisionWorker {
     func forgetKept(in shard: Shard, atMost most: Int) {
         guard let ledger = shard.ledger else { return }
         for _ in 0..<most {
-            guard let kept = first(ledger.pointee.kept.ended, in: shard),
-                kept.head.pointee.forgetAt <= clock.period.milliseconds
+            guard ledger.pointee.kept.ended.firstForgetAt <= clock.period.milliseconds,
+                let kept = first(ledger.pointee.kept.ended, in: shard)
             else { break }
             forget(kept, in: shard)
         }
         for _ in 0..<most {
-            guard let kept = first(ledger.pointee.kept.records, in: shard),
-                kept.head.pointee.forgetAt <= clock.period.milliseconds
+            guard ledger.pointee.kept.records.firstForgetAt <= clock.period.milliseconds,
+                let kept = first(ledger.pointee.kept.records, in: shard)
             else { break }
             forget(kept, in: shard)
         }

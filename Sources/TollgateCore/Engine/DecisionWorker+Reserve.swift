@@ -191,10 +191,8 @@ extension DecisionWorker {
         let bytes = Reservation.bytes(
             meters: meters, lines: lines, nameBytes: names, answerRoom: answerRoom)
         let index = Int(truncatingIfNeeded: principal.pointee.organizationHash &>> 58)
-        ledger.pointee.kept.counter &+= 1
-        let id = ReservationID(
-            shard: index, life: ledger.pointee.kept.life, counter: ledger.pointee.kept.counter,
-            engine.hash)
+        let id = ledger.pointee.kept.nextID(
+            shard: index, engine.hash, in: shard.table.pointee)
         let handle = id.withKey { key in
             shard.table.pointee.find(key) == .none
                 ? shard.table.pointee.insert(key, layout: 0, layoutBytes: bytes) : .none

@@ -1,3 +1,5 @@
+import COpenSSL
+
 /// Rows by key: open addressing with linear probing over a power of two of slots, at most three
 /// quarters full, doubled when it would be fuller.
 ///
@@ -54,6 +56,33 @@ struct RowTable: ~Copyable {
             }
             slot = (slot &+ 1) & mask
         }
+    }
+
+    /// The row of a hash, or of another that looks like it from here; `none`: there is none.
+    @inline(__always)
+    func likelyRow(_ hash: UInt64) -> RowHandle {
+        var slot = home(hash)
+        while true {
+            let entry = slots[slot]
+            if entry == 0 { return .none }
+            if Self.tag(entry) == Self.tag(hash) {
+                return RowHandle(raw: UInt32(truncatingIfNeeded: entry))
+            }
+            slot = (slot &+ 1) & mask
+        }
+    }
+
+    /// Asks for the line where the look for a hash begins.
+    @inline(__always)
+    func prefetchPlace(_ hash: UInt64) { tg_prefetch(slots + home(hash)) }
+
+    /// Asks for the first lines of the row of a hash.
+    @inline(__always)
+    func prefetchRow(_ hash: UInt64, lines: Int) {
+        let handle = likelyRow(hash)
+        guard handle != .none else { return }
+        let base = UnsafeRawPointer(arena.pointer(handle))
+        for line in 0..<lines { tg_prefetch(base + line &* 64) }
     }
 
     /// Adds an empty row; `none` when memory is short. The key must not stand already.

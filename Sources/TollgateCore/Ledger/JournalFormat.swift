@@ -53,6 +53,18 @@ package enum JournalFormat {
     static func checksum(_ seed: UInt32, ofSlot slot: UnsafeRawPointer) -> UInt32 {
         tg_crc32c_slot(seed, slot)
     }
+
+    /// Writes and seals slots that go on with an item, `payloadBytes` of `from` each; the last
+    /// one's checksum. `seed` is the checksum before them.
+    @inline(__always)
+    static func writeSlots(
+        _ count: Int, at slot: UnsafeMutableRawPointer, _ from: UnsafeRawPointer,
+        after seed: UInt32, sequence: UInt64, _ kindAndFlags: UInt16
+    ) -> UInt32 {
+        guard count > 0 else { return seed }
+        return tg_crc32c_slots(
+            seed, slot, from, count, UInt32(truncatingIfNeeded: sequence), kindAndFlags)
+    }
 }
 
 /// What a slot says. The number is the format's: it never changes its meaning.

@@ -1,3 +1,4 @@
+import COpenSSL
 import TollgateWire
 
 /// What rows without counters begin with behind their id: reservations and idempotency records.
@@ -49,7 +50,11 @@ struct KeptList {
     private(set) var first = RowHandle.none
     private var last = RowHandle.none
     private(set) var count = 0
+    /// When the first of them may be forgotten; `Int64.max` where there is none. So who asks with
+    /// every request reads no row.
+    private(set) var firstForgetAt = Int64.max
 
+    /// The last of them from now on, with its `forgetAt`, which changes no more.
     mutating func append(_ kept: KeptRow, in table: borrowing RowTable) {
         let handle = kept.head.pointee.handle
         kept.head.pointee.previous = last
@@ -58,6 +63,7 @@ struct KeptList {
             KeptRow(table.row(last)).head.pointee.next = handle
         } else {
             first = handle
+            firstForgetAt = kept.head.pointee.forgetAt
         }
         last = handle
         count += 1
@@ -70,6 +76,8 @@ struct KeptList {
             KeptRow(table.row(previous)).head.pointee.next = next
         } else {
             first = next
+            firstForgetAt =
+                next == .none ? .max : KeptRow(table.row(next)).head.pointee.forgetAt
         }
         if next != .none {
             KeptRow(table.row(next)).head.pointee.previous = previous
@@ -82,8 +90,9 @@ struct KeptList {
     }
 }
 
-/// Open reservations of one shard by the end of their time to live: a binary heap, whose first
-/// ends first. Guarded by the shard's lock; grows as it must, never shrinks.
+/// Open reservations of one shard by the end of their time to live: a heap of four children each,
+/// which lie in one line of memory, whose first ends first. Guarded by the shard's lock; grows as
+/// it must, never shrinks.
 ///
 /// Each has a ticket, which its row keeps for as long as it is open, and by which its place is
 /// looked up here: whoever moves in the heap, no row is touched.
@@ -91,6 +100,8 @@ struct KeptList {
 /// Invariants: a parent's end is not after its children's; each entry's ticket has its place, and
 /// the row has the ticket; tickets that are taken are as many as entries.
 struct HoldQueue {
+    private static let children = 4
+
     private struct Entry: BitwiseCopyable {
         var end: UInt64
         var ticket: UInt32
@@ -126,6 +137,12 @@ struct HoldQueue {
     func end(of kept: KeptRow) -> UInt64 {
         guard let entries, let place = place(kept) else { return 0 }
         return entries[place].end
+    }
+
+    /// Asks for what tells where an open reservation stands.
+    @inline(__always)
+    func prefetch(_ ticket: UInt32) {
+        if let tickets { tg_prefetch(tickets + Int(ticket)) }
     }
 
     mutating func insert(_ kept: KeptRow, end: UInt64) {
@@ -172,9 +189,20 @@ struct HoldQueue {
     }
 
     mutating func free() {
-        entries?.deallocate()
+        Self.free(entries)
         tickets?.deallocate()
         self = HoldQueue()
+    }
+
+    /// So that children begin with a line: entry 1 does, and each line has four.
+    private static func makeEntries(_ count: Int) -> UnsafeMutablePointer<Entry> {
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: (count + children - 1) * MemoryLayout<Entry>.stride, alignment: 64)
+        return memory.bindMemory(to: Entry.self, capacity: count + children - 1) + (children - 1)
+    }
+
+    private static func free(_ entries: UnsafeMutablePointer<Entry>?) {
+        if let entries { UnsafeMutableRawPointer(entries - (children - 1)).deallocate() }
     }
 
     @inline(__always)
@@ -192,9 +220,9 @@ struct HoldQueue {
     ) {
         var place = start
         let entry = entries[place]
-        while place > 0, entries[(place - 1) / 2].end > entry.end {
-            put(entries[(place - 1) / 2], at: place, entries, tickets)
-            place = (place - 1) / 2
+        while place > 0, entries[(place - 1) / Self.children].end > entry.end {
+            put(entries[(place - 1) / Self.children], at: place, entries, tickets)
+            place = (place - 1) / Self.children
         }
         if place != start { put(entry, at: place, entries, tickets) }
     }
@@ -206,9 +234,13 @@ struct HoldQueue {
         var place = start
         let entry = entries[place]
         while true {
-            var child = 2 * place + 1
-            guard child < count else { break }
-            if child + 1 < count, entries[child + 1].end < entries[child].end { child += 1 }
+            let first = Self.children * place + 1
+            guard first < count else { break }
+            var child = first
+            for other in first + 1..<min(first + Self.children, count)
+            where entries[other].end < entries[child].end {
+                child = other
+            }
             guard entries[child].end < entry.end else { break }
             put(entries[child], at: place, entries, tickets)
             place = child
@@ -218,13 +250,13 @@ struct HoldQueue {
 
     private mutating func grow() {
         let larger = max(64, capacity * 2)
-        let made = UnsafeMutablePointer<Entry>.allocate(capacity: larger)
+        let made = Self.makeEntries(larger)
         let madeTickets = UnsafeMutablePointer<Ticket>.allocate(capacity: larger + 1)
         if let entries, let tickets {
             made.update(from: entries, count: count)
             // All are taken when it is full.
             madeTickets.update(from: tickets, count: count + 1)
-            entries.deallocate()
+            Self.free(entries)
             tickets.deallocate()
         } else {
             madeTickets.initialize(to: Ticket(handle: .none, place: 0))
@@ -242,7 +274,8 @@ struct HoldQueue {
             precondition(ticket.place == UInt32(place))
             let kept = KeptRow(table.row(ticket.handle))
             precondition(kept.head.pointee.ticket == entries[place].ticket)
-            precondition(place == 0 || entries[(place - 1) / 2].end <= entries[place].end)
+            let parent = max(0, place - 1) / Self.children
+            precondition(entries[parent].end <= entries[place].end)
         }
         precondition(firstEnd == (count > 0 ? entries[0].end : .max))
         var free = 0
@@ -264,6 +297,21 @@ struct KeptState {
     /// Of this life of the ledger, of the next reservation.
     var life: UInt32 = 0
     var counter: UInt32 = 0
+    /// The id of the next one, where it was made ahead; its low half is 0 where not.
+    private var ahead = ReservationID(low: 0, high: 0)
+
+    /// The id of a new reservation in the shard, which nobody was given before. Where the one after
+    /// it is to be looked for is brought near: others' requests pass meanwhile.
+    mutating func nextID(
+        shard: Int, _ hash: KeyedHash, in table: borrowing RowTable
+    ) -> ReservationID {
+        counter &+= 1
+        let made = ahead.names(shard: shard, life: life, counter: counter)
+            ? ahead : ReservationID(shard: shard, life: life, counter: counter, hash)
+        ahead = ReservationID(shard: shard, life: life, counter: counter &+ 1, hash)
+        table.prefetchPlace(ahead.high)
+        return made
+    }
 
     @inline(__always)
     func hasDue(_ now: BootTime) -> Bool { open.firstEnd <= now.nanoseconds }

@@ -293,9 +293,17 @@ extension ReservationID {
 
     /// Names the shard, the life and a number in it, and has 64 bits that nobody can guess.
     init(shard: Int, life: UInt32, counter: UInt32, _ hash: KeyedHash) {
-        low =
-            UInt64(shard) | UInt64(life & 0xff_ffff) << 8 | UInt64(counter) << 32
+        low = Self.low(shard, life, counter)
         high = Self.seal(low, hash)
+    }
+
+    /// Whether it is the one that `init` would make; an id that was made by it, or of zeros.
+    func names(shard: Int, life: UInt32, counter: UInt32) -> Bool {
+        low == Self.low(shard, life, counter) && low != 0
+    }
+
+    private static func low(_ shard: Int, _ life: UInt32, _ counter: UInt32) -> UInt64 {
+        UInt64(truncatingIfNeeded: shard) | UInt64(life & 0xff_ffff) &<< 8 | UInt64(counter) &<< 32
     }
 
     private static func seal(_ low: UInt64, _ hash: KeyedHash) -> UInt64 {
@@ -304,9 +312,15 @@ extension ReservationID {
 
     /// The shard that it leads to; `nil`: nobody was ever given it.
     func shard(_ hash: KeyedHash) -> Int? {
-        let shard = Int(low & 0xff)
-        guard shard < Engine.shardCount, Self.seal(low, hash) == high else { return nil }
+        guard let shard = shardNamed, Self.seal(low, hash) == high else { return nil }
         return shard
+    }
+
+    /// The shard that it says it leads to, whoever made it.
+    @inline(__always)
+    var shardNamed: Int? {
+        let shard = Int(low & 0xff)
+        return shard < Engine.shardCount ? shard : nil
     }
 
     /// Lends what its row is looked up by.

@@ -257,42 +257,27 @@ package struct ShardJournal: BitwiseCopyable {
     ) {
         let left = bytes.count &- start
         guard left > 0, var from = bytes.baseAddress, var slot = unsealed, let end else { return }
-        let whole = left / JournalFormat.payloadBytes
-        let rest = left % JournalFormat.payloadBytes
-        let slots = rest > 0 ? whole &+ 1 : whole
+        let slots = (left &+ JournalFormat.payloadBytes &- 1) / JournalFormat.payloadBytes
         precondition(
             end - slot >= (slots &+ 1) &* JournalFormat.slotBytes,
             "slots that makeRoom was not asked for")
         from += start
-        // In place of fields: the slots are written one after the other all the same.
-        var (chain, sequence) = (chain, nextSequence)
+        seal(slot)
+        slot += JournalFormat.slotBytes
         let kindAndFlags = UInt16(kind.rawValue) | UInt16(JournalFormat.continuedFlag) &<< 8
-        for index in 0..<slots {
-            chain = JournalFormat.checksum(chain, ofSlot: slot)
-            slot.storeBytes(of: chain.littleEndian, as: UInt32.self)
-            slot += JournalFormat.slotBytes
-            slot.storeBytes(
-                of: UInt32(truncatingIfNeeded: sequence).littleEndian, toByteOffset: 4,
-                as: UInt32.self)
-            slot.storeBytes(of: kindAndFlags.littleEndian, toByteOffset: 8, as: UInt16.self)
-            sequence &+= 1
-            let place = slot + JournalFormat.payloadOffset
-            if index < whole {
-                // 22 bytes as two and a half words.
-                place.storeBytes(of: from.loadUnaligned(as: UInt64.self), as: UInt64.self)
-                place.storeBytes(
-                    of: from.loadUnaligned(fromByteOffset: 8, as: UInt64.self), toByteOffset: 8,
-                    as: UInt64.self)
-                place.storeBytes(
-                    of: from.loadUnaligned(fromByteOffset: 14, as: UInt64.self), toByteOffset: 14,
-                    as: UInt64.self)
-                from += JournalFormat.payloadBytes
-            } else {
-                place.copyMemory(from: from, byteCount: rest)
-            }
-        }
-        self.chain = chain
-        nextSequence = sequence
+        // The last is sealed when it is known whether it is the last of all.
+        let sealed = slots &- 1
+        chain = JournalFormat.writeSlots(
+            sealed, at: slot, from, after: chain, sequence: nextSequence, kindAndFlags)
+        slot += sealed &* JournalFormat.slotBytes
+        from += sealed &* JournalFormat.payloadBytes
+        nextSequence &+= UInt64(truncatingIfNeeded: slots)
+        slot.storeBytes(
+            of: UInt32(truncatingIfNeeded: nextSequence &- 1).littleEndian, toByteOffset: 4,
+            as: UInt32.self)
+        slot.storeBytes(of: kindAndFlags.littleEndian, toByteOffset: 8, as: UInt16.self)
+        (slot + JournalFormat.payloadOffset).copyMemory(
+            from: from, byteCount: left &- sealed &* JournalFormat.payloadBytes)
         next = slot + JournalFormat.slotBytes
         unsealed = slot
     }

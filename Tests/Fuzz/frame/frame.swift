@@ -88,12 +88,13 @@ private func takeFrame(_ held: [UInt8], _ shift: Int) -> Int? {
 }
 
 private func decide(_ opcode: UInt8, _ body: UnsafeRawBufferPointer) {
+    bench.worker.prefetchPlace(opcode, body)
+    bench.worker.prefetchEntry(opcode, body)
+    bench.worker.prefetchRows(opcode, body)
     var outcome: Outcome?
     switch Opcode(rawValue: opcode) {
     case .check:
         if let request = try? CheckRequest(decoding: body) { check(request, body) }
-        bench.worker.prefetchCredential(body)
-        bench.worker.prefetchRows(body)
         outcome = bench.worker.check(body, into: bench.reply)
     case .consume:
         if let request = try? SubjectRequest.consume(body) { check(request, body.count) }
