@@ -99,6 +99,8 @@ struct HTTPCommand: ParsableCommand {
             manager.notify("STOPPING=1")
             // Whoever comes from now on finds nobody, and may be served by the next.
             for socket in sockets { socket.unlinkOwn() }
+            // Never twice: once closed, their files' numbers may be those of the next one's.
+            sockets = []
             try service.drain(graceMilliseconds: Self.drainMilliseconds)
         } catch { throw StartFailure(message: "\(error)", exitCode: 70) }
     }

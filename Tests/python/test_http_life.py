@@ -1,6 +1,7 @@
 """tollgate-http from its start to its end: options, sockets, signals."""
 
 import os
+import pathlib
 import socket
 import stat
 import subprocess
@@ -119,6 +120,29 @@ def test_the_service_manager_hears_when_it_serves_and_ends(abstract, tmp_path, m
             assert manager.recv(100) == b"READY=1"
             assert exporter.ask("/healthz")[0] == 503
         assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_whoever_comes_next_keeps_its_socket():
+    """Its file may have the number that the one before had: ext4 gives numbers again at once."""
+    with ScriptedDaemon(lambda _, frame: None) as daemon, \
+            Exporter(daemon.path, "--timeout", 10_000, port=True) as exporter:
+        number, place = os.stat(exporter.path).st_ino, pathlib.Path(exporter.path)
+        # Not by the socket, whose file would then be kept until the answer.
+        with socket.create_connection(("127.0.0.1", exporter.port), 10) as peer:
+            peer.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            eventually(lambda: daemon.frames)
+            exporter.process.terminate()
+            eventually(lambda: not place.exists())
+            time.sleep(0.2)
+            for n in range(5_000):
+                file = place.with_name(str(n))
+                file.touch()
+                if file.stat().st_ino == number:
+                    break
+            else:
+                pytest.skip("the number went to another file")
+            file.rename(place)
+            assert exporter.process.wait(9) == 0 and place.exists()
 
 
 def test_term_does_not_wait_for_ever():
