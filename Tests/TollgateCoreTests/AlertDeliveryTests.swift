@@ -140,4 +140,35 @@ import Testing
             #expect(done.sorted() == Array(1...200) && delivery.isEmpty, "seed \(seed)")
         }
     }
+
+    @Test func whoTriesEachOnceIsHeldBackByNoneThatIsRefused() {
+        var delivery = delivery(2)
+        for alert in [UInt64(1), 2, 3] { delivery.add(alert, to: [0, 1]) }
+        var (tried, order): (Set<Attempt>, [Attempt]) = ([], [])
+        while let attempt = delivery.next(beyond: tried, out: []), order.count < 10 {
+            tried.insert(attempt)
+            order.append(attempt)
+            if attempt.alert == 1 {
+                _ = delivery.failed(attempt, .alert, now: 0, random: 0)
+            } else {
+                _ = delivery.delivered(attempt)
+            }
+        }
+        #expect(order.map(\.sink) == [0, 0, 0, 1, 1, 1])
+        #expect(order.map(\.alert) == [1, 2, 3, 1, 2, 3])
+        #expect(delivery.waiting == 1)
+        #expect(delivery.next(beyond: [], out: [0]) == Attempt(sink: 1, alert: 1))
+        #expect(delivery.next(beyond: [], out: [0, 1]) == nil)
+    }
+
+    @Test func newAlertsTakeTheIdOfNoneThatIsThere() {
+        var state = AlertState()
+        state.takeIDs(after: 0)
+        #expect(state.nextID == 1)
+        state.takeIDs(after: 41)
+        state.takeIDs(after: 7)
+        state.takeIDs(after: .max)
+        state.takeIDs(after: 1 << 53)
+        #expect(state.nextID == 42)
+    }
 }

@@ -65,4 +65,40 @@ import Testing
         }
         #expect(without > 0 && with > 0)
     }
+
+    @Test func marksWhoseAlertIsGoneAreFoundAndRemoved() throws {
+        let disk = MemoryDisk()
+        let spool = try spool(disk)
+        try spool.put(3, [])
+        try spool.mark(3, sink: "ops")
+        try spool.mark(5, sink: "ops")
+        let contents = try spool.contents()
+        #expect(contents.entries == [.init(id: 3, done: ["ops"])])
+        #expect(contents.strays == ["alert.00000000000000000005.ops.done"])
+        #expect(contents.idMax == 5)
+        try spool.remove(strays: contents.strays)
+        try spool.remove(strays: contents.strays)
+        #expect(try spool.contents().strays.isEmpty)
+        #expect(try disk.list("/spool").count == 2)
+        #expect(try AlertSpool("/nowhere", disk).contents() == .init())
+    }
+
+    @Test func whatIsSetAsideTakesNoRoomAndKeepsItsIdFromOthers() throws {
+        let disk = MemoryDisk()
+        let spool = try spool(disk)
+        let large = [UInt8](repeating: 0x20, count: AlertSpool.alertBytesMax + 1)
+        for round in 1...2 {
+            try spool.put(3, large)
+            try #require(spool.has(3))
+            do throws(AuditFailure) {
+                _ = try spool.read(3)
+                Issue.record("larger than any alert, round \(round)")
+            } catch { #expect(error.kind == .damaged) }
+            let path = try spool.setAside(3)
+            #expect(path == "/spool/alert.00000000000000000003.json.damaged")
+            #expect(!spool.has(3))
+        }
+        #expect(try spool.contents() == .init(idMax: 3))
+        #expect(try disk.list("/spool").count == 1)
+    }
 }

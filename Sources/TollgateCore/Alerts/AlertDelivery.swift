@@ -13,7 +13,7 @@ package struct AlertDelivery: Sendable {
         case alert
     }
 
-    package struct Attempt: Sendable, Equatable {
+    package struct Attempt: Sendable, Hashable {
         package var sink: Int
         package var alert: UInt64
     }
@@ -56,6 +56,17 @@ package struct AlertDelivery: Sendable {
     package func next(now: UInt64) -> Attempt? {
         for (index, sink) in sinks.enumerated() where sink.restsUntil <= now {
             if let alert = sink.waiting.first { return Attempt(sink: index, alert: alert) }
+        }
+        return nil
+    }
+
+    /// What is next for who tries each once, whatever rests: of the sinks but those that are out,
+    /// the first whose next was not tried.
+    package func next(beyond tried: Set<Attempt>, out: Set<Int>) -> Attempt? {
+        for (index, sink) in sinks.enumerated() where !out.contains(index) {
+            guard let alert = sink.waiting.first else { continue }
+            let attempt = Attempt(sink: index, alert: alert)
+            if !tried.contains(attempt) { return attempt }
         }
         return nil
     }

@@ -97,6 +97,12 @@ package struct AlertState: Sendable, Equatable {
     package var handed: UInt64 = 0
 
     package init() {}
+
+    /// New alerts get ids behind that one, which somebody still has: after a state that was lost,
+    /// or put back from a backup, none is to take another's place. Beyond 2^53 it is nobody's.
+    package mutating func takeIDs(after id: UInt64) {
+        if id < 1 << 53 { nextID = max(nextID, id &+ 1) }
+    }
 }
 
 /// FNV-1a of 64 bits: the same in every process, for state that outlives it.

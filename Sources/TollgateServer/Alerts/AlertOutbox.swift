@@ -1,3 +1,4 @@
+import CLinux
 import Synchronization
 import TollgateCore
 import TollgateStorage
@@ -16,11 +17,20 @@ package struct AlertSpoolPlan: Sendable {
 
 /// Puts alerts into the spool as long as it has room; what finds none is counted, and told in the
 /// log and the list alone.
+///
+/// How many wait is counted when the directory is listed, once a second at most and for a fiftieth
+/// of the time, and with each that is put there in between. So it is never less than what waits,
+/// but for what is put in while somebody lists.
 final class AlertOutbox: Sendable {
     private let spool: AlertSpool
     private let alertsMax: Int
     private let log: Log
-    private let waiting = Atomic<UInt64>(0)
+    /// The highest id that was there when the daemon started; 0: none.
+    let idMaxAtStart: UInt64
+    private let waiting: Atomic<UInt64>
+    /// Boottime from which on the directory may be listed again.
+    private let nextLook = Atomic<UInt64>(0)
+    private static let lookShare: UInt64 = 50
     private let dropped = Atomic<UInt64>(0)
     private let isFull = Atomic<Bool>(false)
 
@@ -28,32 +38,42 @@ final class AlertOutbox: Sendable {
         spool = try AlertSpool.open(plan.directory)
         alertsMax = plan.alertsMax
         self.log = log
+        let contents = try spool.contents()
+        idMaxAtStart = contents.idMax
+        waiting = Atomic(UInt64(contents.entries.count))
     }
 
     /// Durable when it returns, unless there is no room. Under the service's lock.
     func put(_ alert: Alert) throws(AuditFailure) {
-        let entries = try spool.entries()
+        let count = waiting.load(ordering: .relaxed)
         // One that is told again takes no more room.
-        guard entries.count < alertsMax || entries.contains(where: { $0.id == alert.id }) else {
+        guard count < alertsMax || spool.has(alert.id) else {
             dropped.wrappingAdd(1, ordering: .relaxed)
             if !isFull.exchange(true, ordering: .relaxed) {
                 log.error(
-                    "alerts: \(entries.count) wait to be delivered, and alert \(alert.id) finds no"
+                    "alerts: \(count) wait to be delivered, and alert \(alert.id) finds no"
                         + " room: it, and those behind it, are in this log and in tollgate alerts"
                         + " list alone; is tollgate alerts deliver running?")
             }
             return
         }
         try spool.put(alert.id, AlertInfo(alert).json.bytes)
-        waiting.store(UInt64(entries.count) &+ 1, ordering: .relaxed)
+        waiting.wrappingAdd(1, ordering: .relaxed)
     }
 
     /// How many wait, and what is wrong with that, in words that stay the same while it is.
     func look() -> String? {
-        let count: Int
-        do throws(AuditFailure) { count = try spool.entries().count } catch { return "\(error)" }
-        waiting.store(UInt64(count), ordering: .relaxed)
-        let isFull = count >= alertsMax
+        let began = tg_boottime()
+        if began >= nextLook.load(ordering: .relaxed) {
+            let count: Int
+            do throws(AuditFailure) { count = try spool.entries().count } catch {
+                return "\(error)"
+            }
+            waiting.store(UInt64(count), ordering: .relaxed)
+            let ended = tg_boottime()
+            nextLook.store(ended &+ Self.lookShare &* (ended &- began), ordering: .relaxed)
+        }
+        let isFull = waiting.load(ordering: .relaxed) >= alertsMax
         if self.isFull.exchange(isFull, ordering: .relaxed), !isFull {
             log.info("alerts: there is room again for alerts to be delivered")
         }

@@ -49,6 +49,7 @@ package final class AlertService: Sendable {
             spool = try plan.map { (plan) throws(AuditFailure) in try AlertOutbox(plan, log) }
         } catch { throw StartError("alerts \(error)", exitCode: error.exitCode) }
         engine.sampleOneIn = sampleOneIn
+        if let spool { engine.state.takeIDs(after: spool.idMaxAtStart) }
         // Noted by a life that ended before it could tell.
         untold = engine.state.recent.filter { $0.id > engine.state.handed }
         publish()

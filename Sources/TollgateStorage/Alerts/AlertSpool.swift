@@ -9,18 +9,29 @@ import TollgateWire
 /// | `alert.NNNNNNNNNNNNNNNNNNNN.json` | the alert of that id: the document *alert* |
 /// | `alert.NNNNNNNNNNNNNNNNNNNN.SINK.done` | empty: it has arrived at that sink |
 /// | `*.part` | being written |
+/// | `*.damaged` | set aside by who delivers: it was no alert |
 /// | `lock` | locked by who delivers |
 package final class AlertSpool: Sendable {
     package static let alertBytesMax = 64 << 10
     private static let stem = "alert."
     private static let ending = ".json"
     private static let doneEnding = ".done"
+    private static let damagedSuffix = ".damaged"
     private static let digits = 20
 
     /// One that waits, and the sinks at which it has arrived.
     package struct Entry: Sendable, Equatable {
         package var id: UInt64
         package var done: Set<String> = []
+    }
+
+    package struct Contents: Sendable, Equatable {
+        /// The oldest first.
+        package var entries: [Entry] = []
+        /// Files of marks whose alert is gone.
+        package var strays: [String] = []
+        /// Of all that is there, marks and files set aside included; 0: nothing.
+        package var idMax: UInt64 = 0
     }
 
     package let directory: String
@@ -75,23 +86,46 @@ package final class AlertSpool: Sendable {
     }
 
     /// What waits, the oldest first; none where there is no such directory yet.
-    package func entries() throws(AuditFailure) -> [Entry] {
+    package func entries() throws(AuditFailure) -> [Entry] { try contents().entries }
+
+    /// Lists the directory: as long as it takes for as many as wait.
+    package func contents() throws(AuditFailure) -> Contents {
         let names: [String]
         do throws(DiskError) { names = try disk.list(directory) } catch {
             guard error.isAbsent else { throw AuditFailure(error) }
-            return []
+            return Contents()
         }
+        var contents = Contents()
         var entries: [UInt64: Entry] = [:]
-        for name in names where name.hasSuffix(Self.ending) {
-            if let (id, rest) = Self.split(name), rest == Self.ending.dropFirst() {
+        var marks: [(id: UInt64, sink: String, name: String)] = []
+        for name in names {
+            guard let (id, rest) = Self.split(name) else { continue }
+            contents.idMax = max(contents.idMax, id)
+            if rest == Self.ending.dropFirst() {
                 entries[id] = Entry(id: id)
+            } else if rest.hasSuffix(Self.doneEnding) {
+                marks.append((id, String(rest.dropLast(Self.doneEnding.utf8.count)), name))
             }
         }
-        for name in names where name.hasSuffix(Self.doneEnding) {
-            guard let (id, rest) = Self.split(name) else { continue }
-            entries[id]?.done.insert(String(rest.dropLast(Self.doneEnding.utf8.count)))
+        for mark in marks {
+            if entries[mark.id] == nil { contents.strays.append(mark.name) }
+            entries[mark.id]?.done.insert(mark.sink)
         }
-        return entries.values.sorted { $0.id < $1.id }
+        contents.entries = entries.values.sorted { $0.id < $1.id }
+        return contents
+    }
+
+    /// Removes marks whose alert is gone.
+    package func remove(strays: [String]) throws(AuditFailure) {
+        for name in strays { try removeFile(directory + "/" + name) }
+    }
+
+    /// Whether the alert waits, or something under its name.
+    package func has(_ id: UInt64) -> Bool {
+        do throws(DiskError) {
+            _ = try disk.open(path(id) + Self.ending, writable: false)
+            return true
+        } catch { return !error.isAbsent }
     }
 
     /// The id, and what follows its point.
@@ -105,16 +139,29 @@ package final class AlertSpool: Sendable {
         return (id, rest.dropFirst(digits &+ 1))
     }
 
-    /// The document of one that waits; `nil` when it is gone.
+    /// The document of one that waits; `nil` when it is gone. What is no file, or larger than any
+    /// alert, is damaged.
     package func read(_ id: UInt64) throws(AuditFailure) -> [UInt8]? {
         do throws(DiskError) {
             let block = try disk.read(path(id) + Self.ending, bytesMax: Self.alertBytesMax)
             defer { block.keep() }
             return Array(block.read)
         } catch {
-            guard error.isAbsent else { throw AuditFailure(error) }
-            return nil
+            if error.isAbsent { return nil }
+            var failure = AuditFailure(error)
+            if error.isNoFile || error.errno == DiskError.tooLarge { failure.kind = .damaged }
+            throw failure
         }
+    }
+
+    /// Moves what is no alert out of the way, where it takes no room among those that wait; its
+    /// path from now on. What was set aside before under that name is replaced.
+    package func setAside(_ id: UInt64) throws(AuditFailure) -> String {
+        let file = path(id) + Self.ending
+        try onAuditDisk { () throws(DiskError) in
+            try disk.rename(file, to: file + Self.damagedSuffix)
+        }
+        return file + Self.damagedSuffix
     }
 
     /// It has arrived at a sink. Lost with the power, it arrives there again.
@@ -130,10 +177,12 @@ package final class AlertSpool: Sendable {
     /// It has arrived everywhere: gone with its marks, which go last.
     package func remove(_ id: UInt64, marks: some Sequence<String>) throws(AuditFailure) {
         let files = [path(id) + Self.ending] + marks.map { path(id) + "." + $0 + Self.doneEnding }
-        for file in files {
-            do throws(DiskError) { try disk.remove(file) } catch {
-                guard error.isAbsent else { throw AuditFailure(error) }
-            }
+        for file in files { try removeFile(file) }
+    }
+
+    private func removeFile(_ path: String) throws(AuditFailure) {
+        do throws(DiskError) { try disk.remove(path) } catch {
+            guard error.isAbsent else { throw AuditFailure(error) }
         }
     }
 }

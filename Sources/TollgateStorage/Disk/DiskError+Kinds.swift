@@ -18,6 +18,9 @@ extension DiskError {
 
     package var isAbsent: Bool { errno == ENOENT }
 
+    /// Something else than a file is there: a link, a directory, a pipe, a socket.
+    package var isNoFile: Bool { [ELOOP, EINVAL, EISDIR, ENXIO].contains(errno) }
+
     package var isLocked: Bool { errno == EWOULDBLOCK }
 
     package var description: String { "\(path): \(words)" }

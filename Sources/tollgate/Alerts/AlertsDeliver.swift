@@ -30,6 +30,7 @@ struct AlertsDeliver: ParsableCommand {
 
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
+        EndSignals.hold()
         let path = try Input.policyPath(config)
         let settings: AlertDeliverySettings?
         do throws(PolicyErrors) { settings = try AlertDeliverySettings.load(path: path) } catch {
@@ -59,7 +60,9 @@ struct AlertsDeliver: ParsableCommand {
         Console.printError("delivering alerts from \(spool.directory) to \(sinks.count) sinks")
         while true {
             let rest = round.run(now: tg_boottime() / 1_000_000)
+            EndSignals.release()
             usleep(UInt32(min(rest, Self.roundMilliseconds)) * 1_000)
+            EndSignals.hold()
         }
     }
 }
@@ -72,8 +75,8 @@ struct DeliveryRound {
     /// By sink: why it fails, as it was said.
     private var troubles: [String?]
     private var spoolTrouble: String?
-    /// In the spool, and no alerts.
-    private var damaged: Set<UInt64> = []
+    /// In the spool, and not to be taken out of it by this process.
+    private var left: Set<UInt64> = []
     /// They arrived everywhere, and the spool has them still.
     private var finished: Set<UInt64> = []
 
@@ -89,38 +92,63 @@ struct DeliveryRound {
     /// Delivers what can be now; how long until there may be more.
     mutating func run(now: UInt64) -> UInt64 {
         do throws(AuditFailure) {
-            try takeNew()
+            let trouble = try takeNew()
             while let attempt = delivery.next(now: tg_boottime() / 1_000_000) {
-                try attemptOne(attempt)
+                EndSignals.endIfAsked()
+                _ = try attemptOne(attempt)
             }
-            spoolTrouble = nil
+            say(trouble)
         } catch { say(error) }
         return delivery.nextAt.map { $0 > now ? $0 - now : 1 } ?? .max
     }
 
-    /// Whether nothing is left.
+    /// A sink that refuses so many is asked no more by who tries once.
+    private static let refusalsMax = 20
+
+    /// Tries each alert once, at sinks that can be reached; whether nothing is left.
     mutating func tryOnce() throws -> Bool {
         try onAudit { () throws(AuditFailure) in
-            try takeNew()
-            var tried: Set<UInt64> = []
-            // A sink that failed rests, so it is asked no more.
-            while let attempt = delivery.next(now: 0), tried.count < 1_000_000 {
-                tried.insert(attempt.alert)
-                try attemptOne(attempt)
+            say(try takeNew())
+            var tried: Set<AlertDelivery.Attempt> = []
+            var out: Set<Int> = []
+            var refusals = sinks.map { _ in 0 }
+            while let attempt = delivery.next(beyond: tried, out: out) {
+                EndSignals.endIfAsked()
+                tried.insert(attempt)
+                switch try attemptOne(attempt) {
+                case nil: break
+                case .sink: out.insert(attempt.sink)
+                case .alert:
+                    refusals[attempt.sink] += 1
+                    if refusals[attempt.sink] == Self.refusalsMax { out.insert(attempt.sink) }
+                }
             }
+            try spool.remove(strays: try spool.contents().strays)
         }
-        return delivery.isEmpty
+        return delivery.isEmpty && left.isEmpty && spoolTrouble == nil
     }
 
-    private mutating func takeNew() throws(AuditFailure) {
-        let entries = try spool.entries()
+    /// What the disk refuses of single ones is given, and is not in the way of the others.
+    private mutating func takeNew() throws(AuditFailure) -> AuditFailure? {
+        let contents = try spool.contents()
+        let entries = contents.entries
+        try spool.remove(strays: contents.strays)
         finished.formIntersection(entries.map(\.id))
-        for entry in entries where !delivery.knows(entry.id) {
+        left.formIntersection(entries.map(\.id))
+        var trouble: AuditFailure?
+        for entry in entries where !delivery.knows(entry.id) && !left.contains(entry.id) {
             if finished.contains(entry.id) {
                 try spool.remove(entry.id, marks: entry.done)
                 continue
             }
-            guard let alert = try read(entry.id) else { continue }
+            let alert: AlertInfo
+            switch read(entry.id) {
+            case .alert(let found): alert = found
+            case .none: continue
+            case .refused(let failure):
+                trouble = trouble ?? failure
+                continue
+            }
             let wanted = sinks.indices.filter {
                 !entry.done.contains(sinks[$0].name) && sinks[$0].wants(alert)
             }
@@ -130,31 +158,59 @@ struct DeliveryRound {
             }
             delivery.add(entry.id, to: wanted)
         }
+        return trouble
     }
 
-    /// `nil` when it is gone, or no alert: that is left where it is, and said once.
-    private mutating func read(_ id: UInt64) throws(AuditFailure) -> AlertInfo? {
-        guard let bytes = try spool.read(id) else { return nil }
-        do {
-            return try bytes.withUnsafeBytes { try AlertInfo(json: try JSONValue(reading: $0)) }
+    private enum Found {
+        case alert(AlertInfo)
+        /// It is gone, or not to be delivered.
+        case none
+        /// By the disk, for now.
+        case refused(AuditFailure)
+    }
+
+    /// What is no alert is set aside; what a later version put there is left, and said once.
+    private mutating func read(_ id: UInt64) -> Found {
+        var document: JSONValue?
+        do throws(AuditFailure) {
+            guard let bytes = try spool.read(id) else { return .none }
+            do {
+                let read = try bytes.withUnsafeBytes { try JSONValue(reading: $0) }
+                document = read
+                return .alert(try AlertInfo(json: read))
+            } catch {}
         } catch {
-            if damaged.insert(id).inserted {
-                Console.printError("alert \(id) in the spool is damaged, and is left there")
-            }
-            return nil
+            guard error.kind == .damaged else { return .refused(error) }
         }
+        if case .object? = document {
+            if left.insert(id).inserted {
+                Console.printError(
+                    "alert \(id) is of another version, and waits for one that knows it: install"
+                        + " that, and start this again")
+            }
+            return .none
+        }
+        do throws(AuditFailure) {
+            let path = try spool.setAside(id)
+            Console.printError("alert \(id) in the spool is damaged, and is now \(path)")
+            return .none
+        } catch { return .refused(error) }
     }
 
+    /// `nil`: it arrived, or was taken out of the spool meanwhile.
     private mutating func attemptOne(
         _ attempt: AlertDelivery.Attempt
-    ) throws(AuditFailure) {
+    ) throws(AuditFailure) -> AlertDelivery.Failure? {
         let sink = sinks[attempt.sink]
-        guard let alert = try read(attempt.alert) else {
-            // Somebody took it out.
+        let result: (AlertDelivery.Failure, String)?
+        switch read(attempt.alert) {
+        case .alert(let alert): result = sink.send(alert)
+        case .none:
             _ = delivery.delivered(attempt)
-            return
+            return nil
+        case .refused(let failure): result = (.alert, "\(failure)")
         }
-        switch sink.send(alert) {
+        switch result {
         case nil:
             if troubles[attempt.sink] != nil {
                 Console.printError("sink \(sink.name): works again")
@@ -167,6 +223,7 @@ struct DeliveryRound {
             } else {
                 try spool.mark(attempt.alert, sink: sink.name)
             }
+            return nil
         case (let failure, let words)?:
             let rest = delivery.failed(
                 attempt, failure, now: tg_boottime() / 1_000_000,
@@ -177,12 +234,14 @@ struct DeliveryRound {
                         + " \(span(rest)), and until it arrives")
                 troubles[attempt.sink] = words
             }
+            return failure
         }
     }
 
-    private mutating func say(_ failure: AuditFailure) {
-        let words = "spool: \(failure)"
-        if spoolTrouble != words { Console.printError(words) }
+    /// Once for as long as it stays the same.
+    private mutating func say(_ failure: AuditFailure?) {
+        let words = failure.map { "spool: \($0)" }
+        if let words, spoolTrouble != words { Console.printError(words) }
         spoolTrouble = words
     }
 }

@@ -21,9 +21,16 @@ struct ChildProcess {
         "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
     ]
 
+    /// While the output is open, and once it is not: how often is looked whether it has ended.
+    private static let lookMilliseconds: (UInt64, UInt64) = (50, 2)
+
     /// `words`: the program, sought in PATH where it has no `/`, and its arguments. Nothing of
-    /// `input` is shown to anybody else. SIGPIPE must be ignored.
+    /// `input` is shown to anybody else. SIGPIPE must be ignored, and `EndSignals` held.
+    ///
+    /// It is over when the program itself has ended: what it has started by then is ended too.
     static func run(_ words: [String], input: [UInt8], milliseconds: UInt64) -> Outcome {
+        // Else, where a parent ignored it, no exit code is kept.
+        signal(SIGCHLD, SIG_DFL)
         var toChild: [Int32] = [-1, -1]
         var fromChild: [Int32] = [-1, -1]
         guard pipe(&toChild) == 0 else { return .notStarted(errno) }
@@ -44,8 +51,8 @@ struct ChildProcess {
             return .notStarted(error)
         }
         let until = tg_boottime() / 1_000_000 &+ milliseconds
-        let output = exchange(toChild[1], fromChild[0], input, until: until)
-        return wait(child, output, until: until)
+        let output = exchange(child, toChild[1], fromChild[0], input, until: until)
+        return reap(child, output)
     }
 
     private static func spawn(
@@ -63,10 +70,14 @@ struct ChildProcess {
         sigemptyset(&defaults)
         sigaddset(&defaults, SIGPIPE)
         posix_spawnattr_setsigdefault(&attributes, &defaults)
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
         // A group of its own, so that all that it starts can be ended with it.
         posix_spawnattr_setpgroup(&attributes, 0)
         posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF))
+            &attributes,
+            Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
         var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
         arguments.append(nil)
         var environment: [UnsafeMutablePointer<CChar>?] = Self.passedOn.compactMap { name in
@@ -79,27 +90,30 @@ struct ChildProcess {
         return posix_spawnp(&child, program, &actions, &attributes, arguments, environment)
     }
 
-    /// Writes all of the input and reads the output to its end, as far as the time allows.
+    /// Writes all of the input and reads the output until the child has ended; `nil` when its time
+    /// is over before.
     private static func exchange(
-        _ to: Int32, _ from: Int32, _ input: [UInt8], until: UInt64
+        _ child: pid_t, _ to: Int32, _ from: Int32, _ input: [UInt8], until: UInt64
     ) -> [UInt8]? {
-        var (to, written, output) = (to, 0, [UInt8]())
+        var (to, from, written, output) = (to, from, 0, [UInt8]())
         var buffer = [UInt8](repeating: 0, count: 4_096)
         defer { if to >= 0 { close(to) } }
         _ = fcntl(to, F_SETFL, O_NONBLOCK)
         while true {
+            EndSignals.endIfAsked(with: child)
+            let hasEnded = hasEnded(child)
             let now = tg_boottime() / 1_000_000
-            guard now < until else { return nil }
+            guard now < until else { return hasEnded ? output : nil }
+            let look = from >= 0 ? lookMilliseconds.0 : lookMilliseconds.1
+            // poll passes over negative descriptors.
             var polled = [
                 pollfd(fd: from, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: to, events: Int16(POLLOUT), revents: 0),
+                pollfd(fd: hasEnded ? -1 : to, events: Int16(POLLOUT), revents: 0),
             ]
-            let ready = poll(&polled, to >= 0 ? 2 : 1, Int32(clamping: until &- now))
-            guard ready > 0 else {
-                if ready < 0, errno == EINTR { continue }
-                return nil
-            }
-            if to >= 0, polled[1].revents != 0 {
+            let ready = poll(&polled, 2, hasEnded ? 0 : Int32(min(look, until &- now)))
+            // Of one that has ended, all that it printed was read.
+            if ready <= 0, hasEnded { return output }
+            if polled[1].revents != 0 {
                 let count = input[written...].withUnsafeBytes {
                     Glibc.write(to, $0.baseAddress, $0.count)
                 }
@@ -113,29 +127,71 @@ struct ChildProcess {
             }
             if polled[0].revents != 0 {
                 let count = Glibc.read(from, &buffer, buffer.count)
-                if count == 0 { return output }
-                if count < 0, errno != EINTR { return output }
+                if count == 0 || count < 0 && errno != EINTR { from = -1 }
                 if count > 0, output.count < outputBytesMax { output += buffer.prefix(count) }
             }
         }
     }
 
-    /// Until the child has ended; in the end it is killed.
-    private static func wait(_ child: pid_t, _ output: [UInt8]?, until: UInt64) -> Outcome {
+    /// Without taking its exit code: until `reap` its number is nobody else's.
+    private static func hasEnded(_ child: pid_t) -> Bool {
+        var about = siginfo_t()
+        return waitid(P_PID, id_t(child), &about, WEXITED | WNOHANG | WNOWAIT) != 0
+            || about.si_signo != 0
+    }
+
+    /// Ends what there is still of it and of all that it started.
+    private static func reap(_ child: pid_t, _ output: [UInt8]?) -> Outcome {
         var status: Int32 = 0
-        while output != nil, tg_boottime() / 1_000_000 < until {
-            let ended = waitpid(child, &status, WNOHANG)
-            if ended == child {
-                // What it left behind in its group goes too.
-                kill(-child, SIGKILL)
-                let signal = status & 0x7f
-                return signal == 0 ? .ended(status >> 8 & 0xff, output ?? []) : .killed(signal)
-            }
-            if ended < 0, errno != EINTR { break }
-            usleep(2_000)
-        }
         kill(-child, SIGKILL)
-        while waitpid(child, &status, 0) < 0, errno == EINTR {}
-        return .timedOut
+        while waitpid(child, &status, 0) < 0 {
+            guard errno == EINTR else { return .notStarted(errno) }
+        }
+        guard let output else { return .timedOut }
+        let signal = status & 0x7f
+        return signal == 0 ? .ended(status >> 8 & 0xff, output) : .killed(signal)
+    }
+}
+
+/// TERM, INT and HUP, held back while something is under way, so that a program that was started
+/// does not outlive who started it, and what has arrived is noted.
+enum EndSignals {
+    /// But for those that this process was started to ignore, as by nohup.
+    private static let all = [SIGTERM, SIGINT, SIGHUP].filter { signal in
+        var action = sigaction()
+        sigaction(signal, nil, &action)
+        return unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self)
+            != unsafeBitCast(SIG_IGN, to: Int.self)
+    }
+
+    private static var set: sigset_t {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in all { sigaddset(&set, signal) }
+        return set
+    }
+
+    static func hold() {
+        var set = set
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+    }
+
+    /// One that came meanwhile does what it does.
+    static func release() {
+        var set = set
+        pthread_sigmask(SIG_UNBLOCK, &set, nil)
+    }
+
+    /// Lets one that came end the process: behind a child and all that it started.
+    static func endIfAsked(with child: pid_t? = nil) {
+        var waiting = sigset_t()
+        sigpending(&waiting)
+        guard all.contains(where: { sigismember(&waiting, $0) == 1 }) else { return }
+        if let child {
+            kill(-child, SIGKILL)
+            while waitpid(child, nil, 0) < 0 { guard errno == EINTR else { break } }
+        }
+        // Its default action: this is the end.
+        release()
     }
 }
