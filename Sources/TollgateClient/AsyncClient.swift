@@ -73,7 +73,7 @@ public final class AsyncClient: Sendable {
         try await perform(Calls.hello())
     }
 
-    /// On the admin socket.
+    /// On the admin socket; with the role observe, on the data socket too.
     public func statistics() async throws(ClientError) -> [StatisticEntry] {
         try await perform(Calls.statistics())
     }

@@ -95,7 +95,7 @@ public final class BlockingClient {
         try perform(Calls.hello())
     }
 
-    /// On the admin socket.
+    /// On the admin socket; with the role observe, on the data socket too.
     public func statistics() throws(ClientError) -> [StatisticEntry] {
         try perform(Calls.statistics())
     }

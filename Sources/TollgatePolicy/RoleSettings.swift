@@ -20,6 +20,8 @@ package struct RoleSettings: Sendable, Equatable {
     package var issue = Members()
     /// Who may administer, beside root, the daemon's user and the group of the admin socket.
     package var admin = Members()
+    /// Who may read the daemon's numbers, besides, on the data socket too.
+    package var observe = Members()
 
     private static let membersMax = 256
     private static let nameBytesMax = 256
@@ -41,6 +43,7 @@ package struct RoleSettings: Sendable, Equatable {
         }
         issue = values["issue"].flatMap { Self.members($0, "issue", reader) } ?? issue
         admin = values["admin"].flatMap { Self.members($0, "admin", reader) } ?? admin
+        observe = values["observe"].flatMap { Self.members($0, "observe", reader) } ?? observe
     }
 
     /// `nil` when something is wrong with them.

@@ -17,6 +17,7 @@ struct Connection: BitwiseCopyable {
     var roles: Roles = []
     /// May use the admin socket's own opcodes.
     var mayAdminister: Bool { isAdmin && roles.contains(.admin) }
+    var mayObserve: Bool { mayAdminister || roles.contains(.observe) }
     /// Replies that another thread is to make: RELOAD and CALL.
     var awaited = 0
     /// To be closed once what waits is written.

@@ -117,6 +117,9 @@ extension Reactor {
     }
 
     private func administer(_ header: FrameHeader, _ body: UnsafeRawBufferPointer, _ slot: Int) {
+        if header.opcode == Opcode.stats.rawValue, connections[slot].mayObserve {
+            return statistics(header, body)
+        }
         guard connections[slot].mayAdminister else {
             return refuse(
                 header, .forbidden,
@@ -127,7 +130,6 @@ extension Reactor {
             return refuse(header, .malformedBody, "the body has another length than its table")
         }
         switch Opcode(rawValue: header.opcode) {
-        case .stats: put(writeStats(replySpace()), header)
         case .reload:
             connections[slot].awaited &+= 1
             shared.control?(
@@ -138,6 +140,13 @@ extension Reactor {
             shared.control?(
                 .shutdown(graceMilliseconds: body.loadLittle(at: 0, as: UInt32.self)))
         }
+    }
+
+    private func statistics(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
+        guard body.isEmpty else {
+            return refuse(header, .malformedBody, "the body has another length than its table")
+        }
+        put(writeStats(replySpace()), header)
     }
 
     private func writeStats(_ reply: UnsafeMutableRawBufferPointer) -> Outcome {

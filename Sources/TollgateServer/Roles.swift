@@ -10,6 +10,9 @@ package struct Roles: OptionSet, Sendable, BitwiseCopyable {
     package static let issue = Roles(rawValue: 1 << 1)
     /// Everything, on the admin socket; what the others have, on both.
     package static let admin = Roles(rawValue: 1 << 2)
+    /// STATS, on both sockets. An admin has it on the admin socket, named or not.
+    package static let observe = Roles(rawValue: 1 << 3)
+    /// Of an admin.
     package static let all: Roles = [.check, .issue, .admin]
 }
 
@@ -35,13 +38,17 @@ package struct RoleRules: Sendable, Equatable {
     package var issue: Members
     /// Beside root, the daemon's own user, and the group that the admin socket is given to.
     package var admin: Members
+    /// On the data socket root and the daemon's own user too have to be named.
+    package var observe: Members
 
     package init(
-        check: Members? = nil, issue: Members = Members(), admin: Members = Members()
+        check: Members? = nil, issue: Members = Members(), admin: Members = Members(),
+        observe: Members = Members()
     ) {
         self.check = check
         self.issue = issue
         self.admin = admin
+        self.observe = observe
     }
 
     /// The roles of a peer. `adminGroup`: of the admin socket's file.
@@ -51,9 +58,10 @@ package struct RoleRules: Sendable, Equatable {
     ) -> Roles {
         var admins = admin
         if let adminGroup { admins.groups.append(adminGroup) }
-        if uid == 0 || uid == ownUser { return .all }
-        if admins.has(uid: uid, gid: gid, isInGroup: isInGroup) { return .all }
         var roles: Roles = []
+        if observe.has(uid: uid, gid: gid, isInGroup: isInGroup) { roles.insert(.observe) }
+        if uid == 0 || uid == ownUser { return roles.union(.all) }
+        if admins.has(uid: uid, gid: gid, isInGroup: isInGroup) { return roles.union(.all) }
         if check?.has(uid: uid, gid: gid, isInGroup: isInGroup) ?? true { roles.insert(.check) }
         if issue.has(uid: uid, gid: gid, isInGroup: isInGroup) { roles.insert(.issue) }
         return roles

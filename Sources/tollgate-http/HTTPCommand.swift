@@ -13,9 +13,9 @@ struct HTTPCommand: ParsableCommand {
             share an answer. While the daemon does not answer, it is tollgate_up 0, with status \
             200. GET /healthz is 200 while the daemon answers, else 503.
 
-            It asks the daemon on its admin socket: run it as the daemon's user, or as one with \
-            the role admin. TERM and INT end it, behind what it is answering. systemd may start \
-            it with Type=notify.
+            It asks the daemon on its admin socket, as the daemon's user or one with the role \
+            admin; or, with --socket, on its data socket, as one with the role observe. TERM and \
+            INT end it, behind what it is answering. systemd may start it with Type=notify.
 
             Exit codes: 0 ended by a signal, 64 usage, 70 internal, 73 cannot listen, 75 another \
             process listens there, 77 forbidden to.
@@ -25,7 +25,7 @@ struct HTTPCommand: ParsableCommand {
     @Option(
         name: [.customLong("socket"), .customLong("admin-socket")],
         help: """
-            The daemon's admin socket (default: TOLLGATE_ADMIN_SOCKET, or /run/tollgate/admin.sock).
+            The daemon's socket (default: TOLLGATE_ADMIN_SOCKET, or /run/tollgate/admin.sock).
             """,
         completion: .file())
     var socket: String?

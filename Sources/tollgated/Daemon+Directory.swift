@@ -33,6 +33,7 @@ extension Daemon {
         if let check = settings.check { rules.check = try members(check) }
         rules.issue = try members(settings.issue)
         rules.admin = try members(settings.admin)
+        rules.observe = try members(settings.observe)
         return rules
     }
 

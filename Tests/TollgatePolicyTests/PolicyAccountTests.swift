@@ -183,12 +183,14 @@ import Testing
                 check: {users: [www-data, 0, "33"], groups: [4294967294]}
                 issue: {groups: ['DOMAIN\\web users']}
                 admin: {users: [], groups: ["on"]}
+                observe: {users: [prometheus]}
             """
         ).daemon.roles
         #expect(roles.check?.users == [.name("www-data"), .number(0), .name("33")])
         #expect(roles.check?.groups == [.number(4_294_967_294)])
         #expect(roles.issue.users.isEmpty && roles.issue.groups == [.name("DOMAIN\\web users")])
         #expect(roles.admin.users.isEmpty && roles.admin.groups == [.name("on")])
+        #expect(roles.observe.users == [.name("prometheus")] && roles.observe.groups.isEmpty)
         let none = try load("daemon: {roles: {issue: {}, admin: }}").daemon.roles
         #expect(none == RoleSettings())
     }

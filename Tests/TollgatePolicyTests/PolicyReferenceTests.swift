@@ -62,6 +62,7 @@ import Testing
         daemon.adminSocket.group = loaded.daemon.adminSocket.group
         let roles = loaded.daemon.roles
         #expect(roles.check != nil && roles.issue != .init() && roles.admin != .init())
+        #expect(roles.observe != .init())
         daemon.roles = roles
         daemon.threads = 4
         daemon.connectionsPerUserMax = 1_000

@@ -38,6 +38,17 @@ import TollgateWire
         #expect(roles(rules, uid: 1_001, groups: [44]) == .all)
     }
 
+    @Test func whoObservesHasToBeNamedWhoeverItIs() {
+        var rules = RoleRules()
+        rules.check = .init(users: [1])
+        rules.observe = .init(users: [1_000, 0], groups: [70])
+        #expect(roles(rules) == [.observe])
+        #expect(roles(rules, uid: 1_001, groups: [70]) == [.observe])
+        #expect(roles(rules, uid: 1_001) == [])
+        #expect(roles(rules, uid: 0) == [.check, .issue, .admin, .observe])
+        #expect(roles(rules, uid: 900) == .all)
+    }
+
     @Test func aPeerMayWhatItsRoleAndItsSocketAllow() {
         func may(_ roles: Roles, _ isAdminSocket: Bool, _ needed: Roles) -> Bool {
             CallPeer(uid: 1, pid: 1, roles: roles, isAdminSocket: isAdminSocket).may(needed)

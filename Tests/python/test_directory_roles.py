@@ -17,12 +17,13 @@ from tollgate import wire
 CALLS = {call["call"]: call["role"]
          for call in json.loads((ROOT / "Tests/Vectors/frames.json").read_text())["calls"]}
 # Users that nobody is, and groups that nobody is in.
-CHECK, ISSUE, ADMIN, IN_CHECK, IN_ISSUE, IN_ADMIN = range(61_001, 61_007)
+CHECK, ISSUE, ADMIN, IN_CHECK, IN_ISSUE, IN_ADMIN, OBSERVE, IN_OBSERVE = range(61_001, 61_009)
 STRANGER = 61_000
 ROLES = {
     "check": {"users": [CHECK], "groups": [IN_CHECK]},
     "issue": {"users": [ISSUE], "groups": [IN_ISSUE]},
     "admin": {"users": [ADMIN], "groups": [IN_ADMIN]},
+    "observe": {"users": [OBSERVE], "groups": [IN_OBSERVE]},
 }
 SETTINGS = {"roles": ROLES, "data_socket": {"mode": "0666"},
             "admin_socket": {"mode": "0666", "group": "daemon"}}
@@ -36,10 +37,13 @@ PEERS = {
     "issue": (ISSUE, STRANGER, [], ("issue",)),
     "issue by first group": (STRANGER, IN_ISSUE, [], ("issue",)),
     "issue by another group": (STRANGER, STRANGER, [IN_ISSUE, 1_234], ("issue",)),
+    "observe": (OBSERVE, STRANGER, [], ("observe",)),
+    "check and observe": (CHECK, STRANGER, [IN_OBSERVE], ("check", "observe")),
     "check and issue": (CHECK, STRANGER, [IN_ISSUE], ("check", "issue")),
     "admin": (ADMIN, STRANGER, [], ("check", "issue", "admin")),
     "admin by first group": (STRANGER, IN_ADMIN, [], ("check", "issue", "admin")),
     "admin by another group": (STRANGER, STRANGER, [1_234, IN_ADMIN], ("check", "issue", "admin")),
+    "admin and observe": (ADMIN, STRANGER, [IN_OBSERVE], ("check", "issue", "admin", "observe")),
     "admin by the group of the socket": (STRANGER, 1, [], ("check", "issue", "admin")),
 }
 # Sends each frame of its standard input, hexadecimal, and says what status came back ("ask"); hands
@@ -127,6 +131,16 @@ def test_a_peer_may_make_the_calls_of_its_roles_and_no_other(frozen, daemon, tmp
             is_refused = False
     check = check_frame(frozen.world)
     assert statuses(name, daemon.data, [check]) == [0 if "check" in roles else 7]
+    # Statistics, with a body and without; and never the policy again, or the end.
+    numbers = [wire.frame(wire.STATS, 7, b""), wire.frame(wire.STATS, 7, b"x")]
+    others = [wire.frame(wire.RELOAD, 7, b""), wire.frame(wire.SHUTDOWN, 7, bytes(4))]
+    observes, administers = "observe" in roles, "admin" in roles
+    assert statuses(name, daemon.data, numbers + others) == [
+        *([0, 4] if observes else [7, 7]), 7, 7]
+    assert statuses(name, daemon.admin, numbers) == (
+        [0, 4] if observes or administers else [7, 7])
+    if not administers:
+        assert statuses(name, daemon.admin, others) == [7, 7]
     if is_refused:
         assert not (tmp_path / "copy").exists()
         assert frozen.seen(daemon) == frozen.before

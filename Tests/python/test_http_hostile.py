@@ -1,6 +1,7 @@
 """tollgate-http between peers that behave badly: daemons that are down, slow or wrong, clients
 that are slow, many or no HTTP at all."""
 
+import os
 import struct
 import time
 
@@ -112,6 +113,14 @@ def test_who_may_not_ask_is_told_how(daemon):
     with Exporter(daemon.data) as exporter:
         assert exporter.scrape()["tollgate_up"] == 0
         assert "--socket is to be its admin socket" in exporter.said()
+
+
+def test_who_observes_may_ask_on_the_data_socket(start_daemon):
+    roles = {"check": {"users": [1]}, "observe": {"users": [os.geteuid()]}}
+    with Exporter(start_daemon(settings={"roles": roles}).data) as exporter:
+        found = exporter.scrape()
+        assert found["tollgate_up"] == 1 and "tollgate_frames_total" in found
+        assert exporter.ask("/healthz")[0] == 200
 
 
 def test_statistics_that_no_scraper_takes_are_left_out_and_counted():

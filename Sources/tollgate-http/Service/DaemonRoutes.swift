@@ -67,7 +67,8 @@ final class DaemonRoutes: Sendable {
         if case .refused(.forbidden, _) = error {
             log(
                 "\(error); --socket is to be its admin socket, and this process's user root, the"
-                    + " daemon's own, or one with the role admin (daemon: roles:)")
+                    + " daemon's own, or one with the role admin; or else this process's user is"
+                    + " to have the role observe (daemon: roles:)")
         } else {
             log("\(error); until it does, scrapes have tollgate_up 0")
         }
