@@ -115,6 +115,17 @@ def test_alerts_begun_anew_replace_none_that_wait():
         assert len(told(made)) == 2
 
 
+def test_secrets_are_in_no_core_dump():
+    """Neither its own nor that of what it starts."""
+    script = "grep 'Max core file size' /proc/$PPID/limits /proc/$$/limits > {}/limits\n"
+    with delivering(command(script), starts=False) as (made, _):
+        fire(made, 1)
+        eventually(lambda: len(waiting(made)) == 1, 20)
+        once(made)
+        lines = (made.place.path / "limits").read_text().splitlines()
+        assert [line.split()[-3:-1] for line in lines] == [["0", "0"]] * 2
+
+
 # MARK: commands
 
 def test_a_parent_that_wanted_no_word_of_children_changes_nothing():

@@ -86,15 +86,16 @@ struct WebhookSignature {
         return SecretBytes(copying: secret[..<count])
     }
 
+    /// `nil` where there is no memory for it.
     static func header(
         _ secret: SecretBytes, id: String, timestamp: Int64, body: [UInt8]
-    ) -> String {
+    ) -> String? {
         let signed = Array("\(id).\(timestamp).".utf8) + body
         var mac = [UInt8](repeating: 0, count: 64)
         let handle = secret.withBytes {
             tg_hmac_key_new(0, $0.bindMemory(to: UInt8.self).baseAddress, $0.count)
         }
-        guard let handle else { return "" }
+        guard let handle else { return nil }
         defer { tg_hmac_key_free(handle) }
         let count = tg_hmac(handle, signed, signed.count, &mac)
         return "v1," + base64(mac.prefix(count))

@@ -31,6 +31,10 @@ struct AlertsDeliver: ParsableCommand {
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
         EndSignals.hold()
+        // URLs and secrets of sinks: in no core dump, of this process or of curl.
+        guard tg_no_core() == 0, tg_set_not_dumpable() == 0 else {
+            throw Failure(.unexpected, "core dumps cannot be turned off: \(systemText(errno))")
+        }
         let path = try Input.policyPath(config)
         let settings: AlertDeliverySettings?
         do throws(PolicyErrors) { settings = try AlertDeliverySettings.load(path: path) } catch {
@@ -352,6 +356,7 @@ struct SinkSender {
         if let secret {
             let signature = WebhookSignature.header(
                 secret, id: payload.id, timestamp: timestamp, body: body)
+            guard let signature else { return (.sink(retryAfter: nil), "it cannot be signed") }
             headers.append(("webhook-signature", signature))
         }
         let request = CurlRequest(
