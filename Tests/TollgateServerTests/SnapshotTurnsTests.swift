@@ -36,4 +36,15 @@ import Testing
         turns.note(isWritten: false, at: 0)
         #expect(turns.isDue(at: Self.second, isWanted: false))
     }
+
+    @Test func aSnapshotRestsAsLongAsItsLastStepTookAndNeverLong() {
+        var pace = SnapshotPace(at: 1_000_000)
+        #expect(pace.restMicroseconds(at: 1_000_999) == 0)
+        #expect(pace.restMicroseconds(at: 1_040_000) == 40)
+        #expect(pace.restMicroseconds(at: 1_500_000) == 500)
+        #expect(pace.restMicroseconds(at: 9_000_000_000_000) == 500, "it waited for the disk")
+        pace.goOn(at: 1_600_000)
+        #expect(pace.restMicroseconds(at: 1_630_000) == 30)
+        #expect(pace.restMicroseconds(at: 1_000_000) == 0, "whatever a clock does")
+    }
 }

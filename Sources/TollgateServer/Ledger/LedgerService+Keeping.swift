@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 import Synchronization
 import TollgateCore
 import TollgateStorage
@@ -31,7 +32,12 @@ extension LedgerService {
         let outcome: CallReply
         var isWritten = true
         do throws(LedgerFailure) {
-            let generation = try ledger.snapshot(now: Self.now)
+            var pace = SnapshotPace(at: tg_boottime())
+            let generation = try ledger.snapshot(now: Self.now) {
+                guard !hasToEnd else { return }
+                usleep(pace.restMicroseconds(at: tg_boottime()))
+                pace.goOn(at: tg_boottime())
+            }
             let info = try ledger.snapshots().last { $0.generation == generation }
             counters.snapshots.wrappingAdd(1, ordering: .relaxed)
             trouble.end(.snapshot)
@@ -107,6 +113,27 @@ struct SnapshotTurns {
         last = boot
         isFailing = !isWritten
     }
+}
+
+/// How long a snapshot rests between its steps: as long as the last one took, so that it takes half
+/// of a processor at most, and a reactor that shares it waits for one step and not for all that a
+/// scheduler gives at once.
+struct SnapshotPace {
+    /// A step that takes longer waited for the disk, which keeps no reactor from anything.
+    static let restMicrosecondsMost: UInt64 = 500
+
+    private var last: UInt64
+
+    init(at boot: UInt64) { last = boot }
+
+    /// A step has ended at that boottime.
+    func restMicroseconds(at boot: UInt64) -> UInt32 {
+        let took = boot < last ? 0 : (boot &- last) / 1_000
+        return UInt32(truncatingIfNeeded: min(took, Self.restMicrosecondsMost))
+    }
+
+    /// The next begins.
+    mutating func goOn(at boot: UInt64) { last = boot }
 }
 
 /// Calls that wait for a snapshot. Any thread puts, the keeper takes.

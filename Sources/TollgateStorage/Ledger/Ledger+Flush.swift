@@ -98,7 +98,7 @@ extension Ledger {
         live.engine.setLedgerState(options.allowsUnjournaled ? .unjournaled : .refusing)
         live.supply.abandon()
         // What it says was told to callers: its file stays until the whole state stands elsewhere.
-        group.log = nil
+        setLog(nil)
         withRecord {
             $0.trouble = failure
             $0.retriedAt = nil

@@ -42,7 +42,7 @@ extension Ledger {
     /// cannot be written costs speed alone, and its file stays until another takes its name. After
     /// a sync that failed what the device has of other files is in doubt, too: that is trouble.
     private func letGoOfLog(after error: DiskError) throws(LedgerFailure) {
-        group.log = nil
+        setLog(nil)
         guard error.call == .write else { throw LedgerFailure(error) }
         withRecord {
             $0.logsGivenUp &+= 1
@@ -79,14 +79,19 @@ extension Ledger {
             discard([part], disk)
             throw error
         }
-        group.log = log
+        setLog(log)
         withRecord { $0.logFailure = nil }
     }
 
+    /// Who brings regions asks with each of them, and waits for no sync.
     private var wantsGroupLog: Bool {
-        syncing.lock()
-        defer { syncing.unlock() }
-        return group.log == nil && withRecord { $0.trouble == nil }
+        withRecord { !$0.hasGroupLog && $0.trouble == nil }
+    }
+
+    /// Under `syncing`.
+    func setLog(_ log: GroupLog?) {
+        group.log = log
+        withRecord { $0.hasGroupLog = log != nil }
     }
 
     /// How many rounds went to the group log.

@@ -14,10 +14,12 @@ extension Ledger {
     }
 
     /// Writes a snapshot from its beginning to its end; its generation, or `nil` when another one
-    /// is written already.
-    package func snapshot(now: Moment) throws(LedgerFailure) -> UInt64? {
+    /// is written already. Between two steps, each of a slice at most, it calls `rest`.
+    package func snapshot(
+        now: Moment, _ rest: () -> Void = {}
+    ) throws(LedgerFailure) -> UInt64? {
         guard let writer = beginSnapshot(now: now) else { return nil }
-        while try writer.step() {}
+        while try writer.step() { rest() }
         return writer.generation
     }
 

@@ -21,6 +21,8 @@ struct LedgerRecord {
     var snapshotAt: Moment?
     var snapshotBytes = 0
     var round: UInt64 = 0
+    /// There is a group log that is written to.
+    var hasGroupLog = false
     /// Rounds that went to the group log.
     var loggedRounds: UInt64 = 0
     /// Why charges are refused, or not journaled.
