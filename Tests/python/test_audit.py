@@ -229,6 +229,35 @@ def test_the_log_is_followed_while_it_grows():
             follower.wait(10)
 
 
+def test_who_begins_to_follow_under_load_has_each_decision_once():
+    """What came between its two first looks was told twice."""
+    with audit.daemon() as daemon:
+        stopped = threading.Event()
+
+        def charge_on():
+            number = 0
+            while not stopped.is_set():
+                daemon.charge("acme", f"user-{number}", 1)
+                number += 1
+
+        charging = threading.Thread(target=charge_on)
+        charging.start()
+        try:
+            for _ in range(12):
+                follower = subprocess.Popen(
+                    [str(ROOT / ".build/debug/tollgate"), "audit", "tail", "-f", "-n", "20",
+                     "--directory", str(daemon.place.audit), "--format", "jsonl"],
+                    stdout=subprocess.PIPE, text=True)
+                lines = [json.loads(follower.stdout.readline()) for _ in range(60)]
+                follower.terminate()
+                follower.communicate(timeout=10)
+                numbers = [int(line["user"].removeprefix("user-")) for line in lines]
+                assert numbers == list(range(numbers[0], numbers[0] + 60))
+        finally:
+            stopped.set()
+            charging.join()
+
+
 def test_a_query_gives_what_a_look_at_everything_gives():
     with audit.daemon() as daemon:
         for number in range(400):

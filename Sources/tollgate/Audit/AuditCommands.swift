@@ -116,17 +116,19 @@ struct AuditTail: ParsableCommand {
         var query = try filter.query()
         // What is there when it begins is known by the newest block, wanted or not.
         var seen = try newestBlock(reader)
-        query.limit = number
         query.isNewestFirst = true
         var newest: [AuditRecord] = []
         if number > 0 {
             _ = try onAudit { () throws(AuditFailure) in
-                try reader.run(query) { newest.append($0); return true }
+                try reader.run(query) { record in
+                    // What came meanwhile is told by who follows, and by it alone.
+                    if !follow || record.block <= seen.block { newest.append(record) }
+                    return newest.count < number
+                }
             }
         }
         try view.print(newest.reversed())
         guard follow else { return }
-        query.limit = nil
         query.isNewestFirst = false
         let asked = query.since
         while !Console.isClosed {
