@@ -152,12 +152,31 @@ import TollgateWire
         #expect(harness.check().isAllowed)
     }
 
+    @Test func aLimitFarBehindInALargePolicyIsCountedByItsName() throws {
+        var policy = PolicyDefinition.holding()
+        policy.plans = (0..<690).map { plan in
+            PlanDefinition(
+                name: "p\(plan)",
+                rateLimits: (0..<48).map {
+                    RateLimitDefinition(
+                        name: "l\($0)", scope: .user, limit: 1_000,
+                        windowNanoseconds: Self.second)
+                })
+        }
+        policy.plans[689].rateLimits[47] = Self.window("last", .user, 1)
+        let harness = try EngineHarness(policy)
+        let token = EngineHarness.token(plan: "p689")
+        for would in [nil, "last"] { #expect(harness.check(token).wouldDeny?.limit == would) }
+        #expect(harness.wouldDenials == ["last": 1])
+    }
+
     @Test func whatIsRecordedCountsInFull() throws {
         let harness = try EngineHarness(Self.definition())
         let answer = harness.consume(
             organization: "acme", user: "ada", plan: "pro_tier", operation: "chat",
-            meters: [("calls", 100), ("tokens", 2_000)])
+            meters: [("calls", 100), ("tokens", 2_000)], flags: RequestFlags.explain)
         #expect(answer.isAllowed && answer.flags & DecisionFlags.overage != 0)
+        #expect(LimitFlag.all(harness.reply, answer).allSatisfy { $0.refuses && $0.isShadow })
         let used = harness.usage(organization: "acme", user: "ada")
         #expect(used["mine"] == 100 && used["daily"] == 100 && used["monthly"] == 2_000)
         #expect(harness.wouldDenials.values.allSatisfy { $0 == 0 })
@@ -231,8 +250,15 @@ import TollgateWire
         #expect(harness.numbers() == [0, 130, 0, 2, 40])
         #expect(harness.settle(id, tokens: 85).isAllowed)
         #expect(harness.numbers() == [85, 40, 1, 1, 40])
-        #expect(harness.settle(try #require(first.id), tokens: 41).isAllowed)
+        let last = harness.settle(try #require(first.id), tokens: 41)
+        #expect(last.isAllowed && last.isOverage)
         #expect(harness.numbers() == [126, 0, 2, 0, 41])
+    }
+
+    @Test func whatIsInShadowIsCountedUnderOneReason() throws {
+        let told = try holding().engine.wouldDenials
+        #expect(told.count == 4 && Set(told.map(\.limit)).count == 4)
+        #expect(told.first { $0.limit == "open_calls" }?.reason == .concurrencyExceeded)
     }
 
     @Test func aSecondReservationOfAnEnforcedLimitIsStillRefused() throws {

@@ -315,7 +315,7 @@ extension DecisionWorker {
     ) {
         for index in 0..<Reservation.metersMax { holdCharges[index] = 0 }
         evaluation.look(scene.program)
-        if isOverage, evaluation.isRefused || evaluation.isOverage {
+        if isOverage, evaluation.isRefused || evaluation.isOverage || evaluation.shadowed != 0 {
             decision.flags |= DecisionFlags.overage
         }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)

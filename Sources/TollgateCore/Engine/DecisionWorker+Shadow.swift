@@ -56,7 +56,7 @@ extension DecisionWorker {
             decision.shadowLimit = limit
         }
         guard decision.shadowCount < Self.shadowedMax else { return }
-        shadowed[decision.shadowCount] = Int16(truncatingIfNeeded: limit)
+        shadowed[decision.shadowCount] = Int32(truncatingIfNeeded: limit)
         decision.shadowCount &+= 1
     }
 

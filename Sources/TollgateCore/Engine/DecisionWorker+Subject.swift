@@ -105,6 +105,7 @@ extension DecisionWorker {
             decision.flags |= DecisionFlags.overage
         }
         // What is recorded is refused by nothing, and counted by all.
+        let shadowed = evaluation.shadowed
         evaluation.shadowed = 0
         var made: KeptRows?
         if !dryRun {
@@ -119,6 +120,7 @@ extension DecisionWorker {
             writeKept(decision, nil, binding.policy)
             finish(made, isJournaled: evaluation.isJournaled, in: shard, ledger)
         }
+        evaluation.shadowed = shadowed
         if explain { add(program, &evaluation, isRecorded: !dryRun) }
     }
 

@@ -37,7 +37,7 @@ package final class DecisionWorker {
     /// Where rows are copied that are looked at with another plan's counters.
     let lookCopies: UnsafeMutableRawPointer
     /// Limits in shadow that would have refused it, as far as its `shadowCount`.
-    let shadowed: UnsafeMutablePointer<Int16>
+    let shadowed: UnsafeMutablePointer<Int32>
     static let lookCopyBytes = RowArena.rowUnitsMax * RowArena.unitBytes
     /// What the request at hand leaves beside its charge.
     var keep = KeepRequest()

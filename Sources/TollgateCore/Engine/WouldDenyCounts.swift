@@ -82,14 +82,15 @@ struct ShadowPlaces {
             let name = String(decoding: policy.limits[index].name, as: UTF8.self)
             limits[index] = counts.place(.init(reason: reason, limit: name))
         }
-        for step in policy.steps where step.flags.contains(.shadow) {
-            give(Int(step.limitIndex), step.isQuota ? .quotaExhausted : .rateLimited)
-        }
+        var open: Set<Int> = []
         for plan in policy.compiledPlans {
-            for index in plan.concurrency.start..<plan.concurrency.end
-            where policy.steps[Int(index)].flags.contains(.shadow) {
-                give(Int(policy.steps[Int(index)].limitIndex), .concurrencyExceeded)
-            }
+            open.formUnion(Int(plan.concurrency.start)..<Int(plan.concurrency.end))
+        }
+        for (index, step) in policy.steps.enumerated() where step.flags.contains(.shadow) {
+            give(
+                Int(step.limitIndex),
+                open.contains(index)
+                    ? .concurrencyExceeded : step.isQuota ? .quotaExhausted : .rateLimited)
         }
         if policy.isShadow { give(policy.credentialLimit, .rateLimited) }
         permission =
