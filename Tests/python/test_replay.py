@@ -1,12 +1,19 @@
 """What another policy would have decided: the log of a real daemon, run through two policies."""
 
+import collections
+import csv
+import io
 import json
 import random
+import shutil
+import subprocess
 import threading
+import time
 
 import audit_daemon as audit
+import pytest
 import test_daemon
-from hardening import eventually
+from hardening import as_root, eventually
 from tollgate import Client
 
 POLICY = """
@@ -37,8 +44,16 @@ issuers:
 """
 
 
-def traffic(daemon, number, count=250):
-    """Everything that a log tells of, by one client; verdicts in its order."""
+def verdict(decision):
+    """The reason, and the limit that refused."""
+    shown = {"rateLimited": decision.rate_limit, "quotaExhausted": decision.quota}
+    limit = shown.get(decision.reason)
+    return decision.reason, limit and limit.name
+
+
+def traffic(daemon, number, count=250, extends=True):
+    """Everything that a log tells of, by one client; verdicts in its order. Without `extends` what
+    it asks is the same, whatever it is answered."""
     source = random.Random(number)
     told = []
     with Client(daemon.data, timeout=20) as client:
@@ -52,23 +67,26 @@ def traffic(daemon, number, count=250):
             what, more, least = source.randrange(10), source.randrange(80), source.randrange(60)
             ends = source.randrange(16)
             if what == 0:
-                told.append(client.check(secret, operation="batch", address=address).reason)
+                told.append(verdict(client.check(secret, operation="batch", address=address)))
             elif what == 1:
-                told.append(client.consume("o1", "u1", "pro_tier", "chat", units).reason)
+                told.append(verdict(client.consume("o1", "u1", "pro_tier", "chat", units)))
             elif what == 2:
-                told.append(client.check("nonsense", operation="chat", address=address).reason)
+                told.append(
+                    verdict(client.check("nonsense", operation="chat", address=address)))
             elif what < 6:
                 hold = client.reserve(secret, operation="chat", units=units, address=address)
-                told.append(hold.decision.reason)
-                if hold.decision.allowed:
+                told.append(verdict(hold.decision))
+                if hold.decision.allowed and not extends:
+                    hold.cancel() if ends < 4 else hold.settle({"tokens": least})
+                elif hold.decision.allowed:
                     if hold.extend({"tokens": more}) and ends < 4:
                         hold.cancel()
                     elif ends > 4:
                         hold.settle({"tokens": least})
             else:
-                told.append(client.check(
+                told.append(verdict(client.check(
                     secret, operation="chat", units=units, address=address,
-                    dry_run=ends == 0).reason)
+                    dry_run=ends == 0)))
     return told
 
 
@@ -118,17 +136,32 @@ def test_a_lower_quota_refuses_what_a_daemon_with_it_refuses():
         "limit: 3000,", "limit: 3000000,").replace("limit: 90,", "limit: 9000000,")
     lower = policy.replace(quota, quota.replace("4000", "1500"))
     with audit.daemon(policy=policy) as daemon, audit.daemon(policy=lower) as second:
-        was, would = traffic(daemon, 7), traffic(second, 7)
+        was, would = (traffic(one, 7, extends=False) for one in (daemon, second))
         assert daemon.stop() == 0
-        found = replay(daemon, other(daemon, quota, quota.replace("4000", "1500")), 1)
+        new = other(daemon, quota, quota.replace("4000", "1500"))
+        found = replay(daemon, new, 1)
+        listed = list(csv.DictReader(io.StringIO(audit.tollgate(
+            "policy", "diff", daemon.policy, new, "--replay", daemon.place.audit,
+            "--format", "csv", code=1))))
     assert len(was) == len(would) and set(found["not_judged"].values()) == {0}
-    first = sum(a == "none" and b != "none" for a, b in zip(was, would))
+    # Exactly what the daemon with the lower quota decided otherwise.
+    changed = collections.Counter()
+    for (reason, limit), (now, by) in zip(was, would):
+        if (reason, limit) != (now, by):
+            way = "refused" if reason == "none" else "allowed" if now == "none" else "other_reason"
+            changed[(way, *((reason, limit) if now == "none" else (now, by)))] += 1
+    assert changed[("refused", "quotaExhausted", "tokens")] > 10, changed
+    assert changed == {(one["now"], one["reason"], one["limit"]): one["decisions"]
+                       for one in found["changes"]}
     refused = [one for one in found["changes"] if one["now"] == "refused"]
-    assert first > 10 and all(one["limit"] == "tokens" for one in refused), (first, refused)
-    extends = sum(one["decisions"] for one in refused) - first
-    assert extends >= 0, (first, refused)
     assert sum(one["cost_micros"] for one in refused) > 0
     assert refused[0]["organizations"][0]["name"] in ("o0", "o1")
+    # One row of each, in their order, that come to the same.
+    assert changed == collections.Counter(
+        (one["now"], one["reason"], one["limit"] or None) for one in listed)
+    assert [one["time"] for one in listed] == sorted(one["time"] for one in listed)
+    assert sum(int(one["cost_micros"]) for one in listed) == sum(
+        one["cost_micros"] for one in found["changes"])
 
 
 def test_what_the_log_cannot_tell_is_said():
@@ -145,3 +178,116 @@ def test_what_the_log_cannot_tell_is_said():
         assert found["not_judged"]["other_numbers"] == 60, found
         assert "cannot be judged" in audit.tollgate(
             "policy", "diff", lie, daemon.policy, "--replay", daemon.place.audit)
+
+
+SLOW = POLICY.replace("limit: 30,", "limit: 30000,").replace("limit: 3000,", "limit: 3000000,")
+TOKENS = "limit: 4000, period: month"
+
+
+def asked(daemon, count, operation="chat", units=None, plan="pro_tier"):
+    secret = test_daemon.pyjwt_token(daemon, sub="ada", org="acme", plan=plan)
+    return [daemon.callers.check(secret, operation=operation, units=units or {})
+            for _ in range(count)]
+
+
+def begin_log_anew(place):
+    shutil.rmtree(place.audit)
+    place.audit.mkdir(mode=0o700)
+
+
+def test_a_policy_that_leaves_shadow_refuses_what_it_would_have():
+    with audit.daemon(policy="shadow: true\n" + SLOW) as daemon:
+        told = asked(daemon, 5, "batch") + asked(daemon, 90)
+        assert all(one.allowed for one in told)
+        assert daemon.stop() == 0
+        would = collections.Counter(
+            tuple(one["would_deny"]) for one in audit.records(daemon.place) if one["would_deny"])
+        assert would == {("permission",): 5, ("daily",): 15}
+        assert replay(daemon, daemon.policy, 0)["judged"] == 95
+        found = replay(daemon, other(daemon, "shadow: true\n", ""), 1)
+    assert found["not_judged"]["unexplained"] == 0
+    # What a permission refuses is not counted: five calls more are in the day's quota.
+    assert [(one["reason"], one["limit"], one["decisions"]) for one in found["changes"]] == [
+        ("quotaExhausted", "daily", 10), ("permissionDenied", None, 5)]
+
+
+def test_quotas_that_had_begun_before_the_log_count_what_it_tells():
+    shadow = SLOW.replace(TOKENS, TOKENS + ", shadow: true")
+    pool = SLOW.replace(TOKENS, TOKENS + ", member_max: 3900")
+    for policy, changed in ((shadow, (", shadow: true", "")), (pool, ("4000", "2100"))):
+        place = audit.AuditPlace()
+        try:
+            with audit.daemon(place, policy=policy) as daemon:
+                daemon.callers.consume("acme", "ada", "pro_tier", "chat", {"tokens": 1_000})
+            begin_log_anew(place)
+            with audit.daemon(place, policy=policy) as daemon:
+                spent = asked(daemon, 50, units={"tokens": 30})
+                assert daemon.stop() == 0
+                same = replay(daemon, daemon.policy, 0)
+                assert same["differences"] == 0
+                new = daemon.policy.with_name("new.yaml")
+                text = daemon.policy.read_text()
+                line = next(line for line in text.splitlines() if "scope: organization, meter: "
+                            "tokens" in line and "period: month" in line)
+                new.write_text(text.replace(line, line.replace(*changed).replace("3900", "2000")))
+                found = replay(daemon, new, 1 if policy is shadow else 0)
+            if policy is shadow:
+                # 2,000 were used: each that the log marks, and no other.
+                would = sum(one.would_deny is not None for one in spent)
+                assert would == 17 and found["quotas_begun_before"] == 1, found
+                assert [(one["limit"], one["decisions"]) for one in found["changes"]] == [
+                    ("tokens", would)]
+            else:
+                assert found["not_judged"]["begun_before"] == len(spent), found
+                assert found["judged"] == 0
+        finally:
+            place.remove()
+
+
+def test_units_that_nobody_named_are_those_of_each_policy():
+    with audit.daemon(policy=SLOW) as daemon:
+        asked(daemon, 30)
+        secret = test_daemon.pyjwt_token(daemon, sub="bob", org="acme", plan="pro_tier")
+        for _ in range(9):
+            hold = daemon.callers.reserve(secret, operation="chat", units={"tokens": 1})
+            hold.settle({"tokens": 1})
+        assert daemon.stop() == 0
+        found = replay(
+            daemon, other(daemon, "{calls: {units: 1}, tokens", "{calls: {units: 10}, tokens"), 1)
+    # 80 a day are eight of them, held or not.
+    users = {one["name"]: one["decisions"] for one in found["changes"][0]["users"]}
+    assert len(found["changes"]) == 1 and found["changes"][0]["limit"] == "daily"
+    assert users == {"acme/ada": 22, "acme/bob": 1}
+
+
+def test_a_log_goes_on_when_the_machine_was_started_again():
+    later = as_root(["unshare", "--time", "--boottime", "1000000"])
+    if subprocess.run([*later, "true"], check=False).returncode:
+        pytest.skip("needs a boottime of its own")
+    policy = SLOW.replace("limit: 30000,", "limit: 5,")
+    place = audit.AuditPlace()
+    try:
+        with audit.daemon(place, policy=policy, prefix=later) as daemon:
+            assert [one.allowed for one in asked(daemon, 6)] == [True] * 5 + [False]
+        # Elsewhere the ledger would know that the host was started.
+        shutil.rmtree(place.ledger)
+        place.ledger.mkdir(mode=0o700)
+        with audit.daemon(place, policy=policy) as daemon:
+            for _ in range(3):
+                time.sleep(1.3)  # A window that nothing but time empties.
+                assert [one.allowed for one in asked(daemon, 6)] == [True] * 5 + [False]
+            assert daemon.stop() == 0
+            found = replay(daemon, daemon.policy, 0)
+            assert found["judged"] == 24 and set(found["not_judged"].values()) == {0}, found
+            stricter = replay(daemon, other(daemon, "limit: 5,", "limit: 3,"), 1)["changes"]
+            assert [(one["limit"], one["decisions"]) for one in stricter] == [("per_second", 8)]
+    finally:
+        place.remove()
+
+
+def test_a_place_without_a_decision_is_no_clean_bill():
+    with audit.daemon(policy=POLICY) as daemon:
+        assert daemon.stop() == 0
+        begin_log_anew(daemon.place)
+        audit.tollgate("policy", "diff", daemon.policy, daemon.policy, "--replay",
+                       daemon.place.audit, code=66)

@@ -39,6 +39,8 @@ package struct ReplayAnswer: Equatable {
     package var cost: UInt64 = 0
     /// Of a RESERVE that is allowed.
     package var hold: ReservationID?
+    /// It is allowed because what would have refused it is in shadow.
+    package var isInShadow = false
 
     package init(reason: Reason = .none) { self.reason = reason }
 
@@ -74,7 +76,7 @@ extension DecisionWorker {
         let operation = policy.compiledOperations[index]
         var decision = Decision()
         (decision.plan, decision.operation) = (plan, index)
-        takeMeters(call, operation, policy)
+        guard takeMeters(call, operation, policy) else { return nil }
         do {
             try setUnits(operation, policy, defaults: call.kind != .consume)
             try setCost(plan: plan, operation, policy, &decision)
@@ -96,6 +98,7 @@ extension DecisionWorker {
                 principal, policy.program(plan: plan, operation: index), dryRun: call.isDryRun,
                 explain: false, binding, &decision)
         } else if isPermitted || policy.isShadow {
+            if !isPermitted { shadowPermission(&decision) }
             let key = AddressKey(family: call.family, address, engine.hash)
             let flags = call.isDryRun ? RequestFlags.dryRun : 0
             withUnsafePointer(to: principal) {
@@ -107,9 +110,10 @@ extension DecisionWorker {
         return answer(decision, policy)
     }
 
+    /// False: there are more than a request has; then not all are taken.
     private func takeMeters(
         _ call: ReplayCall, _ operation: CompiledOperation, _ policy: PolicyImage
-    ) {
+    ) -> Bool {
         meterCount = 0
         for (name, units) in call.meters {
             guard let meter = name.withUnsafeBytes({ policy.meters.find($0) }),
@@ -117,9 +121,11 @@ extension DecisionWorker {
                     Int(policy.charges[Int(operation.chargeStart) + $0].meter) == meter
                 })
             else { continue }
+            guard meterCount < WireLimits.metersMax else { return false }
             meters[meterCount] = RequestedMeter(meter: meter, units: units)
             meterCount += 1
         }
+        return true
     }
 
     private func answer(_ decision: Decision, _ policy: PolicyImage) -> ReplayAnswer {
@@ -133,6 +139,7 @@ extension DecisionWorker {
         answer.rateUsed = decision.rate.used
         answer.quotaUsed = decision.quota.used
         answer.cost = decision.cost
+        answer.isInShadow = decision.isAllowedInShadow
         if keep.isReservation, decision.reason == .none, answerBytes >= BodyBytes.reservation {
             let id = ReservationID(
                 UnsafeRawBufferPointer(self.answer), at: answerBytes - BodyBytes.reservation)
@@ -272,9 +279,10 @@ extension DecisionWorker {
         }
         little(id.low)
         little(id.high)
-        body += [UInt8(meters.count), 0, 0, 0, 0, 0, 0, 0]
+        // More meters, and longer names, than a request has are refused as one's.
+        body += [UInt8(clamping: meters.count), 0, 0, 0, 0, 0, 0, 0]
         for (name, units) in meters {
-            body.append(UInt8(name.count))
+            body.append(UInt8(clamping: name.count))
             body += name
             for unit in units { little(unit) }
         }

@@ -78,6 +78,13 @@ package struct AuditRecord: Sendable, Equatable {
         return standings.filter { $0.refuses && $0.isShadow }.map(\.limit)
     }
 
+    /// The credential had not the operation's permission: that denied it, or would have.
+    package var isWithoutPermission: Bool {
+        if reason == Reason.permissionDenied.rawValue { return true }
+        return flags.contains(.shadow)
+            && standings.contains { $0.kind == 0 && $0.scope == 0 && $0.limit == Self.permission }
+    }
+
     /// What stands for the operation's permission among standings.
     package static let permission = "permission"
 

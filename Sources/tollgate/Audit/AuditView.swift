@@ -33,8 +33,8 @@ struct AuditView {
         switch format {
         case .jsonl: lines = records.map { Self.json($0).text }
         case .csv:
-            if isFirst { lines.append(Self.csvHeader.joined(separator: ",")) }
-            lines += records.map { Self.csv($0).map(Self.quoted).joined(separator: ",") }
+            if isFirst { lines.append(Self.csv(Self.csvHeader)) }
+            lines += records.map { Self.csv(Self.cells($0)) }
         case .table:
             var rows = records.map { Self.row($0).map { visible($0, onOneLine: true) } }
             if isFirst { rows.insert(Self.header, at: 0) }
@@ -157,7 +157,9 @@ struct AuditView {
         ])
     }
 
-    private static func csv(_ record: AuditRecord) -> [String] {
+    static func csv(_ cells: [String]) -> String { cells.map(quoted).joined(separator: ",") }
+
+    private static func cells(_ record: AuditRecord) -> [String] {
         func flag(_ flag: AuditFlags) -> String { record.flags.contains(flag) ? "true" : "false" }
         func shown(_ limit: AuditRecord.Shown?) -> [String] {
             limit.map { [$0.name, "\($0.limit)", "\($0.used)"] } ?? ["", "", ""]
@@ -182,9 +184,17 @@ struct AuditView {
     /// quotation mark before it.
     private static func quoted(_ cell: String) -> String {
         var cell = cell
-        if let first = cell.first, "=+-@\t\r".contains(first) { cell = "'" + cell }
-        guard cell.contains(where: { ",\"\n\r".contains($0) }) else { return cell }
-        return "\"" + cell.split(separator: "\"", omittingEmptySubsequences: false)
-            .joined(separator: "\"\"") + "\""
+        // By scalars: a mark that is combined with one makes another character of it.
+        if let first = cell.unicodeScalars.first, "=+-@\t\r".unicodeScalars.contains(first) {
+            cell = "'" + cell
+        }
+        guard cell.unicodeScalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) })
+        else { return cell }
+        var quoted = String.UnicodeScalarView()
+        for scalar in cell.unicodeScalars {
+            quoted.append(scalar)
+            if scalar == "\"" { quoted.append(scalar) }
+        }
+        return "\"\(String(quoted))\""
     }
 }

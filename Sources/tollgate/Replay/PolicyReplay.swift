@@ -9,7 +9,7 @@ import TollgateWire
 struct PolicyReplay {
     /// Why a decision cannot be judged.
     enum Unjudged: String, CaseIterable {
-        /// Windows and holds that began before the log.
+        /// Windows, holds and members' pools that began before the log.
         case before
         /// A limit had another number than the old policy's: an override, credits, carried units.
         case numbers
@@ -21,14 +21,17 @@ struct PolicyReplay {
         case unexplained
     }
 
-    private(set) var report = ReplayReport()
+    var report = ReplayReport()
     private let old: ReplaySide
     private let new: ReplaySide
     private var order = ReplayOrder()
     private var seen: Set<String> = []
     private var otherNumbers: Set<String> = []
-    private var beginning: UInt64?
+    private var clock = ReplayClock()
     private let longestWindow: UInt64
+    /// Decisions that come out otherwise are kept until they are taken.
+    var isListing = false
+    private var listed: [ReplayReport.Changed] = []
 
     init(old: PolicyDefinition, new: PolicyDefinition) throws(PolicyCompileError) {
         self.old = try ReplaySide(old)
@@ -51,9 +54,7 @@ struct PolicyReplay {
 
     private mutating func decide(_ record: AuditRecord) {
         report.decisions += 1
-        let boot = BootTime(nanoseconds: record.bootNanoseconds)
-        let moment = Moment(boot: boot, wall: record.wall)
-        if beginning == nil { beginning = record.bootNanoseconds }
+        let moment = clock.moment(of: record)
         old.begin(moment)
         new.begin(moment)
         report.note(record.wall)
@@ -90,23 +91,44 @@ struct PolicyReplay {
             let operation = record.operation
         else { return report.asRecorded += 1 }
         guard let terms = old.plan(plan),
-            old.definition.operations.contains(where: { $0.name == operation })
+            let asked = old.definition.operations.first(where: { $0.name == operation })
         else { return report.leave(record, .otherPolicy) }
-        var call = ReplayCall(record, plan, operation)
-        let wasPermitted = record.reason != Reason.permissionDenied.rawValue
+        var call = ReplayCall(record, plan, asked)
+        let wasPermitted = !record.isWithoutPermission
         if wasPermitted != old.grants(plan, operation), record.kind != .consume {
             // The credential narrowed or widened what its plan has.
             call.isPermitted = wasPermitted
         }
-        let cause = look(at: record, call, terms)
+        var cause = look(at: record, call, terms)
         let before = old.decide(call, record)
         let after = new.decide(call, record)
         forget(record, before, after)
-        guard before.reason.rawValue == record.reason, before.refusing == record.refusing else {
-            return report.leave(record, why(record, cause))
-        }
+        if cause == nil, Self.hasOtherPool(record, terms, before) { cause = .before }
+        guard before.reason.rawValue == record.reason, before.refusing == record.refusing,
+            before.isInShadow == record.flags.contains(.shadow)
+        else { return report.leave(record, why(record, cause)) }
         if let cause { return report.leave(record, cause) }
-        report.judge(record, before, after)
+        judge(record, before, after)
+    }
+
+    /// A pool counts otherwise than the log says: what it counted before is not taken from there.
+    private static func hasOtherPool(
+        _ record: AuditRecord, _ plan: PlanDefinition, _ before: ReplayAnswer
+    ) -> Bool {
+        guard let shown = record.quota, plan.quotas.contains(where: \.isPool) else { return false }
+        return before.quota != shown.name || before.quotaUsed != shown.used
+    }
+
+    private mutating func judge(
+        _ record: AuditRecord, _ before: ReplayAnswer, _ after: ReplayAnswer
+    ) {
+        if let changed = report.judge(record, before, after), isListing { listed.append(changed) }
+    }
+
+    /// Those since the last call, in their order.
+    mutating func takeListed() -> [ReplayReport.Changed] {
+        defer { listed.removeAll() }
+        return listed
     }
 
     /// A hold that only one policy makes, and nobody will end, is charged with its estimate.
@@ -127,14 +149,13 @@ struct PolicyReplay {
             return report.leave(record, why(record, nil))
         }
         // A hold that was never made is not extended either: told of with its RESERVE.
-        report.judge(record, before, after ?? before)
+        judge(record, before, after ?? before)
     }
 
     private func why(_ record: AuditRecord, _ cause: Unjudged?) -> Unjudged {
         if let cause { return cause }
-        let age = record.bootNanoseconds &- (beginning ?? 0)
         let isOfTime = record.reason != Reason.quotaExhausted.rawValue
-        return isOfTime && age <= 2 * longestWindow ? .before : .unexplained
+        return isOfTime && clock.age / 2 <= longestWindow ? .before : .unexplained
     }
 
     // MARK: what the log knows of the counters
@@ -155,6 +176,7 @@ struct PolicyReplay {
                 ?? plan.rateLimits.first { $0.name == shown.name }?.limit
             if let limit, limit != shown.limit { otherNumbers.insert(record.organization) }
         }
+        if record.wouldDeny.contains(PolicyReplay.keyLimit) { cause = .keyLimit }
         if otherNumbers.contains(record.organization) { cause = .numbers }
         for quota in plan.quotas where !quota.isPool {
             guard let before = Self.before(record, quota) else { continue }
@@ -174,12 +196,13 @@ struct PolicyReplay {
                 ? record.cost : record.charges.first { $0.meter == quota.meter }?.weighted ?? 0
             return shown.used >= charged ? shown.used - charged : nil
         }
-        guard !record.isAllowed,
+        guard !record.isAllowed || record.flags.contains(.shadow),
             let standing = record.standings.first(where: {
                 $0.limit == quota.name && $0.scope == quota.scope.rawValue
             })
         else { return nil }
-        return standing.used + standing.held
+        let (sum, overflow) = standing.used.addingReportingOverflow(standing.held)
+        return overflow ? nil : sum
     }
 
     private mutating func sync(
@@ -214,14 +237,20 @@ extension AuditRecord {
 }
 
 extension ReplayCall {
-    init(_ record: AuditRecord, _ plan: String, _ operation: String) {
+    init(_ record: AuditRecord, _ plan: String, _ operation: OperationDefinition) {
         self.init(
             organization: Array(record.organization.utf8), user: Array(record.user.utf8),
-            plan: Array(plan.utf8), operation: Array(operation.utf8))
+            plan: Array(plan.utf8), operation: Array(operation.name.utf8))
         kind = record.kind
         isPersonal = record.flags.contains(.personal)
         isDryRun = record.flags.contains(.dryRun)
-        meters = record.named
+        // Units that are the operation's own were named by nobody: another policy has others.
+        let own = Dictionary(
+            operation.charges.map { ($0.meter, $0.defaultUnits) }, uniquingKeysWith: { $1 })
+        let asked = record.charges.filter {
+            record.kind == .consume || $0.units != own[$0.meter]
+        }
+        meters = asked.map { (name: Array($0.meter.utf8), units: $0.units) }
         family = record.addressFamily
         address = withUnsafeBytes(of: (record.addressHigh, record.addressLow)) { Array($0) }
     }

@@ -27,7 +27,16 @@ struct ReplayReport {
         var limit: String?
     }
 
+    /// A decision that comes out otherwise.
+    struct Changed {
+        var record: AuditRecord
+        var key: Key
+        var cost: UInt64
+    }
+
     var decisions = 0
+    /// Of allowed decisions the log has one in so many.
+    var sampledOneIn: UInt64 = 1
     /// Decided as in the log by the old policy, and then compared.
     var judged = 0
     /// Taken from the log: credentials, subscriptions, ends of holds, answers given again.
@@ -55,14 +64,18 @@ struct ReplayReport {
         if examples[cause, default: []].count < 3 { examples[cause, default: []].append(record.id) }
     }
 
-    /// Compares what the two policies say.
-    mutating func judge(_ record: AuditRecord, _ old: ReplayAnswer, _ new: ReplayAnswer) {
+    /// Compares what the two policies say; `nil`: the same.
+    mutating func judge(
+        _ record: AuditRecord, _ old: ReplayAnswer, _ new: ReplayAnswer
+    ) -> Changed? {
         judged += 1
-        guard old.reason != new.reason || old.refusing != new.refusing else { return }
+        guard old.reason != new.reason || old.refusing != new.refusing else { return nil }
         let way: Way =
             old.reason == .none ? .refused : new.reason == .none ? .allowed : .otherReason
         let by = way == .allowed ? old : new
-        var change = changes[Key(way: way, reason: by.reason, limit: by.refusing)] ?? Change()
+        let key = Key(way: way, reason: by.reason, limit: by.refusing)
+        let own = way == .allowed ? new.cost : record.cost
+        var change = changes[key] ?? Change()
         change.count += 1
         if record.wall.milliseconds < change.first.milliseconds { change.first = record.wall }
         if record.wall.milliseconds > change.last.milliseconds { change.last = record.wall }
@@ -71,18 +84,18 @@ struct ReplayReport {
                 charge.weighted)
             change.units[charge.meter] = sum.overflow ? .max : sum.partialValue
         }
-        let cost = change.cost.addingReportingOverflow(
-            way == .allowed ? new.cost : record.cost)
+        let cost = change.cost.addingReportingOverflow(own)
         change.cost = cost.overflow ? .max : cost.partialValue
         change.organizations[record.organization, default: 0] += 1
         change.users["\(record.organization)/\(record.user)", default: 0] += 1
-        changes[Key(way: way, reason: by.reason, limit: by.refusing)] = change
+        changes[key] = change
+        return Changed(record: record, key: key, cost: own)
     }
 
     private var ordered: [(key: Key, value: Change)] {
         changes.sorted {
-            ($0.key.way.rawValue, -$0.value.count, $0.key.limit ?? "")
-                > ($1.key.way.rawValue, -$1.value.count, $1.key.limit ?? "")
+            ($0.key.way.rawValue, $0.value.count, $1.key.limit ?? "")
+                > ($1.key.way.rawValue, $1.value.count, $0.key.limit ?? "")
         }
     }
 
@@ -118,6 +131,7 @@ struct ReplayReport {
                     ($0.key.word, .texts($0.value.map(AuditView.id)))
                 })
             ),
+            ("sample_allowed", .count(sampledOneIn)),
             ("quotas_begun_before", .count(begunBefore)),
             ("quotas_changed_between", .count(changedBetween)),
             (
@@ -144,7 +158,8 @@ struct ReplayReport {
         ])
     }
 
-    func text(most: Int) -> String {
+    /// What was judged, and what not and why.
+    var head: [String] {
         var lines = [
             "\(grouped(decisions)) decisions"
                 + (first.map { ", \(AuditView.time($0))" } ?? "")
@@ -167,6 +182,16 @@ struct ReplayReport {
                 "\(grouped(changedBetween)) times a quota counted something else than the"
                     + " log before tells (a reset, decisions that were left out): taken from it")
         }
+        if sampledOneIn > 1 {
+            lines.append(
+                "the log has one in \(grouped(sampledOneIn)) allowed decisions (sample_allowed):"
+                    + " rate limits, and quotas between them, count too little")
+        }
+        return lines
+    }
+
+    func text(most: Int) -> String {
+        var lines = head
         guard differences > 0 else {
             return (lines + ["No decision that can be judged comes out otherwise."])
                 .joined(separator: "\n")
@@ -210,7 +235,7 @@ extension PolicyReplay.Unjudged {
 
     var meaning: String {
         switch self {
-        case .before: "rate limits and holds had begun before the log"
+        case .before: "rate limits, holds or members' pools had begun before the log"
         case .numbers:
             "a limit had another number than the old policy's (override, credits, carried over)"
         case .keyLimit: "an API key's own limit refused, which is not in the log"
@@ -218,5 +243,23 @@ extension PolicyReplay.Unjudged {
         case .unexplained:
             "the old policy decides otherwise than was recorded: is it the one that decided?"
         }
+    }
+}
+
+extension ReplayReport.Changed {
+    static let columns = [
+        "time", "id", "kind", "recorded", "now", "reason", "limit", "organization",
+        "personal_organization", "user", "plan", "operation", "charges", "cost_micros",
+    ]
+
+    var cells: [String] {
+        let charges = record.charges.map { "\($0.meter)=\($0.weighted)" }.joined(separator: " ")
+        return [
+            AuditView.time(record.wall), AuditView.id(record.id), "\(record.kind)",
+            record.isAllowed ? "allow" : AuditView.reason(record.reason), key.way.rawValue,
+            "\(key.reason)", key.limit ?? "", record.organization,
+            record.flags.contains(.personal) ? "true" : "false", record.user, record.plan ?? "",
+            record.operation ?? "", charges, "\(cost)",
+        ]
     }
 }

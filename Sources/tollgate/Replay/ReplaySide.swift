@@ -60,7 +60,10 @@ final class ReplaySide {
     /// The hold ends with what was charged of it.
     func settle(_ record: AuditRecord) {
         guard let hold = record.hold, let held = holds.removeValue(forKey: hold) else { return }
-        _ = worker.replaySettle(held.id, record.named)
+        // What is charged as it was held was named by nobody.
+        let named = record.charges.filter { $0.units != held.units[$0.meter] }
+        _ = worker.replaySettle(
+            held.id, named.map { (name: Array($0.meter.utf8), units: $0.units) })
     }
 
     func cancel(_ record: AuditRecord) {
@@ -79,7 +82,11 @@ final class ReplaySide {
     /// `nil`: there is no such hold.
     func extend(_ record: AuditRecord) -> ReplayAnswer? {
         guard let hold = record.hold, var held = holds[hold] else { return nil }
-        for charge in record.charges { held.units[charge.meter, default: 0] += charge.units }
+        for charge in record.charges {
+            let sum = held.units[charge.meter, default: 0].addingReportingOverflow(charge.units)
+            guard !sum.overflow else { return nil }
+            held.units[charge.meter] = sum.partialValue
+        }
         let wanted = held.units.sorted { $0.key < $1.key }
         let named = wanted.map { (name: Array($0.key.utf8), units: $0.value) }
         guard let answer = worker.replayExtend(held.id, named) else { return nil }
