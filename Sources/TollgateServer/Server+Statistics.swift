@@ -65,7 +65,13 @@ extension Server {
     private func policyStatistics() -> [Statistic] {
         let readAt = shared.policyReadAt.load(ordering: .relaxed)
         let reloads = "tollgate_policy_reloads_total"
+        let policy = shared.policy
         return [
+            Statistic(
+                name: "tollgate_policy_in_shadow", value: policy.isShadow ? 1 : 0, isGauge: true),
+            Statistic(
+                name: "tollgate_policy_limits_in_shadow", value: UInt64(policy.limitsInShadow),
+                isGauge: true),
             Statistic(
                 name: "tollgate_policy_generation",
                 value: shared.generation.load(ordering: .relaxed), isGauge: true),

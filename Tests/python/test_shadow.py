@@ -1,9 +1,12 @@
 """Limits in shadow, from outside: they refuse nobody, and everyone is told what they would have."""
 
+import datetime
 import json
 
 import audit_daemon as audit
+import hardening
 import test_daemon
+from fake_clock import FakeClock
 from hardening import eventually
 
 
@@ -44,6 +47,7 @@ def test_a_quota_in_shadow_is_told_everywhere_and_billed_in_full():
             assert hold.decision.would_deny.limit == "small_tokens"
             hold.settle({"tokens": 60})
         assert would_deny(daemon)[QUOTA] == 2
+        assert health(daemon)["shadow"] == {"policy": False, "limits": 1, "would_deny": 2}
         # Enforced, it has been used up; in shadow again, the count goes on.
         rewrite(daemon, shadow, enforced)
         denied = daemon.callers.check(secret, operation="chat", units={"tokens": 1})
@@ -70,6 +74,7 @@ def test_a_policy_in_shadow_lets_everything_through_but_bad_credentials():
         secret, place = token(daemon), daemon.place
         daemon.policy.write_text("shadow: true\n" + daemon.policy.read_text())
         daemon.admins.reload()
+        assert health(daemon)["shadow"]["policy"] is True
         answer = daemon.callers.check(secret, operation="chat", units={"tokens": 5_000})
         assert answer.allowed and answer.would_deny.limit == "small_tokens"
         assert daemon.callers.check("nonsense", operation="chat").reason == "credentialInvalid"
@@ -77,6 +82,42 @@ def test_a_policy_in_shadow_lets_everything_through_but_bad_credentials():
         assert shown["shadow"] is True
         eventually(lambda: len(audit.records(place)) == 2, 20)
         assert [one["would_deny"] for one in audit.records(place)] == [["small_tokens"], []]
+
+
+def test_a_closed_period_of_a_quota_in_shadow_is_exported_in_full():
+    clock = FakeClock(datetime.datetime(2026, 10, 31, 12, tzinfo=datetime.UTC))
+    policy = audit.POLICY.replace("limit: 1000, period: total", "limit: 1000, period: day")
+    policy = policy.replace("period: day}", "period: day, shadow: true}")
+    try:
+        with audit.daemon(policy=policy, environment=clock.environment) as daemon:
+            for tokens in (900, 700, 1):
+                assert daemon.callers.check(
+                    at(daemon, clock), operation="chat", units={"tokens": tokens}).allowed
+            with daemon.callers.reserve(
+                    at(daemon, clock), operation="chat", units={"tokens": 50}) as hold:
+                hold.settle({"tokens": 70})
+            for _ in range(3):
+                clock.set(clock.now() + datetime.timedelta(hours=20))
+                assert daemon.callers.check(
+                    at(daemon, clock), operation="chat", units={"tokens": 5}).would_deny is None
+            rows = [json.loads(line) for line in audit.tollgate(
+                "usage", "export", "--admin-socket", daemon.admin, "--period", "2026-10",
+                "--format", "jsonl").splitlines()]
+            assert [(one["limit"], one["begins_on"], int(one["used"])) for one in rows] == [
+                ("small_tokens", "2026-10-31", 1_671)]
+    finally:
+        clock.remove()
+
+
+def at(daemon, clock):
+    now = int(clock.now().timestamp())
+    return hardening.token(
+        daemon, sub="ada", org="small", plan=audit.SMALL, iat=now, exp=now + 3_000)
+
+
+def health(daemon):
+    return json.loads(audit.tollgate(
+        "health", "--json", "--socket", daemon.data, "--admin-socket", daemon.admin))
 
 
 def shadowed(daemon):

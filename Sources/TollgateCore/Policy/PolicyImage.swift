@@ -211,6 +211,8 @@ package final class PolicyImage: Sendable {
     package let isShadow: Bool
     /// Some limit may be in shadow.
     let hasShadow: Bool
+    /// Limits of plans and of addresses that are in shadow, by themselves or with the policy.
+    package let limitsInShadow: Int
 
     /// Checks and compiles. Throws everything that is wrong, and then there is no image.
     package init(
@@ -265,7 +267,9 @@ package final class PolicyImage: Sendable {
         revealsCredentialFailures = definition.revealsCredentialFailures
         credentialBytesMax = definition.credentialBytesMax
         isShadow = definition.isShadow
-        hasShadow = isShadow || compiler.steps.contains { $0.flags.contains(.shadow) }
+        let shadowed = compiler.steps.lazy.filter { $0.flags.contains(.shadow) }
+        limitsInShadow = Set(shadowed.map(\.limitIndex)).count
+        hasShadow = isShadow || limitsInShadow > 0
     }
 
     deinit {

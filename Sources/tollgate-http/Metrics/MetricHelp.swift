@@ -82,6 +82,8 @@ enum MetricHelp {
         "tollgate_policy_read_timestamp_seconds":
             "When the policy in force was read, in seconds since 1970.",
         "tollgate_policy_reloads": "Reloads of the policy, by what came of them.",
+        "tollgate_policy_in_shadow": "1 while no limit and no permission refuses.",
+        "tollgate_policy_limits_in_shadow": "Limits that are evaluated and refuse nobody.",
         "tollgate_start_timestamp_seconds":
             "When the daemon was started, in seconds since 1970, by the clock of then.",
         "tollgate_uptime_seconds": "Seconds since the daemon was started.",

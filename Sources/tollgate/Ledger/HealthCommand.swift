@@ -80,14 +80,42 @@ struct Health {
     let unseen: String?
     /// What is wrong, and what to do.
     let problems: [(what: String, next: String)]
+    let shadow: Shadow?
+
+    /// What refuses nobody, and what that comes to.
+    struct Shadow {
+        /// The policy as a whole.
+        let isPolicy: Bool
+        let limits: UInt64
+        /// Since the daemon's start.
+        let wouldDeny: UInt64
+
+        init(_ statistics: [StatisticEntry]) {
+            func sum(_ prefix: String) -> UInt64 {
+                statistics.lazy.filter { $0.name.hasPrefix(prefix) }.reduce(0) { $0 &+ $1.value }
+            }
+            isPolicy = sum("tollgate_policy_in_shadow") > 0
+            limits = sum("tollgate_policy_limits_in_shadow")
+            wouldDeny = sum("tollgate_would_deny_total{")
+        }
+
+        var isSome: Bool { isPolicy || limits > 0 || wouldDeny > 0 }
+
+        var text: String {
+            let what = isPolicy
+                ? "the whole policy: no limit and no permission refuses"
+                : limits == 0 ? "nothing now" : limits == 1 ? "1 limit" : "\(limits) limits"
+            return what + "; \(grouped(wouldDeny)) times one would have refused, since the start"
+        }
+    }
 
     /// Of a daemon that answers, and whose ledger cannot be asked for.
     init(unseen: String) {
-        (ledger, self.unseen, problems) = (nil, unseen, [])
+        (ledger, self.unseen, problems, shadow) = (nil, unseen, [], nil)
     }
 
     init(ledger: LedgerHealth, statistics: [StatisticEntry]) {
-        (self.ledger, unseen) = (ledger, nil)
+        (self.ledger, unseen, shadow) = (ledger, nil, Shadow(statistics))
         var problems: [(what: String, next: String)] = []
         if let trouble = ledger.trouble {
             problems.append((trouble, ledger.advice ?? "look at the daemon's log"))
@@ -138,6 +166,15 @@ struct Health {
             ("ledger", ledger.map { .verbatim($0.json.text) } ?? .null),
             ("not_seen", .optional(unseen.map { "the ledger: \($0)" })),
             (
+                "shadow",
+                shadow.map {
+                    .object([
+                        ("policy", .bool($0.isPolicy)), ("limits", .count($0.limits)),
+                        ("would_deny", .count($0.wouldDeny)),
+                    ])
+                } ?? .null
+            ),
+            (
                 "problems",
                 .list(
                     problems.map { .object([("what", .text($0.what)), ("next", .text($0.next))]) })
@@ -147,7 +184,8 @@ struct Health {
 
     var lines: [String] {
         var lines: [String] = []
-        if let ledger { lines.append(pairs(Self.rows(of: ledger))) }
+        let shadowed = shadow.flatMap { $0.isSome ? [("in shadow", $0.text)] : nil } ?? []
+        if let ledger { lines.append(pairs(Self.rows(of: ledger) + shadowed)) }
         if let unseen { lines.append(visible("not seen: the ledger: \(unseen)")) }
         for problem in problems {
             lines.append(visible("problem: \(problem.what)\n  \(problem.next)"))
