@@ -253,6 +253,23 @@ def test_a_client_that_does_not_read_is_not_read_and_ends(exporter):
         assert len(read_on(peer)) < 4 << 20
 
 
+def test_who_asks_a_thousand_times_ahead_locks_nobody_out():
+    def slow(_, frame):
+        time.sleep(0.2)
+        return reply(frame, [entry("tollgate_frames_total", 7)])
+
+    with ScriptedDaemon(slow) as daemon, \
+            Exporter(daemon.path, "--connections-max", 4) as exporter:
+        held = [exporter.connect() for _ in range(4)]
+        for peer in held:
+            peer.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
+        eventually(lambda: daemon.frames)
+        # A new one is closed, or answered.
+        eventually(lambda: exporter.send(b"GET /metrics HTTP/1.0\r\n\r\n"), 3)
+        for peer in held:
+            peer.close()
+
+
 def exporter_memory(exporter):
     with open(f"/proc/{exporter.process.pid}/status") as status:
         return int(status.read().split("VmRSS:")[1].split()[0]) << 10

@@ -5,7 +5,8 @@ import NIOCore
 ///
 /// Bounded: at the ceiling the one that has waited longest for its next request gives way to a new
 /// one, so that whoever only holds connections locks nobody out. Where all are being answered, the
-/// new one is closed.
+/// new one is closed, and so is each of the others behind its answer: whoever has sent a thousand
+/// requests ahead has a place for one.
 final class Connections {
     let most: Int
     private let tally: Tally
@@ -36,6 +37,9 @@ final class Connections {
         tally.connections.store(open.count, ordering: .relaxed)
         return true
     }
+
+    /// A new one would find no place.
+    var isFull: Bool { open.count >= most && open.values.allSatisfy(\.isAnswering) }
 
     func remove(_ handler: RequestHandler) {
         open[ObjectIdentifier(handler)] = nil

@@ -121,7 +121,8 @@ final class RequestHandler: ChannelInboundHandler {
         tally.count(code: response.code)
         // The peer may have gone meanwhile.
         guard let context else { return }
-        let isLast = !mayGoOn || !head.isKeepAlive || connections.isDraining
+        let isLast =
+            !mayGoOn || !head.isKeepAlive || connections.isDraining || connections.isFull
         var headers = HTTPHeaders([
             ("Content-Type", response.contentType),
             ("Content-Length", String(response.body.count)),
