@@ -90,7 +90,8 @@ struct AuditSample {
         for _ in 0..<(standings == 40 ? AuditEntry.standingsMax : standings / 8) {
             sample.standings.append(
                 AuditStanding(
-                    limit: any(UInt16.self), scope: any(UInt8.self),
+                    limit: Int.random(in: 0..<8, using: &random) == 0 ? .max : any(UInt16.self),
+                    scope: any(UInt8.self),
                     flags: UInt8.random(in: 0...3, using: &random), used: any(UInt64.self),
                     held: any(UInt64.self), most: any(UInt64.self)))
         }
@@ -233,7 +234,7 @@ func auditDifferences(
     same("charges", record.charges.map(\.meter), meters)
     same("units", record.charges.map(\.units), sample.charges.map(\.units))
     same("weighted", record.charges.map(\.weighted), sample.charges.map(\.weighted))
-    let standings = sample.standings.map { named($0.limit, limits) }
+    let standings = sample.standings.map { name($0.limit, limits) ?? AuditRecord.permission }
     same("standings", record.standings.map(\.limit), standings)
     same("scopes", record.standings.map(\.scope), sample.standings.map(\.scope))
     same("refuses", record.standings.map(\.refuses), sample.standings.map { $0.flags & 1 != 0 })
