@@ -23,9 +23,5 @@ extension Ledger {
         throw failure
     }
 
-    private var hasGroupLog: Bool {
-        syncing.lock()
-        defer { syncing.unlock() }
-        return group.log != nil
-    }
+    private var hasGroupLog: Bool { withRecord { $0.hasGroupLog } }
 }
