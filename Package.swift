@@ -145,3 +145,27 @@ let package = Package(
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c11
 )
+
+/// `TOLLGATE_TARGETS` names targets: they and what they depend on are the whole package, so that
+/// Deploy/test and Deploy/mutants build no more than their tests need.
+if let named = Context.environment["TOLLGATE_TARGETS"] {
+    let wanted = Set(named.split(separator: " ").map(String.init))
+    let unknown = wanted.subtracting(package.targets.map(\.name)).sorted()
+    precondition(unknown.isEmpty, "TOLLGATE_TARGETS: no target is called \(unknown)")
+    var (kept, products, looking): (Set<String>, Bool, Set<String>) = ([], false, wanted)
+    while !looking.isEmpty {
+        kept.formUnion(looking)
+        let dependencies = package.targets.filter { looking.contains($0.name) }
+            .flatMap(\.dependencies)
+        looking = []
+        for case .byNameItem(let name, _) in dependencies where !kept.contains(name) {
+            looking.insert(name)
+        }
+        for case .productItem in dependencies { products = true }
+    }
+    package.targets.removeAll { !kept.contains($0.name) }
+    package.products.removeAll { product in
+        !package.targets.contains { $0.name == product.name }
+    }
+    if !products { package.dependencies.removeAll() }
+}

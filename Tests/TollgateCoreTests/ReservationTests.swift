@@ -144,6 +144,15 @@ import TollgateWire
         #expect(harness.numbers(user: "bob")[4] == 50)
     }
 
+    /// One turn of the ring later its cell counts for another time.
+    @Test func aWindowGetsNothingBackOfATimeThatItNoLongerCounts() throws {
+        let id = try #require(harness.reserve(tokens: 600, timeToLive: 500_000).id)
+        harness.advance(milliseconds: 60_000 * 24 / 23 + 1)
+        #expect(harness.check(meters: [("tokens", 400)]).isAllowed)
+        #expect(harness.settle(id, tokens: 200).isAllowed)
+        #expect(harness.numbers()[4] == 400)
+    }
+
     @Test func aHoldCountsOnlyInThePeriodItWasMadeIn() throws {
         var definition = PolicyDefinition.holding()
         definition.plans[0].quotas[1].period = .day
@@ -159,6 +168,18 @@ import TollgateWire
         #expect(harness.settle(id, tokens: 120).isAllowed)
         #expect(harness.numbers()[0] == 120, "charged in the period in which it comes")
         #expect(harness.numbers()[1] == 0)
+    }
+
+    @Test func aHoldOfYesterdayIsNotTakenOffTodays() throws {
+        var definition = PolicyDefinition.holding(perMinute: 10_000)
+        definition.plans[0].quotas[1].period = .day
+        let harness = try EngineHarness(definition)
+        harness.advance(milliseconds: 6_390_000)
+        let id = try #require(harness.reserve(tokens: 500, timeToLive: 600_000).id)
+        harness.advance(milliseconds: 10_000)
+        #expect(harness.reserve(tokens: 300).isAllowed)
+        #expect(harness.settle(id, tokens: 120).isAllowed)
+        #expect(Array(harness.numbers()[0...1]) == [120, 300])
     }
 
     @Test func aDryRunHoldsNothing() {

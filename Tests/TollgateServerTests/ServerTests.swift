@@ -168,6 +168,33 @@ import TollgateWire
         #expect(closes() == 1)
     }
 
+    /// What it sends on would wake the reactor for as long as its replies wait.
+    @Test func aPeerThatNeverReadsLetsTheReactorSleep() throws {
+        let harness = try ServerHarness(change: { $0.writeDeadlineNanoseconds = 60_000_000_000 })
+        defer { harness.stop() }
+        let silent = try harness.peer()
+        let pings = (0..<200).flatMap {
+            ServerHarness.frame(.ping, [UInt8](repeating: 7, count: 64), id: UInt64($0))
+        }
+        _ = fcntl(silent.descriptor, F_SETFL, O_NONBLOCK)
+        // Until nothing more is taken for a while.
+        var at = 0
+        var lastTaken = tg_boottime()
+        while tg_boottime() &- lastTaken < 100_000_000 {
+            pings.withUnsafeBytes { view in
+                guard let base = view.baseAddress else { return }
+                let count = tg_send(silent.descriptor, base + at, view.count - at)
+                guard count > 0 else { return }
+                at = (at + count) % view.count
+                lastTaken = tg_boottime()
+            }
+        }
+        let before = harness.server.turns.reduce(0, +)
+        usleep(200_000)
+        let turns = harness.server.turns.reduce(0, +) - before
+        #expect(turns < 200, "\(turns) turns for nothing")
+    }
+
     @Test func connectionsBeyondTheCeilingAreToldSo() throws {
         let harness = try ServerHarness(change: { $0.connectionsMax = 3 })
         defer { harness.stop() }

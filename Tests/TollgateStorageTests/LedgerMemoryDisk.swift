@@ -58,6 +58,8 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     var bytesRead = 0
     /// Calls that failed as they were told to.
     var failures = 0
+    /// While it is not `nil`: every call that was made, in order.
+    var record: [(call: DiskError.Call, path: String)]?
     /// Paths that were synced once more after a sync had failed.
     var syncedAgain: [String] = []
 
@@ -73,6 +75,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
     func call(_ call: DiskError.Call, _ path: String) throws(DiskError) {
         calls += 1
+        record?.append((call, path))
         switch fault {
         case .once(let left, let errno):
             fault = left > 1 ? .once(left - 1, errno) : nil

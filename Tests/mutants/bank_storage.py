@@ -17,6 +17,7 @@ def storage(suites: str) -> tuple[str, ...]:
 
 POWER = of("SimulationTests", "SimulationTests/aPowerCut")
 ALWAYS = of("SimulationTests", "SimulationTests/whatIsAcknowledged")
+ORDER = of("TollgateStorageTests", "LedgerOrderTests")
 KILL = of("SimulationTests", "SimulationTests/aKilled")
 
 STORAGE = [
@@ -100,7 +101,7 @@ STORAGE = [
            "if shards.contains(where: { $0.start != $0.end }) {",
            "if shards.contains(where: { $0.start > $0.end }) {",
            "a snapshot is durable before the journal that it needs",
-           POWER),
+           ORDER),
     Mutant("closed-periods-not-synced", ARCHIVE,
            "try place.file.sync()\n        through = reached\n        open = place",
            "through = reached\n        open = place",
@@ -151,7 +152,7 @@ STORAGE = [
            "for segment in round.files {\n",
            "try beginLogAnew()\n        for segment in round.files {\n",
            "the group log is begun anew before the segments hold what it says",
-           ALWAYS),
+           ORDER),
     Mutant("group-log-head-not-synced", LEDGER + "GroupLog.swift",
            "try file.write(head.read, at: header.offset)\n        try file.sync()\n",
            "try file.write(head.read, at: header.offset)\n",

@@ -32,26 +32,12 @@ LEFT_OUT = {"__pycache__", "mutants", "tidy"}
 BUILD_SECONDS = 1_800
 TEST_SECONDS = 240
 NOT_BUILT = 99
-OUTSIDE = frozenset({"tollgated", "tollgate"})
+OUTSIDE = frozenset({"tollgated", "tollgate", "token-timing", "ledger-kills"})
 PASSED = COPY / "passed.json"
 
-# The copy builds what the tests at hand need and no more. A defect may leave a variable unused.
+# A defect may leave a variable unused.
 MANIFEST = """
-var kept: Set<String> = [%s]
-for _ in package.targets {
-    for target in package.targets where kept.contains(target.name) {
-        for dependency in target.dependencies {
-            if case .byNameItem(let name, _) = dependency { kept.insert(name) }
-        }
-    }
-}
-package.targets.removeAll { !kept.contains($0.name) }
 for target in package.targets { target.swiftSettings = [] }
-package.products.removeAll { !["tollgated", "tollgate"].contains($0.name) }
-if !kept.contains("tollgate") {
-    package.products.removeAll()
-    package.dependencies.removeAll()
-}
 """
 
 
@@ -86,8 +72,8 @@ def put(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
-def refresh(targets: frozenset[str]) -> str:
-    """Makes the copy what the package is, with nothing but those targets; a digest of it."""
+def refresh() -> str:
+    """Makes the copy what the package is; a digest of it."""
     COPY.mkdir(exist_ok=True)
     wanted = files(ROOT)
     for name, path in files(COPY).items():
@@ -98,8 +84,7 @@ def refresh(targets: frozenset[str]) -> str:
         content = path.read_bytes()
         digest.update(name.encode() + b"\0" + content)
         if name == "Package.swift":
-            names = ", ".join(f'"{target}"' for target in sorted(targets))
-            content += (MANIFEST % names).encode()
+            content += MANIFEST.encode()
         put(COPY / name, content)
         shutil.copymode(path, COPY / name)
     return digest.hexdigest()
@@ -118,11 +103,14 @@ def targets_of(tests: tuple[str, ...]) -> frozenset[str]:
     return frozenset(re.split(r"\W", name)[0] for name in tests)
 
 
-def command(argv: list[str], seconds: int) -> tuple[int, str]:
-    """Its exit status and what it wrote; after so many seconds it is killed, with 124 or 137."""
+def command(argv: list[str], seconds: int, targets: frozenset[str]) -> tuple[int, str]:
+    """Its exit status and what it wrote, in the package of those targets alone; after so many
+    seconds it is killed, with 124 or 137."""
+    environment = os.environ | {
+        "SWIFT_BACKTRACE": "enable=no", "TOLLGATE_TARGETS": " ".join(sorted(targets))}
     done = subprocess.run(
         ["timeout", "-k", "5", str(seconds), *argv], cwd=COPY, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env=os.environ | {"SWIFT_BACKTRACE": "enable=no"}, check=False)
+        stderr=subprocess.STDOUT, env=environment, check=False)
     return done.returncode, done.stdout.decode(errors="replace")
 
 
@@ -138,7 +126,7 @@ def build(targets: frozenset[str]) -> str:
         # Without debug information it is linked sooner.
         commands = [[*BUILD, "--build-tests", "-Xswiftc", "-gnone"]]
     for argv in commands:
-        status, text = command(argv, BUILD_SECONDS)
+        status, text = command(argv, BUILD_SECONDS, targets)
         if status != 0:
             return tail(text) or "no word"
     return ""
@@ -153,7 +141,7 @@ def test(tests: tuple[str, ...], seconds: int) -> tuple[int, int, str]:
         argv = ["swift", "test", "--disable-default-traits", "--skip-build", "--disable-xctest"]
         for name in tests:
             argv += ["--filter", name]
-    status, text = command(argv, seconds)
+    status, text = command(argv, seconds, targets_of(tests))
     counts = re.findall(r"Test run with (\d+) tests?|^(\d+) (?:passed|failed)", text, re.M)
     return status, sum(int(swift or python) for swift, python in counts), tail(text)
 
@@ -222,7 +210,7 @@ def unfit(group: list[Mutant]) -> str:
     """Why nothing can be told of a group: its tests do not pass without any defect. They are not
     run again for a package that they have passed for."""
     targets = targets_of(group[0].tests)
-    digest = refresh(targets)
+    digest = refresh()
     tests = {name for mutant in group for name in mutant.tests}
     known = json.loads(PASSED.read_text()) if PASSED.exists() else {}
     passed = set(known.get(digest, []))
