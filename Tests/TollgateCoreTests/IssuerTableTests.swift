@@ -145,6 +145,10 @@ import TollgateWire
                 .secretTooShort(issuer: "a", bytes: 47, least: 48)
             ),
             (
+                [TokenBench.issuer("a", keys: [key("k", .hs256, SecretBytes(copying: []))])],
+                .secretTooShort(issuer: "a", bytes: 0, least: 32)
+            ),
+            (
                 [TokenBench.issuer("a") { $0.leewaySeconds = 61 }],
                 .leewayOutOfRange(issuer: "a", seconds: 61)
             ),
