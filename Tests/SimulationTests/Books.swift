@@ -47,8 +47,6 @@ struct Books: Equatable {
     var open: [Key: Open] = [:]
     /// Units of periods that are over.
     var closed: [Closed: UInt64] = [:]
-    /// Units that a settlement gave back of what a reset had closed: a counter does not go below 0.
-    var notGivenBack: [Closed: UInt64] = [:]
     /// By idempotency id.
     var answers: [[UInt8]: Remembered] = [:]
     /// By id, those that have ended among them.
@@ -147,7 +145,14 @@ struct Books: Equatable {
         open[key] = Open(carried: was.carried, end: was.end)
     }
 
-    mutating func resetAll(at now: Int64) { for key in open.keys { reset(key, at: now) } }
+    /// Of all counters. What a cut has charged is closed with them, and is given back no more.
+    mutating func resetAll(at now: Int64) {
+        guard open.values.contains(where: { $0.used > 0 && !$0.isClosed }) else { return }
+        for key in open.keys { reset(key, at: now) }
+        for (id, hold) in holds where hold.state == .cut {
+            for key in hold.lines.keys { holds[id]?.lines[key]?.isClosed = true }
+        }
+    }
 
     /// Calls by the end of their day: those of all users, and those of the organization; of a pool
     /// too, with the days' ends below 0.
@@ -167,7 +172,6 @@ struct Books: Equatable {
         for (key, open) in open where !open.isClosed {
             add(Closed(key: key, end: open.end), open.used)
         }
-        for (place, units) in notGivenBack { add(place, 0 &- units) }
         return (users.filter { $0.value > 0 }, whole.filter { $0.value > 0 })
     }
 
@@ -193,11 +197,8 @@ struct Books: Equatable {
             let isSamePeriod = hold.lines[quota.key]?.end == open.end
             if charged >= before {
                 open.used += charged - before
-            } else if isSamePeriod {
-                let back = min(open.used, before - charged)
-                open.used -= back
-                let place = Closed(key: quota.key, end: open.end)
-                notGivenBack[place, default: 0] += before - charged - back
+            } else if isSamePeriod, hold.lines[quota.key]?.isClosed == false {
+                open.used -= before - charged
             }
             self.open[quota.key] = open
             hold.lines[quota.key]?.units = 0
@@ -223,11 +224,8 @@ struct Books: Equatable {
             if ending.now < open.end {
                 if charged >= before {
                     open.used += charged - before
-                } else if line.end == open.end {
-                    let back = min(open.used, before - charged)
-                    open.used -= back
-                    let place = Closed(key: key, end: open.end)
-                    notGivenBack[place, default: 0] += before - charged - back
+                } else if line.end == open.end, !line.isClosed {
+                    open.used -= before - charged
                 }
                 self.open[key] = open
             }
@@ -251,6 +249,8 @@ struct Hold: Equatable {
         var meter: String
         var units: UInt64
         var end: Int64
+        /// What a cut charged of it was closed by a reset.
+        var isClosed = false
     }
 
     var asked: Asked

@@ -192,7 +192,11 @@ extension DecisionWorker {
         guard var evaluation = evaluation(of: &scene, in: shard, binding),
             case .done = end(
                 reservation, scene, &evaluation, settles: false, in: shard, binding.policy)
-        else { return false }
+        else {
+            // Nobody is refused for it.
+            lacksJournal = false
+            return false
+        }
         writeCut(reservation, scene, in: shard, binding.policy)
         close(reservation, as: .cut, &evaluation, in: shard, binding.policy)
         return true

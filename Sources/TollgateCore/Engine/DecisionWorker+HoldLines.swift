@@ -21,7 +21,7 @@ extension DecisionWorker {
             guard meter < reservation.meterCount else { return }
             let cell = row.quota(slot.offset)
             let before = wasOpen ? 0 : reservation.meters[meter].used
-            let (periodEnd, startDay) = (line.pointee.periodEnd, line.pointee.small)
+            let (periodEnd, startDay) = (line.pointee.periodEnd, line.pointee.startDay)
             let isOver = line.pointee.isOver(clock.period)
             if !isOver, cell.pointee.isOver(clock.period) {
                 // Its row was made anew: whoever had used something of the period would be there.
@@ -71,7 +71,7 @@ extension DecisionWorker {
         let before = wasOpen ? 0 : reservation.meters[meter].used
         let cell = QuotaCell(
             used: holdUnits[meter] &- min(holdUnits[meter], before), held: 0,
-            endSeconds: line.pointee.periodEnd, carried: 0, startDay: line.pointee.small)
+            endSeconds: line.pointee.periodEnd, carried: 0, startDay: line.pointee.startDay)
         guard cell.used > 0, cell.endSeconds > 0, !line.pointee.isOver(clock.period) else { return }
         ledger.pointee.close(
             cell, line.pointee.counter, of: Self.subject(of: line.pointee, reservation),

@@ -86,6 +86,7 @@ extension Engine {
             }
         }
         if state == .serving { ledger.pointee.journal.commit() }
+        noteClosed(of: tenant, in: shard, ledger)
         if isBegun { shard.table.pointee.row(found).isResetting = false }
         return true
     }
@@ -100,6 +101,7 @@ extension Engine {
             (row.isResetting && mark == nil)
                 || ledger.pointee.noteReset(of: row, isDone: false, now: now, mark: mark)
         else { return false }
+        noteClosed(of: tenant, in: shard, ledger)
         var isDone = true
         forEachUsed(of: tenant, id, in: shard) { row, counter, cell, credits in
             isDone =

@@ -159,16 +159,17 @@ extension Evaluation {
         }
         let cell = row.quota(Int(place.head))
         let occupied = cell.pointee.occupied
+        // What was burnt of a part that was closed stays burnt.
+        let back = line?.pointee.isClosed == true ? 0 : before &- min(before, charged)
         Self.end(cell, line, charged: charged, before: before)
         noteShare(step, cell, before: occupied)
         guard charged != before else { return }
         if isJournaled, let ledger { ledger.pointee.quota(row, place.counter, cell) }
-        if step.flags.contains(.credits) {
-            burn(step, cell, givingBack: before &- min(before, charged))
-        }
+        if step.flags.contains(.credits) { burn(step, cell, givingBack: back) }
     }
 
-    /// Of a quota whose period is not over.
+    /// Of a quota whose period is not over. What was charged of a part that was closed since is
+    /// given back no more.
     static func end(
         _ cell: UnsafeMutablePointer<QuotaCell>, _ line: UnsafeMutablePointer<ReservationLine>?,
         charged: UInt64, before: UInt64
@@ -182,7 +183,7 @@ extension Evaluation {
         }
         if charged >= before {
             cell.pointee.used = sum(cell.pointee.used, charged &- before)
-        } else if isSamePeriod {
+        } else if isSamePeriod, line?.pointee.isClosed == false {
             cell.pointee.used &-= min(cell.pointee.used, before &- charged)
         }
         line?.pointee.periodEnd = cell.pointee.endSeconds

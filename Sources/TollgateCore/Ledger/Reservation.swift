@@ -82,9 +82,12 @@ struct ReservationMeter: BitwiseCopyable {
 /// | 0 | 2 | the counter's number in the journal |
 /// | 2 | 1 | bits 0 to 3: 1 the user's, 2 the organization's; bits 4 to 7: `Kind` |
 /// | 3 | 1 | which meter of the reservation |
-/// | 4 | 4 | quota: the local date of the period's start; window: units that may be given back |
+/// | 4 | 4 | quota: local date of the period's start, and bit 23; window: units to be given back |
 /// | 8 | 8 | quota: units held of it; window: units charged to it; concurrency: 1 |
 /// | 16 | 8 | quota: the period's end; window: the boottime of those that may be given back |
+///
+/// Bit 23 of a quota's date: what a cut has charged of it was closed by a reset since, as a part of
+/// the period. It stays billed, and no SETTLE gives anything back of it.
 struct ReservationLine: BitwiseCopyable {
     static let bytes = 24
 
@@ -116,6 +119,14 @@ struct ReservationLine: BitwiseCopyable {
     @inline(__always)
     func counts(_ counter: UInt16, isUser: Bool) -> Bool {
         self.counter == counter && self.isUser == isUser
+    }
+
+    /// Of a quota: the local date of its period's start, in days since 1970.
+    var startDay: UInt32 { small & ~QuotaCell.closedDay }
+    /// Of a quota: what a cut charged of it stands among the closed periods.
+    var isClosed: Bool {
+        get { kind == .quota && small & QuotaCell.closedDay != 0 }
+        set { small = newValue ? small | QuotaCell.closedDay : startDay }
     }
 
     var periodEnd: Int64 {

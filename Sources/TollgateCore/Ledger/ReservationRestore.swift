@@ -15,6 +15,37 @@ extension ShardRestorer {
     static let answerRoom =
         BodyBytes.decisionReply + 6 * WireLimits.identifierBytesMax
 
+    /// A reservation or an idempotency record: what was known of it gives place.
+    func applyContent(
+        _ kind: JournalKind, _ item: UnsafeRawBufferPointer, _ sequence: UInt64
+    ) throws(LedgerFault) {
+        guard item.count >= ContentItem.headerBytes else { throw .badItem(kind) }
+        let idBytes = Int(item[12])
+        let (start, contentBytes) = (
+            ContentItem.headerBytes + idBytes, item.count - ContentItem.headerBytes - idBytes
+        )
+        guard idBytes > 0, contentBytes >= KeptHead.bytes,
+            contentBytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
+        else { throw .badItem(kind) }
+        let key = RowKey(
+            kind: kind == .reservation ? .reservation : .idempotency,
+            owner: item.loadLittle(at: 8, as: UInt32.self),
+            id: item.slice(at: ContentItem.headerBytes, length: idBytes),
+            hash: item.loadLittle(at: 0, as: UInt64.self))
+        let old = shard.table.pointee.find(key)
+        if old != .none { remove(old) }
+        let room = kind == .reservation ? Self.answerRoom : 0
+        let handle = shard.table.pointee.insert(
+            key, layout: 0, layoutBytes: contentBytes + room)
+        guard handle != .none else { throw .outOfMemory }
+        let row = shard.table.pointee.row(handle)
+        UnsafeMutableRawBufferPointer(start: row.counters, count: contentBytes).copy(
+            item.slice(at: start, length: contentBytes), to: 0)
+        row.isDefined = true
+        parts.note(handle, sequence)
+        try begin(keeping: row, handle)
+    }
+
     /// Checks a row that was read from a disk, and brings it into this life: what means something
     /// in memory alone is cleared, and counters have the numbers that they have now.
     func begin(keeping row: Row, _ handle: RowHandle) throws(LedgerFault) {

@@ -12,7 +12,9 @@ extension ShardRestorer {
         handles.keep { number, handle in table.pointee.row(handle).number == number }
     }
 
-    func applyReset(_ item: UnsafeRawBufferPointer) throws(LedgerFault) {
+    func applyReset(
+        _ item: UnsafeRawBufferPointer, _ sequence: UInt64
+    ) throws(LedgerFault) {
         guard item.count > 1, item[0] <= 3 else { throw .badItem(.reset) }
         let id = item.slice(at: 1, length: item.count - 1)
         let tenant = TenantHash(id, isPersonal: item[0] & 1 == 1, engine.hash)
@@ -21,6 +23,7 @@ extension ShardRestorer {
         guard found != .none else { return }
         let row = shard.table.pointee.row(found)
         row.isResetting = item[0] & 2 == 0
+        if row.isResetting { parts.reset(organization: row.hash, sequence) }
     }
 
     func applyClosed(

@@ -41,6 +41,7 @@ package final class ShardRestorer {
     /// alone. How many were, is `passedOver`.
     package var lacksRows = false
     package private(set) var passedOver = 0
+    var parts = ClosedParts()
 
     /// `names` and `layouts` are those of the snapshot; `nil` when its table of layouts is none.
     package init?(
@@ -162,9 +163,13 @@ package final class ShardRestorer {
         _ kind: JournalKind, _ item: UnsafeRawBufferPointer, sequence: UInt64
     ) throws(LedgerFault) {
         items += 1
+        let closing = parts.begin(kind, item)
         switch kind {
         case .quota, .carried:
-            try ofKnownRow(sequence) { () throws(LedgerFault) in try applyCounter(kind, item) }
+            try ofKnownRow(sequence) { () throws(LedgerFault) in
+                try applyCounter(kind, item)
+                if closing != nil, kind == .quota { notePart(of: closing, item, sequence) }
+            }
         case .row: try applyRow(item)
         case .counter:
             guard item.count > 2 else { throw .badItem(kind) }
@@ -178,8 +183,8 @@ package final class ShardRestorer {
             billing = max(billing, WallTime(milliseconds: time))
         case .closed: try applyClosed(item, sequence: sequence)
         case .forget: try applyForget(item)
-        case .reset: try applyReset(item)
-        case .reservation, .idempotency: try applyContent(kind, item)
+        case .reset: try applyReset(item, sequence)
+        case .reservation, .idempotency: try applyContent(kind, item, sequence)
         case .credit: try ofKnownRow(sequence) { () throws(LedgerFault) in try applyCredit(item) }
         }
     }
@@ -319,36 +324,6 @@ package final class ShardRestorer {
         }
     }
 
-    /// A reservation or an idempotency record: what was known of it gives place.
-    private func applyContent(
-        _ kind: JournalKind, _ item: UnsafeRawBufferPointer
-    ) throws(LedgerFault) {
-        guard item.count >= ContentItem.headerBytes else { throw .badItem(kind) }
-        let idBytes = Int(item[12])
-        let (start, contentBytes) = (
-            ContentItem.headerBytes + idBytes, item.count - ContentItem.headerBytes - idBytes
-        )
-        guard idBytes > 0, contentBytes >= KeptHead.bytes,
-            contentBytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
-        else { throw .badItem(kind) }
-        let key = RowKey(
-            kind: kind == .reservation ? .reservation : .idempotency,
-            owner: item.loadLittle(at: 8, as: UInt32.self),
-            id: item.slice(at: ContentItem.headerBytes, length: idBytes),
-            hash: item.loadLittle(at: 0, as: UInt64.self))
-        let old = shard.table.pointee.find(key)
-        if old != .none { remove(old) }
-        let room = kind == .reservation ? Self.answerRoom : 0
-        let handle = shard.table.pointee.insert(
-            key, layout: 0, layoutBytes: contentBytes + room)
-        guard handle != .none else { throw .outOfMemory }
-        let row = shard.table.pointee.row(handle)
-        UnsafeMutableRawBufferPointer(start: row.counters, count: contentBytes).copy(
-            item.slice(at: start, length: contentBytes), to: 0)
-        row.isDefined = true
-        try begin(keeping: row, handle)
-    }
-
     // MARK: the end
 
     /// The shard's journal goes on at `nextSequence`; it is `time`, by billing time.
@@ -360,7 +335,11 @@ package final class ShardRestorer {
         var resetting: [Row] = []
         shard.table.pointee.forEach { if $0.isResetting { resetting.append($0) } }
         resets = resetting.count
-        for row in resetting { engine.endReset(restoring: row, in: shard, at: time) }
+        for row in resetting {
+            parts.reset(organization: row.hash, .max)
+            engine.endReset(restoring: row, in: shard, at: time)
+        }
+        noteParts()
         // Behind what was closed without a journal, too.
         let closed = shard.ledger?.pointee.closed.newest ?? 0
         shard.ledger?.pointee.begin(
@@ -379,7 +358,7 @@ package final class ShardRestorer {
         if handles.find(row.number) == handle { handles.remove(row.number) }
     }
 
-    private func remove(_ handle: RowHandle) {
+    func remove(_ handle: RowHandle) {
         let row = shard.table.pointee.row(handle)
         forgetNumber(of: row, handle)
         count(row, -1)
