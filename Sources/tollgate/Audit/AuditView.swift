@@ -33,8 +33,8 @@ struct AuditView {
         switch format {
         case .jsonl: lines = records.map { Self.json($0).text }
         case .csv:
-            if isFirst { lines.append(Self.csv(Self.csvHeader)) }
-            lines += records.map { Self.csv(Self.cells($0)) }
+            if isFirst { lines.append(CSV.row(Self.csvHeader)) }
+            lines += records.map { CSV.row(Self.cells($0)) }
         case .table:
             var rows = records.map { Self.row($0).map { visible($0, onOneLine: true) } }
             if isFirst { rows.insert(Self.header, at: 0) }
@@ -157,8 +157,6 @@ struct AuditView {
         ])
     }
 
-    static func csv(_ cells: [String]) -> String { cells.map(quoted).joined(separator: ",") }
-
     private static func cells(_ record: AuditRecord) -> [String] {
         func flag(_ flag: AuditFlags) -> String { record.flags.contains(flag) ? "true" : "false" }
         func shown(_ limit: AuditRecord.Shown?) -> [String] {
@@ -178,23 +176,5 @@ struct AuditView {
             flag(.overage), flag(.repeated), record.hold.map(hexadecimal) ?? "",
             record.idempotency.map(hexadecimal) ?? "", record.wouldDeny.joined(separator: " "),
         ]
-    }
-
-    /// As RFC 4180 has it; a name that a spreadsheet would take for a formula is told apart by a
-    /// quotation mark before it.
-    private static func quoted(_ cell: String) -> String {
-        var cell = cell
-        // By scalars: a mark that is combined with one makes another character of it.
-        if let first = cell.unicodeScalars.first, "=+-@\t\r".unicodeScalars.contains(first) {
-            cell = "'" + cell
-        }
-        guard cell.unicodeScalars.contains(where: { ",\"\n\r".unicodeScalars.contains($0) })
-        else { return cell }
-        var quoted = String.UnicodeScalarView()
-        for scalar in cell.unicodeScalars {
-            quoted.append(scalar)
-            if scalar == "\"" { quoted.append(scalar) }
-        }
-        return "\"\(String(quoted))\""
     }
 }

@@ -159,33 +159,19 @@ struct UsageLines {
 
     func lines(of rows: [PeriodUsage]) -> [String] {
         switch format {
-        case .csv: [Self.columns.joined(separator: ",")] + rows.map(Self.csv)
+        case .csv: [CSV.row(Self.columns)] + rows.map(Self.csv)
         case .jsonl: rows.map { Self.json($0).text }
         case .cloudevents: rows.map { Self.event($0).text }
         }
     }
 
-    /// What a spreadsheet takes for a formula that begins a cell (OWASP, "CSV Injection").
-    private static let formulaBytes: [UInt8] = Array("=+-@\t\r".utf8)
-
-    /// A name, which who signs up may have chosen.
-    private static func guarded(_ name: String) -> String {
-        name.utf8.first.map(formulaBytes.contains) == true ? "'" + name : name
-    }
-
-    /// RFC 4180: quotes where they are needed, and doubled inside.
     private static func csv(_ usage: PeriodUsage) -> String {
-        [
-            guarded(usage.organization), "\(usage.isPersonal)", guarded(usage.user ?? ""),
-            guarded(usage.limit), guarded(usage.meter), usage.period.rawValue, usage.beginsOn,
+        CSV.row([
+            usage.organization, "\(usage.isPersonal)", usage.user ?? "", usage.limit, usage.meter,
+            usage.period.rawValue, usage.beginsOn,
             usage.endsAt.map { Instants.shown($0.milliseconds) } ?? "", "\(usage.used)",
             "\(usage.isOpen)", "\(usage.isShare)", "\(usage.credits)",
-        ].map { cell in
-            let isPlain = !cell.utf8.contains { [0x22, 0x2c, 0x0a, 0x0d].contains($0) }
-            if isPlain { return cell }
-            return "\"" + cell.split(separator: "\"", omittingEmptySubsequences: false)
-                .joined(separator: "\"\"") + "\""
-        }.joined(separator: ",")
+        ])
     }
 
     private static func json(

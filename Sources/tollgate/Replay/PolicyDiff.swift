@@ -49,7 +49,7 @@ struct PolicyDiff: ParsableCommand {
         }
         run.report.sampledOneIn = policies.0.audit?.sampleAllowed ?? 1
         run.isListing = format == .csv
-        if run.isListing { try Console.print(AuditView.csv(ReplayReport.Changed.columns)) }
+        if run.isListing { try Console.print(CSV.row(ReplayReport.Changed.columns)) }
         var failure: (any Error)?
         for directory in replay {
             var path = directory
@@ -89,6 +89,6 @@ struct PolicyDiff: ParsableCommand {
     private static func list(_ run: inout PolicyReplay) throws {
         let listed = run.takeListed()
         guard !listed.isEmpty else { return }
-        try Console.print(listed.map { AuditView.csv($0.cells) }.joined(separator: "\n"))
+        try Console.print(listed.map { CSV.row($0.cells) }.joined(separator: "\n"))
     }
 }
