@@ -248,6 +248,12 @@ public struct StatisticEntry: Sendable, Equatable {
     }
 }
 
+extension [StatisticEntry] {
+    /// Numbers that the daemon has besides, and that found no room in its reply: what is not here
+    /// need not be 0.
+    public var leftOut: UInt64 { first { $0.name == "tollgate_stats_left_out" }?.value ?? 0 }
+}
+
 /// Reads a reply's body from front to back.
 struct ReplyReader {
     private let body: [UInt8]

@@ -146,25 +146,6 @@ extension Reactor {
         guard body.isEmpty else {
             return refuse(header, .malformedBody, "the body has another length than its table")
         }
-        put(writeStats(replySpace()), header)
-    }
-
-    private func writeStats(_ reply: UnsafeMutableRawBufferPointer) -> Outcome {
-        var end = 4
-        var count: UInt32 = 0
-        for entry in shared.statistics?() ?? [] {
-            let name = Array(entry.name.utf8.prefix(255))
-            guard end + BodyBytes.statsEntry + name.count <= DecisionWorker.replyBytesMax else {
-                break
-            }
-            reply[end] = entry.isGauge ? 2 : 1
-            reply[end + 1] = UInt8(name.count)
-            reply.storeLittle(entry.value, at: end + 2)
-            name.withUnsafeBytes { reply.copy($0, to: end + BodyBytes.statsEntry) }
-            end += BodyBytes.statsEntry + name.count
-            count += 1
-        }
-        reply.storeLittle(count, at: 0)
-        return Outcome(status: .ok, bytes: end)
+        put(StatsReply.write(shared.statistics?() ?? [], to: replySpace()), header)
     }
 }

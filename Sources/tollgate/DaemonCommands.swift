@@ -16,6 +16,19 @@ struct StatsCommand: ParsableCommand {
             table(
                 ["NAME", "KIND", "VALUE"],
                 shown.map { [$0.name, $0.isGauge ? "now" : "total", "\($0.value)"] }))
+        if !options.output.json, let words = entries.leftOutWords {
+            Console.printError("tollgate: \(words)")
+        }
+    }
+}
+
+extension [StatisticEntry] {
+    /// What is to be said where the daemon's reply had no room for all.
+    var leftOutWords: String? {
+        leftOut == 0
+            ? nil
+            : "\(grouped(leftOut)) more numbers found no room in the daemon's reply: what is not"
+                + " here need not be 0"
     }
 }
 

@@ -17,12 +17,14 @@ struct TopView {
     let seconds: Double
     private let rates: [Rate]
     private let gauges: [(name: String, value: UInt64)]
+    private let leftOut: String?
 
     init(before: Sample, now: Sample) {
         let seconds = max(0.001, Double(now.nanoseconds &- before.nanoseconds) / 1e9)
         let old = Dictionary(
             before.entries.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
         self.seconds = seconds
+        leftOut = now.entries.leftOutWords
         rates = now.entries.filter { !$0.isGauge }.map { entry in
             // A counter that shrank belongs to a daemon that was started since.
             let from = old[entry.name] ?? 0
@@ -120,6 +122,7 @@ struct TopView {
                     }))
         }
         blocks.append(traffic)
+        if let leftOut { blocks.append(leftOut) }
         return blocks.joined(separator: "\n\n")
     }
 

@@ -41,9 +41,42 @@ import Testing
         try FileManager.default.removeItem(atPath: path)
         service.settle(now: now)
         #expect(service.status.waiting == 1 && service.status.fired == 0)
-        #expect(service.status.writeFailures == 1)
+        #expect(service.status.writeFailures == 1 && service.status.isFailing)
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         service.settle(now: now + 2_000)
         #expect(service.status == AlertService.Status(fired: 1, writeFailures: 1))
+    }
+
+    /// Of what fires while no disk takes anything, the newest wait, which the list has too; what
+    /// was lost is counted, and told to nobody, now or after a start.
+    @Test func whatWaitsForADiskIsBoundedAndWhatIsLostIsCounted() throws {
+        let path = NSTemporaryDirectory() + "tollgate-alerts-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let logged = LogPipe()
+        let rules = AlertRules([AlertRule("daemon_trouble", .daemonTrouble)])
+        let service = try AlertService(
+            directory: path, rules: rules, sampleOneIn: 1, log: logged.log)
+        var now: Int64 = 1_700_000_000_000
+        try FileManager.default.removeItem(atPath: path)
+        let (most, all) = (AlertService.untoldMax, AlertService.untoldMax + 500)
+        for number in 0..<all {
+            now += 10
+            service.observe(.trouble(name: "t\(number)", isOn: true, words: "is bad"), now: now)
+            service.settle(now: now)
+            let status = service.status
+            #expect(status.waiting == UInt64(min(number + 1, most)))
+            #expect(status.lost == UInt64(max(0, number + 1 - most)))
+        }
+        #expect(service.status.isFailing && service.status.fired == 0)
+        #expect(logged.text.split(separator: "\n").filter { $0.contains("are lost") }.count == 1)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        service.settle(now: now + 2_000)
+        let status = service.status
+        #expect(!status.isFailing && status.waiting == 0 && status.fired == UInt64(most))
+        #expect(service.recent.map(\.id) == Array(UInt64(501)...UInt64(1_500)))
+        let again = try AlertService(
+            directory: path, rules: rules, sampleOneIn: 1, log: logged.log)
+        again.settle(now: now + 3_000)
+        #expect(again.status.waiting == 0 && again.status.fired == 0)
     }
 }

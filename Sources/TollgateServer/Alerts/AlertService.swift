@@ -8,11 +8,16 @@ import TollgateStorage
 /// Entries come on the audit log's thread, before they are given back to the reactors' rings; what
 /// fired among them is on the disk before that, and told after it was. The lock guards the engine,
 /// and is held while the disk is waited for: no reactor takes it.
+///
+/// While the disk takes nothing, the newest `untoldMax` alerts wait to be told: as many as the list
+/// of alerts has, so that all that wait stand in it, and a start tells them. The oldest gives place
+/// to one that comes then, untold; it is counted, and said once, in the log and in health.
 package final class AlertService: Sendable {
     /// What is only counted is kept so often.
     private static let keepMilliseconds: Int64 = 60_000
     /// A disk that refused is asked again after so long.
     private static let retryMilliseconds: Int64 = 1_000
+    static let untoldMax = AlertState.recentMax
 
     private let store: AlertStore
     fileprivate let spool: AlertOutbox?
@@ -21,7 +26,10 @@ package final class AlertService: Sendable {
     // Guarded by the lock.
     private nonisolated(unsafe) var engine: AlertEngine
     private nonisolated(unsafe) var names: [UInt32: AlertNames] = [:]
+    /// In the order of their ids; at most `untoldMax`.
     private nonisolated(unsafe) var untold: [Alert] = []
+    /// Alerts were lost since the disk took some last.
+    private nonisolated(unsafe) var isLosing = false
     private nonisolated(unsafe) var lastKept: Int64 = 0
     private nonisolated(unsafe) var lastTried: Int64 = 0
     private nonisolated(unsafe) var failure: String?
@@ -31,10 +39,12 @@ package final class AlertService: Sendable {
     private let silenced = Atomic<UInt64>(0)
     private let tests = Atomic<UInt64>(0)
     private let writeFailures = Atomic<UInt64>(0)
+    private let lost = Atomic<UInt64>(0)
     // What the lock guards, as of when it was last let go after a round or a change.
     private let suppressed = Atomic<UInt64>(0)
     private let evicted = Atomic<UInt64>(0)
     private let waiting = Atomic<UInt64>(0)
+    private let failing = Atomic<Bool>(false)
 
     /// Throws with the exit code when the directory cannot be used.
     package init(
@@ -83,7 +93,7 @@ package final class AlertService: Sendable {
         lock.lock()
         defer { lock.unlock() }
         engine.tick(now: now)
-        untold += engine.takePending()
+        wait(engine.takePending())
         publish()
         let isDue = mustKeep || now &- lastKept >= Self.keepMilliseconds || now < lastKept
         guard !untold.isEmpty || isDue else { return }
@@ -125,7 +135,7 @@ package final class AlertService: Sendable {
             publish()
             lock.unlock()
         }
-        untold += engine.takePending()
+        wait(engine.takePending())
         let before = engine
         guard let changed = body(&engine) else {
             engine = before
@@ -139,7 +149,7 @@ package final class AlertService: Sendable {
             throw AlertRefusal(.storageFailed, "\(error)")
         }
         log.info(line(changed))
-        untold += fresh
+        wait(fresh)
         if !untold.isEmpty { keep(tg_walltime()) }
         return changed
     }
@@ -155,6 +165,20 @@ package final class AlertService: Sendable {
 
     // MARK: keeping and telling
 
+    /// More wait to be told; beyond `untoldMax` the oldest are lost. Under the lock.
+    private func wait(_ alerts: [Alert]) {
+        untold += alerts
+        guard untold.count > Self.untoldMax else { return }
+        let over = untold.count - Self.untoldMax
+        untold.removeFirst(over)
+        lost.wrappingAdd(UInt64(over), ordering: .relaxed)
+        guard !isLosing else { return }
+        isLosing = true
+        log.error(
+            "alerts: more than \(Self.untoldMax) wait for a disk that takes them: the oldest are"
+                + " lost, told to nobody; see to the disk of the alerts' directory")
+    }
+
     /// Under the lock.
     private func keep(_ now: Int64) {
         lastTried = now
@@ -168,6 +192,7 @@ package final class AlertService: Sendable {
             mustKeep = false
             if failure != nil { log.info("alerts: kept again") }
             failure = nil
+            isLosing = false
             guard !untold.isEmpty else { return }
             while let alert = untold.first {
                 if !alert.isSilenced { try spool?.put(alert) }
@@ -185,6 +210,7 @@ package final class AlertService: Sendable {
         suppressed.store(engine.state.suppressed, ordering: .relaxed)
         evicted.store(engine.state.evicted, ordering: .relaxed)
         waiting.store(UInt64(untold.count), ordering: .relaxed)
+        failing.store(failure != nil, ordering: .relaxed)
     }
 
     private func tell(_ alert: Alert) {
@@ -205,7 +231,7 @@ package final class AlertService: Sendable {
     func end(now: Int64) {
         lock.lock()
         defer { lock.unlock() }
-        untold += engine.takePending()
+        wait(engine.takePending())
         keep(now)
     }
 
@@ -219,7 +245,10 @@ package final class AlertService: Sendable {
         var suppressed: UInt64 = 0
         var evicted: UInt64 = 0
         var writeFailures: UInt64 = 0
+        var lost: UInt64 = 0
         var waiting: UInt64 = 0
+        /// The disk did not take them when it was last asked.
+        var isFailing = false
     }
 
     /// Without the lock: reactors read it (STATS), and they wait for no disk.
@@ -230,7 +259,9 @@ package final class AlertService: Sendable {
             suppressed: suppressed.load(ordering: .relaxed),
             evicted: evicted.load(ordering: .relaxed),
             writeFailures: writeFailures.load(ordering: .relaxed),
-            waiting: waiting.load(ordering: .relaxed))
+            lost: lost.load(ordering: .relaxed),
+            waiting: waiting.load(ordering: .relaxed),
+            isFailing: failing.load(ordering: .relaxed))
     }
 }
 
@@ -246,8 +277,10 @@ extension Server {
             count("fired", status.fired), count("silenced", status.silenced),
             count("tests", status.tests), count("suppressed", status.suppressed),
             count("evicted", status.evicted),
-            count("write_failures", status.writeFailures),
+            count("write_failures", status.writeFailures), count("lost", status.lost),
             Statistic(name: "tollgate_alerts_waiting", value: status.waiting, isGauge: true),
+            Statistic(
+                name: "tollgate_alerts_failing", value: status.isFailing ? 1 : 0, isGauge: true),
         ] + (alerts.spool?.statistics ?? [])
     }
 }

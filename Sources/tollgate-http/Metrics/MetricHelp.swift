@@ -72,10 +72,13 @@ enum MetricHelp {
         "tollgate_alerts_suppressed": "Alerts beyond a rule's most in an hour.",
         "tollgate_alerts_evicted": "Subjects that alert rules forgot for want of room.",
         "tollgate_alerts_write_failures": "Times that alerts could not be written to the disk.",
+        "tollgate_alerts_lost": "Alerts told to nobody, as the disk took none for too long.",
         "tollgate_alerts_waiting": "Alerts that fired and are not told yet.",
         "tollgate_alerts_spool_waiting": "Alerts that wait to be delivered to sinks.",
         "tollgate_alerts_spool_full": "1 while alerts find no room to wait for delivery.",
         "tollgate_alerts_spool_dropped": "Alerts that found no room to wait for delivery.",
+        "tollgate_alerts_failing": "1 while the disk takes no alerts.",
+        "tollgate_stats_left_out": "Numbers of the daemon's that found no room in its reply.",
         "tollgate_frame_duration_seconds":
             "Time from reading requests to handing on their replies.",
         "tollgate_policy_generation": "Generation of the policy in force.",

@@ -8,8 +8,8 @@ struct HealthCommand: ParsableCommand {
         discussion: """
             Exit code 0: all is well. 1: it serves, and something wants to be seen to: a disk that \
             charges go past, a journal or a snapshot that lags, a clock that is not believed, \
-            alerts that nobody delivers. 2: it refuses charges, for the ledger's disk takes \
-            nothing. 69: it does not answer.
+            alerts that nobody delivers, or no disk takes. 2: it refuses charges, for the \
+            ledger's disk takes nothing. 69: it does not answer.
 
             What the ledger does is told on the admin socket, to who has the role admin; for \
             others the command says whether the daemon answers, and what it could not see: \
@@ -134,8 +134,22 @@ struct Health {
                     "if it is right now, say so: tollgate reload"
                 ))
         }
+        if let problem = Self.alerts(statistics) { problems.append(problem) }
         if let problem = Self.spool(statistics) { problems.append(problem) }
         self.problems = problems
+    }
+
+    /// Alerts that the disk does not take.
+    private static func alerts(_ statistics: [StatisticEntry]) -> (what: String, next: String)? {
+        func value(_ name: String) -> UInt64 {
+            statistics.first { $0.name == "tollgate_alerts_\(name)" }?.value ?? 0
+        }
+        guard value("failing") > 0 else { return nil }
+        return (
+            "the disk takes no alerts: \(value("waiting")) wait to be told, and"
+                + " \(value("lost_total")) were lost since the start",
+            "see to the disk of the alerts' directory: what is wrong with it is in the daemon's log"
+        )
     }
 
     /// Alerts that nobody delivers.

@@ -57,7 +57,7 @@ from .errors import (
 from .holds import AsyncHold, Hold
 from .json_bodies import batches
 from .replies import (
-    CreditEntry, Decision, Hello, Limit, LimitEntry, Reservation, Usage, WouldDeny,
+    STATS_LEFT_OUT, CreditEntry, Decision, Hello, Limit, LimitEntry, Reservation, Usage, WouldDeny,
 )
 from .wire import check_body, new_id
 
@@ -69,7 +69,7 @@ __all__ = [
     "LimitChange", "LimitEntry", "LogEntry", "MalformedReply", "NewKey", "NoDirectory", "NotFound",
     "Organization", "Override", "Overrun", "Page", "PendingChange", "Pepper", "PeriodUsage", "Plan",
     "PlanChange", "PlanLimit", "Preview", "Pruned", "RefreshRefused", "Refused", "Reservation",
-    "Revocation", "Revoked", "RevokedSession", "Session", "SigningKey",
+    "Revocation", "Revoked", "RevokedSession", "STATS_LEFT_OUT", "Session", "SigningKey",
     "Silence", "Snapshot", "StorageFailed",
     "Subscription", "TimedOut", "Tokens", "TollgateError", "Unreachable", "Usage", "User",
     "WouldDeny", "batches", "check_body", "new_id",

@@ -149,7 +149,11 @@ class AsyncClient(Groups[Awaited]):
         return replies.hello(await self._request(wire.HELLO, wire.hello_body(name)))
 
     async def stats(self) -> "dict[str, int]":
-        """On the admin socket."""
+        """On the admin socket; on the data socket for the role observe.
+
+        How many numbers found no room in the reply is one of them, `STATS_LEFT_OUT`: while it is
+        not 0, what is missing need not be 0.
+        """
         return replies.stats(await self._request(wire.STATS, b""))
 
     async def reload(self) -> int:

@@ -344,6 +344,10 @@ def _credits(value: bytes) -> "tuple[CreditEntry, ...]":
     return found
 
 
+# Of STATS, how many numbers found no room in the reply.
+STATS_LEFT_OUT = "tollgate_stats_left_out"
+
+
 def stats(body: bytes) -> "dict[str, int]":
     reader = _Reader(body)
     values: "dict[str, int]" = {}
