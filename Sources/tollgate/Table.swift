@@ -67,3 +67,19 @@ func bytes(_ count: Double) -> String {
     let number = units.first == "B" ? "\(Int(count))" : "\((count * 10).rounded() / 10)"
     return "\(number) \(units.first ?? "")"
 }
+
+/// Text of others (names in tokens, details of errors) as it may stand on a terminal: controls,
+/// among them those that begin escape sequences, and marks that reverse the direction are spelled
+/// out. Line feeds stay, except in what is to be one line, as the cell of a table.
+func visible(_ text: String, onOneLine: Bool = false) -> String {
+    var shown = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars {
+        switch scalar.value {
+        case 0x0a where !onOneLine: shown.append(scalar)
+        case 0...0x1f, 0x7f...0x9f, 0x200e...0x200f, 0x202a...0x202e, 0x2066...0x2069:
+            shown.append(contentsOf: "\\u{\(String(scalar.value, radix: 16))}".unicodeScalars)
+        default: shown.append(scalar)
+        }
+    }
+    return String(shown)
+}

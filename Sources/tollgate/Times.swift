@@ -18,6 +18,11 @@ enum Times {
             + "\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
     }
 
+    /// `2026-11-24T21:23:20Z`, rounded down to the second.
+    static func shown(_ milliseconds: Int64) -> String {
+        calendar((Double(milliseconds) / 1_000).rounded(.down)) ?? "\(milliseconds) ms"
+    }
+
     /// `3 min ago`, `in 9 min`, `now`.
     static func distance(_ seconds: Double, from now: Double) -> String {
         let apart = seconds - now

@@ -161,7 +161,27 @@ def calls():
         write("call", f"text-{index}", text.encode())
 
 
+def audits():
+    """Byte 0 and a segment; or blocks of u8 kind, u8 records, u16 bytes and payload, as the
+    harness seals them."""
+    segment = bytes.fromhex((ROOT / "Tests/Vectors/audit-v1.hex").read_text())
+    blocks, at = b"", 128
+    while at < len(segment):
+        length = int.from_bytes(segment[at + 8:at + 12], "little")
+        kind, payload = segment[at + 4], segment[at + 72:at + 72 + length]
+        if kind == 4:
+            payload = payload[:-36]
+        blocks += bytes([kind - 1, segment[at + 12]])
+        blocks += len(payload).to_bytes(2, "little") + payload
+        at += 72 + length + 32
+    for name, mode in (("table", 0), ("json", 16), ("csv", 32), ("last", 48 | 64),
+                       ("taken-up", 48 | 4), ("replayed", 48 | 8)):
+        write("audit", f"segment-{name}", bytes([mode]) + segment)
+        write("audit", f"blocks-{name}", bytes([mode | 1]) + blocks)
+    write("audit", "head", bytes([48 | 2 | 4]) + b"TGAUHEAD" + bytes(1_016) + segment)
+
+
 if __name__ == "__main__":
-    for make in (frames, reservations, tokens, policies, routes, secrets, calls, others):
+    for make in (frames, reservations, tokens, policies, routes, secrets, calls, others, audits):
         make()
     print(sum(1 for path in CORPUS.rglob("*") if path.is_file()), "seeds")

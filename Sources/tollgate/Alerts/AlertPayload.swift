@@ -17,7 +17,7 @@ struct AlertPayload {
         let object: JSONObject = [
             "specversion": .string("1.0"), "id": .string(id), "source": .string(source),
             "type": .string("tollgate.alert.\(alert.kind.rawValue)"),
-            "time": .string(Instants.shown(alert.at.milliseconds)),
+            "time": .string(Times.shown(alert.at.milliseconds)),
             "subject": .string(alert.rule),
             "datacontenttype": .string("application/json"), "data": alert.json,
         ]
@@ -44,7 +44,7 @@ struct AlertPayload {
             }
         let kind = alert.kind == .test ? "test" : alert.severity.rawValue
         let line = "\(mark) *\(kind)* \(text)\n`\(alert.rule)`, alert \(alert.id) of \(source),"
-            + " \(Instants.shown(alert.at.milliseconds))"
+            + " \(Times.shown(alert.at.milliseconds))"
         return JSONValue.object(["text": .string(line)]).bytes
     }
 

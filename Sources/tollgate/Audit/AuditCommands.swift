@@ -18,6 +18,15 @@ struct AuditCommand: ParsableCommand {
         ])
 }
 
+extension AuditView.Format: ExpressibleByArgument {}
+
+extension AuditView {
+    mutating func print(_ records: [AuditRecord]) throws {
+        let lines = lines(records)
+        if !lines.isEmpty { try Console.print(lines.joined(separator: "\n")) }
+    }
+}
+
 /// Which decisions are wanted.
 struct AuditFilter: ParsableArguments {
     @Option(help: "From then on: a date in ISO 8601, or a length of time ago (1h).")

@@ -1,11 +1,10 @@
-import ArgumentParser
 import TollgateCore
 import TollgateStorage
 import TollgateWire
 
 /// How decisions of the log are shown.
 struct AuditView {
-    enum Format: String, ExpressibleByArgument, CaseIterable { case table, jsonl, csv }
+    enum Format: String, CaseIterable { case table, jsonl, csv }
 
     static let header = [
         "TIME", "DECISION", "REASON", "KIND", "ORGANIZATION", "USER", "OPERATION", "CHARGED",
@@ -25,10 +24,10 @@ struct AuditView {
 
     init(_ format: Format) { self.format = format }
 
-    /// A part of a list; columns widen from part to part as they must.
-    mutating func print(_ records: [AuditRecord]) throws {
+    /// Lines of a part of a list; columns widen from part to part as they must.
+    mutating func lines(_ records: [AuditRecord]) -> [String] {
         defer { isFirst = isFirst && records.isEmpty }
-        guard !records.isEmpty else { return }
+        guard !records.isEmpty else { return [] }
         var lines: [String] = []
         switch format {
         case .jsonl: lines = records.map { Self.json($0).text }
@@ -45,7 +44,7 @@ struct AuditView {
             }
             lines = rows.map(padded)
         }
-        try Console.print(lines.joined(separator: "\n"))
+        return lines
     }
 
     private func padded(_ row: [String]) -> String {
@@ -57,7 +56,7 @@ struct AuditView {
     }
 
     static func time(_ wall: WallTime) -> String {
-        let text = Instants.shown(wall.milliseconds)
+        let text = Times.shown(wall.milliseconds)
         let thousandths = String(((wall.milliseconds % 1_000) + 1_000) % 1_000)
         let padded = String(repeating: "0", count: 3 - thousandths.count) + thousandths
         return text.hasSuffix("Z") ? text.dropLast() + "." + padded + "Z" : text

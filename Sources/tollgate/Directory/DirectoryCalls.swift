@@ -82,7 +82,7 @@ extension JSONObject {
     func shown(_ name: String, or absent: String = "-") -> String {
         guard let value = self[name], value != .null else { return absent }
         if name == "at" || name.hasSuffix("_at"), case .integer(let instant) = value {
-            return Instants.shown(instant)
+            return Times.shown(instant)
         }
         return value.shown
     }

@@ -16,11 +16,6 @@ enum Instants {
         return milliseconds
     }
 
-    /// `2026-11-24T21:23:20Z`, rounded down to the second.
-    static func shown(_ milliseconds: Int64) -> String {
-        Times.calendar((Double(milliseconds) / 1_000).rounded(.down)) ?? "\(milliseconds) ms"
-    }
-
     /// Date, perhaps with a time and then with its zone.
     private static func calendar(_ text: String) -> Int64? {
         var scanner = Scanner(text)

@@ -58,7 +58,7 @@ struct SigningKeyRetire: ParsableCommand {
                 .retireSigningKey, ["id": .string(id)], "signing_key", .signingKey)
         } catch var failure as Failure where failure.status == .conflict {
             if let instant = retirableAt() {
-                failure.next = "it can be retired from \(Instants.shown(instant))"
+                failure.next = "it can be retired from \(Times.shown(instant))"
                 failure.members.append(("retirable_at", .count(instant)))
             }
             throw failure

@@ -138,7 +138,7 @@ struct InspectionView {
             ["GENERATION", "LIFE", "BEGUN", "SIZE", "CLOSED", "SEGMENTS FROM", "STATE"],
             examination.generations.reversed().map {
                 [
-                    "\($0.number)", "\($0.life)", Instants.shown($0.at.milliseconds),
+                    "\($0.number)", "\($0.life)", Times.shown($0.at.milliseconds),
                     bytes(Double($0.bytes)), "\($0.closed)", "\($0.segmentsFrom)",
                     Self.state($0.failure),
                 ]
@@ -224,7 +224,7 @@ struct InspectionView {
         .object([
             ("generation", .count(generation.number)), ("path", .text(generation.path)),
             ("life", .count(generation.life)),
-            ("at", .text(Instants.shown(generation.at.milliseconds))),
+            ("at", .text(Times.shown(generation.at.milliseconds))),
             ("bytes", .count(generation.bytes)), ("closed", .count(generation.closed)),
             ("segments_from", .count(generation.segmentsFrom)),
             ("failure", .optional(generation.failure?.description)),
@@ -288,12 +288,12 @@ enum CounterTable {
     /// `nil` for a period without an end, which began with the first use.
     private static func begins(_ entry: SavedUsage) -> String? {
         guard ends(entry) != nil else { return nil }
-        return Instants.shown(Int64(entry.startDay) * 86_400_000).split(separator: "T").first
+        return Times.shown(Int64(entry.startDay) * 86_400_000).split(separator: "T").first
             .map(String.init)
     }
 
     private static func ends(_ entry: SavedUsage) -> String? {
         guard entry.endSeconds > 0, entry.endSeconds < .max / 1_000 else { return nil }
-        return Instants.shown(entry.endSeconds * 1_000)
+        return Times.shown(entry.endSeconds * 1_000)
     }
 }

@@ -44,7 +44,7 @@ struct SnapshotVerify: ParsableCommand {
         let path = visible(look.finding.path)
         guard look.finding.failure != nil else {
             return "\(path): \(output.paint("whole", .green)): \(look.finding.summary), begun"
-                + " \(Instants.shown(look.summary.at.milliseconds))"
+                + " \(Times.shown(look.summary.at.milliseconds))"
         }
         return look.finding.failures.map {
             "\(path): \(output.paint("damaged", .red)): byte \($0.offset ?? 0):"

@@ -169,7 +169,7 @@ struct UsageLines {
         CSV.row([
             usage.organization, "\(usage.isPersonal)", usage.user ?? "", usage.limit, usage.meter,
             usage.period.rawValue, usage.beginsOn,
-            usage.endsAt.map { Instants.shown($0.milliseconds) } ?? "", "\(usage.used)",
+            usage.endsAt.map { Times.shown($0.milliseconds) } ?? "", "\(usage.used)",
             "\(usage.isOpen)", "\(usage.isShare)", "\(usage.credits)",
         ])
     }
@@ -182,7 +182,7 @@ struct UsageLines {
             ("user", .optional(usage.user)), ("limit", .text(usage.limit)),
             ("meter", .text(usage.meter)), ("period", .text(usage.period.rawValue)),
             ("begins_on", .text(usage.beginsOn)),
-            ("ends_at", .optional(usage.endsAt.map { Instants.shown($0.milliseconds) })),
+            ("ends_at", .optional(usage.endsAt.map { Times.shown($0.milliseconds) })),
             ("used", units(usage.used)), ("open", .bool(usage.isOpen)),
             ("share", .bool(usage.isShare)), ("credits", units(usage.credits)),
         ])
@@ -207,7 +207,7 @@ struct UsageLines {
                 ("subject", .text(usage.organization)),
             ]
                 + (usage.endsAt.map {
-                    usage.isOpen ? [] : [("time", .text(Instants.shown($0.milliseconds)))]
+                    usage.isOpen ? [] : [("time", .text(Times.shown($0.milliseconds)))]
                 } ?? [])
                 + [
                     ("datacontenttype", .text("application/json")), ("data", json(usage, portable)),

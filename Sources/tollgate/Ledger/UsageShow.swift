@@ -40,8 +40,8 @@ struct UsageShow: ParsableCommand {
             let left = grant.units &- min(grant.units, grant.burnt)
             return "\(visible(grant.quota)) \(visible(grant.id)): \(grouped(left)) of"
                 + " \(grouped(grant.units)) left, priority \(grant.priority)"
-                + (grant.isUsable ? "" : ", from \(Instants.shown(grant.effectiveAt.milliseconds))")
-                + (grant.expiresAt.map { ", until \(Instants.shown($0.milliseconds))" } ?? "")
+                + (grant.isUsable ? "" : ", from \(Times.shown(grant.effectiveAt.milliseconds))")
+                + (grant.expiresAt.map { ", until \(Times.shown($0.milliseconds))" } ?? "")
         }
         return limits + "\ncredits, in the order in which they burn:\n"
             + lines.joined(separator: "\n")
@@ -52,8 +52,8 @@ struct UsageShow: ParsableCommand {
             ("quota", .text(grant.quota)), ("id", .text(grant.id)),
             ("priority", .count(UInt64(grant.priority))), ("usable", .bool(grant.isUsable)),
             ("units", .count(grant.units)), ("burnt", .count(grant.burnt)),
-            ("effective_at", .text(Instants.shown(grant.effectiveAt.milliseconds))),
-            ("expires_at", .optional(grant.expiresAt.map { Instants.shown($0.milliseconds) })),
+            ("effective_at", .text(Times.shown(grant.effectiveAt.milliseconds))),
+            ("expires_at", .optional(grant.expiresAt.map { Times.shown($0.milliseconds) })),
         ])
     }
 }
