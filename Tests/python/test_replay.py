@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import datetime
 import io
 import json
 import random
@@ -13,6 +14,7 @@ import time
 import audit_daemon as audit
 import pytest
 import test_daemon
+from fake_clock import FakeClock
 from hardening import as_root, eventually
 from tollgate import Client
 
@@ -173,11 +175,13 @@ def test_what_the_log_cannot_tell_is_said():
         # A policy that was not the one that decided.
         lie = other(daemon, "limit: 15, period: total", "limit: 5, period: total")
         found = json.loads(audit.tollgate(
-            "policy", "diff", lie, daemon.policy, "--replay", daemon.place.audit, "--json"))
+            "policy", "diff", lie, daemon.policy, "--replay", daemon.place.audit, "--json",
+            code=65))
         assert found["differences"] == 0
         assert found["not_judged"]["other_numbers"] == 60, found
+        # Nothing was compared: that is no clean bill.
         assert "cannot be judged" in audit.tollgate(
-            "policy", "diff", lie, daemon.policy, "--replay", daemon.place.audit)
+            "policy", "diff", lie, daemon.policy, "--replay", daemon.place.audit, code=65)
 
 
 SLOW = POLICY.replace("limit: 30,", "limit: 30000,").replace("limit: 3000,", "limit: 3000000,")
@@ -223,14 +227,14 @@ def test_quotas_that_had_begun_before_the_log_count_what_it_tells():
             with audit.daemon(place, policy=policy) as daemon:
                 spent = asked(daemon, 50, units={"tokens": 30})
                 assert daemon.stop() == 0
-                same = replay(daemon, daemon.policy, 0)
+                same = replay(daemon, daemon.policy, 0 if policy is shadow else 65)
                 assert same["differences"] == 0
                 new = daemon.policy.with_name("new.yaml")
                 text = daemon.policy.read_text()
                 line = next(line for line in text.splitlines() if "scope: organization, meter: "
                             "tokens" in line and "period: month" in line)
                 new.write_text(text.replace(line, line.replace(*changed).replace("3900", "2000")))
-                found = replay(daemon, new, 1 if policy is shadow else 0)
+                found = replay(daemon, new, 1 if policy is shadow else 65)
             if policy is shadow:
                 # 2,000 were used: each that the log marks, and no other.
                 would = sum(one.would_deny is not None for one in spent)
@@ -283,6 +287,45 @@ def test_a_log_goes_on_when_the_machine_was_started_again():
             assert [(one["limit"], one["decisions"]) for one in stricter] == [("per_second", 8)]
     finally:
         place.remove()
+
+
+def test_the_order_holds_over_restarts_within_a_second():
+    with audit.daemon(policy=SLOW) as daemon:
+        for life in range(4):
+            if life:
+                daemon.die_and_start_again()
+            assert all(one.allowed for one in asked(daemon, 18, units={"tokens": 1}))
+        asked(daemon, 20)
+        assert daemon.stop() == 0
+        told = audit.records(daemon.place)
+        assert len(told) == 92 and [one["reason"] for one in told[80:]] == ["quotaExhausted"] * 12
+        # Of one life the places in the shard go on; the next begins anew.
+        begun = [at for at in range(1, 92) if told[at]["order"] < told[at - 1]["order"]]
+        assert begun == [18, 36, 54]
+        apart = [told[at]["time_ms"] - told[at - 1]["time_ms"] for at in begun]
+        assert min(apart) < 1_000, "the daemon starts too slowly for what is tested"
+        found = replay(daemon, daemon.policy, 0)
+    assert found["judged"] == 92 and found["quotas_changed_between"] == 0, found
+
+
+def test_the_order_holds_where_the_wall_clock_is_set_back():
+    # Ahead at first, so that tokens issued now are never of the future.
+    clock = FakeClock(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=250))
+    policy = SLOW.replace("limit: 30000,", "limit: 5,")
+    try:
+        with audit.daemon(policy=policy, environment=clock.environment) as daemon:
+            for _ in range(3):
+                assert [one.allowed for one in asked(daemon, 6)] == [True] * 5 + [False]
+                clock.set(clock.now() - datetime.timedelta(seconds=100))
+                time.sleep(1.3)
+            assert daemon.stop() == 0
+            told = audit.records(daemon.place)
+            assert told[6]["time_ms"] < told[5]["time_ms"] - 60_000
+            found = replay(daemon, daemon.policy, 0)
+            assert found["judged"] == 18, found
+            assert (found["quotas_begun_before"], found["quotas_changed_between"]) == (0, 0)
+    finally:
+        clock.remove()
 
 
 def test_a_place_without_a_decision_is_no_clean_bill():

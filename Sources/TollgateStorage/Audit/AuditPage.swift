@@ -186,6 +186,8 @@ struct AuditPageRecord {
     /// Where the next begins.
     var end = 0
     var head = AuditHead()
+    /// Place in the table of rings.
+    var ring = 0
     var organization = 0
     var user = 0
     var charges: [AuditCharge] = []
@@ -211,6 +213,7 @@ extension AuditPage {
         record.user = user
         let shape = shapes[place]
         record.head = shape.head
+        record.ring = shape.ring
         guard readTimes(&reader, &record.head, rings[shape.ring].base),
             readAmounts(&reader, &record.head, shape.traits),
             readLists(&reader, &record, shape), readIDs(&reader, &record)

@@ -43,6 +43,9 @@ package struct AuditRecord: Sendable, Equatable {
     package var latencyNanoseconds: UInt32
     /// Place among the decisions of the organization's shard; 0: it came not so far.
     package var order: UInt64
+    /// Of the daemon that decided it: random, another after each start. All of one life stand in
+    /// the log before those of the next, and share a boottime that only goes on.
+    package var life: UInt64
     package var plan: String?
     package var operation: String?
     package var rate: Shown?
@@ -118,6 +121,7 @@ package struct AuditRecord: Sendable, Equatable {
         generation = head.generation
         latencyNanoseconds = head.latencyNanoseconds
         order = head.order
+        life = page.rings[record.ring].life
         plan = Self.name(head.plan, names?.plans)
         operation = Self.name(head.operation, names?.operations)
         rate = Self.limit(head.rate, names).map {

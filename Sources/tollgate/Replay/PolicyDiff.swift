@@ -12,7 +12,7 @@ struct PolicyDiff: ParsableCommand {
             the other, and tells who would have been refused or let through, when, by which \
             limit, and what it would have cost. Only decisions that the old policy makes as they \
             were recorded are judged; of the others it says how many, and why. Exit code 0: no \
-            difference; 1: some; 66: there is no decision.
+            difference; 1: some; 65: none could be judged; 66: there is no decision.
             """)
     @Argument(help: "The policy that made the decisions.", completion: .file()) var old: String
     @Argument(help: "The other policy.", completion: .file()) var new: String
@@ -84,6 +84,11 @@ struct PolicyDiff: ParsableCommand {
             try output.print(report.json(most: limit), report.text(most: limit))
         }
         if report.differences > 0 { throw ExitCode(1) }
+        guard report.judged > 0 else {
+            throw Failure(
+                .badData, "none of \(grouped(report.decisions)) decisions could be judged",
+                next: "name the policy that made them first; the report says why each was not")
+        }
     }
 
     private static func list(_ run: inout PolicyReplay) throws {

@@ -25,7 +25,8 @@ struct PolicyReplay {
     private let old: ReplaySide
     private let new: ReplaySide
     private var order = ReplayOrder()
-    private var seen: Set<String> = []
+    /// Subjects of quotas, by a hash: two that share one cost a note in the report.
+    private var seen: Set<Int> = []
     private var otherNumbers: Set<String> = []
     private var clock = ReplayClock()
     private let longestWindow: UInt64
@@ -209,8 +210,9 @@ struct PolicyReplay {
         _ quota: QuotaDefinition, _ call: ReplayCall, _ before: UInt64, _ record: AuditRecord
     ) {
         let subject = quota.scope == .user ? record.user : ""
-        let isNew = seen.insert(
-            "\(record.organization)\u{0}\(subject)\u{0}\(quota.name)").inserted
+        var hasher = Hasher()
+        for name in [record.organization, subject, quota.name] { hasher.combine(name) }
+        let isNew = seen.insert(hasher.finalize()).inserted
         guard let known = old.used(quota.name, of: call), known != before else { return }
         if isNew { report.begunBefore += 1 } else { report.changedBetween += 1 }
         _ = old.set(quota.name, of: call, to: before)

@@ -1,18 +1,21 @@
 import TollgateCore
 import TollgateStorage
 
-/// Puts decisions of several threads' rings into the order in which they fell: by boottime, and
-/// those of an organization by their place in its shard. Holds so many at most; a ring whose
-/// decisions reach the log later than that many of others' is not put right.
+/// Puts decisions of several threads' rings into the order in which they fell: those of one life
+/// of a daemon by boottime, and those of an organization by their place in its shard; lives as they
+/// stand in the log, one behind the other. Holds so many at most; a ring whose decisions reach the
+/// log later than that many of others' is not put right.
 struct ReplayOrder {
     static let heldMax = 1 << 16
 
+    /// All of one life.
     private var held: [AuditRecord] = []
     /// Two threads' turns begin at most so far apart.
     private static let apartNanoseconds: UInt64 = 1_000_000_000
 
     /// Gives out what is in order by now.
     mutating func add(_ record: AuditRecord, _ body: (AuditRecord) -> Void) {
+        if let last = held.last, last.life != record.life { finish(body) }
         held.append(record)
         if held.count >= 2 * Self.heldMax { give(Self.heldMax, body) }
     }
@@ -26,19 +29,9 @@ struct ReplayOrder {
     }
 
     private static func sorted(_ records: [AuditRecord]) -> [AuditRecord] {
-        // A machine that was started again begins its boottime anew: the wall clock tells.
-        func begin(_ record: AuditRecord) -> Int64 {
-            record.wall.milliseconds &- Int64(record.bootNanoseconds / 1_000_000)
-        }
-        let places = records.indices.sorted { a, b in
-            let (first, second) = (records[a], records[b])
-            if (begin(first) &- begin(second)).magnitude > 60_000 {
-                return begin(first) < begin(second)
-            }
-            if first.bootNanoseconds != second.bootNanoseconds {
-                return first.bootNanoseconds < second.bootNanoseconds
-            }
-            return a < b
+        // Not by the wall clock, which may be set back meanwhile.
+        let places = records.indices.sorted {
+            (records[$0].bootNanoseconds, $0) < (records[$1].bootNanoseconds, $1)
         }
         var byOrganization: [String: [Int]] = [:]
         for (place, index) in places.enumerated() where records[index].order > 0 {
@@ -62,14 +55,16 @@ struct ReplayOrder {
     }
 }
 
-/// The moments of a log's decisions. Boottime goes on where the machine was started again: by as
-/// much as the wall clock did meanwhile, or windows would stand still until it has caught up.
+/// The moments of a log's decisions, on one clock that only goes on: within a life of a daemon as
+/// its boottime did. From one life to the next too, unless the machine was started again between,
+/// which the wall clock tells: then by as much as that went on, or windows would stand still until
+/// the new boottime has caught up.
 struct ReplayClock {
-    /// Decisions of several threads may be so far out of order.
-    private static let apartNanoseconds: UInt64 = 1_000_000_000
+    /// The two clocks agree on how long it was between two lives but for so much.
+    private static let apartMilliseconds: Int64 = 60_000
     private static let bootMax: UInt64 = 1 << 62
 
-    private var last: (boot: UInt64, wall: Int64)?
+    private var last: AuditRecord?
     private var offset: UInt64 = 0
     private var first: UInt64?
     private var reached: UInt64 = 0
@@ -78,15 +73,20 @@ struct ReplayClock {
     var age: UInt64 { reached &- (first ?? reached) }
 
     mutating func moment(of record: AuditRecord) -> Moment {
-        let (boot, wall) = (record.bootNanoseconds, record.wall.milliseconds)
-        if let last, last.boot > boot, last.boot &- boot > Self.apartNanoseconds {
-            let off = wall > last.wall ? (wall &- last.wall).magnitude : 0
-            offset = reached &+ min(off, Self.bootMax / 1_000_000) &* 1_000_000 &- boot
-        }
-        last = (boot, wall)
-        reached = max(reached, min(boot &+ offset, Self.bootMax))
-        if first == nil { first = reached }
-        return Moment(
-            boot: BootTime(nanoseconds: min(boot &+ offset, Self.bootMax)), wall: record.wall)
+        if let last, last.life != record.life { begin(record, after: last) }
+        last = record
+        let boot = min(record.bootNanoseconds &+ offset, Self.bootMax)
+        reached = max(reached, boot)
+        if first == nil { first = boot }
+        return Moment(boot: BootTime(nanoseconds: boot), wall: record.wall)
+    }
+
+    private mutating func begin(_ record: AuditRecord, after last: AuditRecord) {
+        let wall = record.wall.milliseconds &- last.wall.milliseconds
+        let boot = Int64(truncatingIfNeeded: record.bootNanoseconds / 1_000_000)
+            &- Int64(truncatingIfNeeded: last.bootNanoseconds / 1_000_000)
+        guard boot < 0 || (wall &- boot).magnitude > UInt64(Self.apartMilliseconds) else { return }
+        let off = min(UInt64(max(0, wall)), Self.bootMax / 1_000_000) &* 1_000_000
+        offset = reached &+ off &- record.bootNanoseconds
     }
 }

@@ -14,6 +14,20 @@ struct ReplayReport {
         var cost: UInt64 = 0
         var organizations: [String: Int] = [:]
         var users: [String: Int] = [:]
+
+        mutating func add(_ record: AuditRecord, cost own: UInt64) {
+            count += 1
+            if record.wall.milliseconds < first.milliseconds { first = record.wall }
+            if record.wall.milliseconds > last.milliseconds { last = record.wall }
+            for charge in record.charges {
+                let sum = units[charge.meter, default: 0].addingReportingOverflow(charge.weighted)
+                units[charge.meter] = sum.overflow ? .max : sum.partialValue
+            }
+            let sum = cost.addingReportingOverflow(own)
+            cost = sum.overflow ? .max : sum.partialValue
+            organizations[record.organization, default: 0] += 1
+            users["\(record.organization)/\(record.user)", default: 0] += 1
+        }
     }
 
     enum Way: String, CaseIterable {
@@ -75,20 +89,8 @@ struct ReplayReport {
         let by = way == .allowed ? old : new
         let key = Key(way: way, reason: by.reason, limit: by.refusing)
         let own = way == .allowed ? new.cost : record.cost
-        var change = changes[key] ?? Change()
-        change.count += 1
-        if record.wall.milliseconds < change.first.milliseconds { change.first = record.wall }
-        if record.wall.milliseconds > change.last.milliseconds { change.last = record.wall }
-        for charge in record.charges {
-            let sum = change.units[charge.meter, default: 0].addingReportingOverflow(
-                charge.weighted)
-            change.units[charge.meter] = sum.overflow ? .max : sum.partialValue
-        }
-        let cost = change.cost.addingReportingOverflow(own)
-        change.cost = cost.overflow ? .max : cost.partialValue
-        change.organizations[record.organization, default: 0] += 1
-        change.users["\(record.organization)/\(record.user)", default: 0] += 1
-        changes[key] = change
+        // In its place: a copy of it would be one of all users that it has met.
+        changes[key, default: Change()].add(record, cost: own)
         return Changed(record: record, key: key, cost: own)
     }
 
