@@ -127,9 +127,9 @@ def test_an_unchanged_policy_makes_every_recorded_decision():
         lost = replay(daemon, stricter, 1)["changes"]
         allowed = [one for one in recorded
                    if one["operation"] == "batch" and one["verdict"] == "allow"]
-        denied = [one for one in lost if one["now"] == "refused"]
-        assert [(one["reason"], one["decisions"]) for one in denied] == [
-            ("permissionDenied", len(allowed))]
+        # What those no longer use lets in others, who may take the room of some that come later.
+        denied = {one["reason"]: one["decisions"] for one in lost if one["now"] == "refused"}
+        assert denied["permissionDenied"] == len(allowed), lost
 
 
 def test_a_lower_quota_refuses_what_a_daemon_with_it_refuses():
