@@ -129,14 +129,14 @@ import Testing
         #expect(fault({ $0 = Array($0.prefix(63)) }, sealed: false) == .tooShort)
         #expect(fault({ $0 = [UInt8](repeating: 0, count: 64) }, sealed: false) == .unused)
         #expect(fault { $0[0] = 0x74 } == .noMagic)
-        #expect(fault { $0[8] = 2 } == .unknownVersion(2))
+        #expect(fault { $0[8] = 3 } == .unknownVersion(3))
         #expect(fault({ $0[60] ^= 1 }, sealed: false) == .badChecksum)
         for bytes: UInt32 in [0, 64, 96, 127, 129, 130, 1 << 30 + 32, .max] {
             #expect(fault { $0.replaceSubrange(12..<16, with: TestItem.little(bytes)) } == .badSize)
         }
     }
 
-    /// Slots with right checksums that version 1 never writes: kind, flags, sequence, length.
+    /// Slots with right checksums that no version writes: kind, flags, sequence, length.
     @Test func wholeSlotsThatCannotBeAreRefused() throws {
         struct Slot {
             var kind: UInt8
@@ -146,7 +146,7 @@ import Testing
         }
         let table: [([Slot], JournalStop.Why)] = [
             ([Slot(kind: 0, flags: 1)], .malformed),
-            ([Slot(kind: 12, flags: 1)], .malformed),
+            ([Slot(kind: 14, flags: 1)], .malformed),
             ([Slot(kind: 255, flags: 1)], .malformed),
             ([Slot(kind: 1, flags: 3)], .malformed),
             ([Slot(kind: 1, flags: 5)], .malformed),

@@ -3,13 +3,16 @@ import Testing
 
 @testable import TollgateCore
 
-/// Tests/Vectors/journal-v1.hex: one region of version 1, a line for each 32 bytes, as it must be
-/// written and read for as long as there is a version 1. TOLLGATE_WRITE_VECTORS=1 writes it.
+/// Tests/Vectors/journal-v1.hex and -v2.hex: one region of a version each, a line for each 32
+/// bytes, as it must be read for as long as a version is, and as version 2 must be written.
+/// TOLLGATE_WRITE_VECTORS=1 writes it.
 @Suite struct JournalVectorTests {
-    private static let file = URL(filePath: #filePath).deletingLastPathComponent()
-        .deletingLastPathComponent().appending(path: "Vectors/journal-v1.hex")
+    private static func file(_ version: Int) -> URL {
+        URL(filePath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "Vectors/journal-v\(version).hex")
+    }
 
-    private static let transactions: [[TestItem]] = [
+    private static let first: [[TestItem]] = [
         [
             TestItem(
                 kind: .row,
@@ -29,10 +32,19 @@ import Testing
         [TestItem(kind: .credit, bytes: [])],
     ]
 
+    /// What version 2 has beside.
+    private static let second: [[TestItem]] = [
+        [TestItem(kind: .hold, bytes: (0..<64).map { UInt8($0) })],
+        [
+            .quota(1, 7, 9, PeriodBytes(endSeconds: 1_803_859_200, startDay: 20_848).word),
+            TestItem(kind: .settled, bytes: (0..<21).map { UInt8(50 + $0) }),
+        ],
+    ]
+
     private static func written() -> [UInt8] {
         let bench = JournalBench(shard: 63, life: 2, nextSequence: 0xffff_fffe)
         bench.supply()
-        for (index, items) in transactions.enumerated() {
+        for (index, items) in (first + second).enumerated() {
             if index == 2 { bench.journal.noteSynced(through: 0x1_0000_0001) }
             _ = bench.write(items)
         }
@@ -46,32 +58,71 @@ import Testing
         }.joined()
     }
 
-    @Test func theRegionIsWrittenByteForByte() throws {
-        let text = Self.lines(Self.written())
-        if ProcessInfo.processInfo.environment["TOLLGATE_WRITE_VECTORS"] != nil {
-            try text.write(to: Self.file, atomically: true, encoding: .utf8)
-        }
-        #expect(try String(contentsOf: Self.file, encoding: .utf8) == text)
-    }
-
-    @Test func theRegionIsReadItemForItem() throws {
-        let digits = try String(contentsOf: Self.file, encoding: .utf8).filter { !$0.isWhitespace }
-        var bytes = stride(from: 0, to: digits.count, by: 2).compactMap { at in
+    private static func read(_ version: Int) throws -> [UInt8] {
+        let digits = try String(contentsOf: file(version), encoding: .utf8)
+            .filter { !$0.isWhitespace }
+        let bytes = stride(from: 0, to: digits.count, by: 2).compactMap { at in
             UInt8(digits.dropFirst(at).prefix(2), radix: 16)
         }
         try #require(bytes.count == digits.count / 2 && bytes.count % 32 == 0)
-        bytes += [UInt8](repeating: 0, count: 16_384 - bytes.count)
-        let text = try RegionText(bytes)
+        return bytes + [UInt8](repeating: 0, count: 16_384 - bytes.count)
+    }
+
+    @Test func theRegionIsWrittenByteForByte() throws {
+        let text = Self.lines(Self.written())
+        let file = Self.file(2)
+        if ProcessInfo.processInfo.environment["TOLLGATE_WRITE_VECTORS"] != nil {
+            try text.write(to: file, atomically: true, encoding: .utf8)
+        }
+        #expect(try String(contentsOf: file, encoding: .utf8) == text)
+    }
+
+    @Test(arguments: [1, 2])
+    func theRegionIsReadItemForItem(version: Int) throws {
+        let text = try RegionText(try Self.read(version))
         let mark = TestItem(
             kind: .mark,
             bytes: TestItem.little(UInt64(0x1_0000_0001))
                 + TestItem.little(Int64(1_800_000_000_123)) + [UInt8](repeating: 0, count: 6))
-        var expected = Self.transactions
+        var expected = Self.first + (version == 1 ? [] : Self.second)
         expected.insert([mark], at: 2)
         #expect(text.transactions.map(\.items) == expected)
         #expect(text.transactions.first?.sequence == 0xffff_fffe)
         #expect(text.stop?.why == .end && text.isZeroBehind)
-        let last = try #require(expected.last?.first)
-        #expect(text.transactions.last?.items == [last])
+    }
+
+    /// A region of `version` with the slots of the other's.
+    private static func region(version: UInt16) throws -> [UInt8] {
+        var bytes = try read(2)
+        bytes.withUnsafeMutableBytes { region in
+            region.storeLittle(version, at: 8)
+            var chain = JournalFormat.checksum(0, UnsafeRawPointer(region.baseAddress!), 60)
+            region.storeLittle(chain, at: 60)
+            var at = JournalFormat.headerBytes
+            while region[at + 8] != 0 {
+                chain = JournalFormat.checksum(
+                    chain, UnsafeRawPointer(region.baseAddress! + at + 4), 28)
+                region.storeLittle(chain, at: at)
+                at += JournalFormat.slotBytes
+            }
+        }
+        return bytes
+    }
+
+    /// Kinds that came later are none in a region of the version before, and end what is read.
+    @Test func aVersionHasNoKindsOfALaterOne() throws {
+        #expect(try Self.region(version: 2) == Self.read(2))
+        let text = try RegionText(try Self.region(version: 1))
+        #expect(text.transactions.count == Self.first.count + 1)
+        #expect(text.stop?.why == .malformed)
+    }
+
+    @Test func aVersionThatIsNotKnownIsRefusedByItsNumber() throws {
+        for version in [UInt16(0), 3, .max] {
+            let bytes = try Self.region(version: version)
+            #expect(throws: JournalHeaderFault.unknownVersion(version)) {
+                _ = try RegionText(bytes)
+            }
+        }
     }
 }

@@ -1,4 +1,3 @@
-import Foundation
 import Glibc
 import TestSupport
 import Testing
@@ -10,7 +9,7 @@ import TollgateWire
 /// The group log: what it holds outlives segments that lost it, and of what is not whole in it
 /// nothing is believed.
 @Suite struct GroupLogTests {
-    private static let path = "/ledger/group.tgg"
+    static let path = "/ledger/group.tgg"
 
     private static func keepsLog(_ options: inout LedgerOptions) {
         options.segmentBytes = 64 * 1_024
@@ -33,7 +32,7 @@ import TollgateWire
 
     /// A ledger whose log has an epoch behind it and two batches in the one at hand; the disk as
     /// the segments were last synced, and as it is.
-    private static func worked() throws -> (before: MemoryDisk, after: MemoryDisk, LedgerWorld) {
+    static func worked() throws -> (before: MemoryDisk, after: MemoryDisk, LedgerWorld) {
         let disk = MemoryDisk()
         let world = try LedgerWorld(disk, keepsLog)
         try world.ledger.tend()
@@ -68,7 +67,7 @@ import TollgateWire
         #expect(world.usage("globex", "bob") == ["daily": 7, "monthly": 8])
     }
 
-    private static func reading(_ disk: MemoryDisk) throws -> GroupLogReading {
+    static func reading(_ disk: MemoryDisk) throws -> GroupLogReading {
         let names = try disk.list("/ledger")
         return try #require(try GroupLogReading(options, names: names, ledger: 41, disk))
     }
@@ -358,41 +357,5 @@ import TollgateWire
             #expect(world.ledger.loggedRounds == rounds + 1, "a log was made again")
             #expect(LedgerBooks(try LedgerWorld(disk.copy()), of: books) == books)
         }
-    }
-
-    // MARK: the format
-
-    /// Tests/Vectors/group-v1.hex: heads and batches of version 1, a line for each 32 bytes that
-    /// are not all zero, after its offset. TOLLGATE_WRITE_VECTORS=1 writes it.
-    @Test func theLogIsWrittenByteForByte() throws {
-        let file = URL(filePath: #filePath).deletingLastPathComponent()
-            .deletingLastPathComponent().appending(path: "Vectors/group-v1.hex")
-        let (_, after, _) = try Self.worked()
-        let inode = try #require(after.files[Self.path])
-        let text = stride(from: 0, to: inode.size, by: 32).compactMap { at -> String? in
-            let bytes = inode.memory[at..<(at + 32)]
-            guard bytes.contains(where: { $0 != 0 }) else { return nil }
-            let digits = bytes.map { String(format: "%02x", $0) }.joined()
-            return String(format: "%06x ", at) + digits + "\n"
-        }.joined()
-        if ProcessInfo.processInfo.environment["TOLLGATE_WRITE_VECTORS"] != nil {
-            try text.write(to: file, atomically: true, encoding: .utf8)
-        }
-        let golden = try String(contentsOf: file, encoding: .utf8)
-        #expect(golden == text)
-        // And it is read so.
-        let disk = after.copy()
-        let made = MemoryDisk.Inode(inode.size)
-        for line in golden.split(separator: "\n") {
-            let words = line.split(separator: " ")
-            let at = try #require(Int(words[0], radix: 16))
-            for index in 0..<32 {
-                let digits = words[1].dropFirst(2 * index).prefix(2)
-                made.memory[at + index] = try #require(UInt8(digits, radix: 16))
-            }
-        }
-        disk.files[Self.path] = made
-        let (found, whole) = (try Self.reading(disk), try Self.reading(after))
-        #expect(found.batches == whole.batches && found.header == whole.header)
     }
 }

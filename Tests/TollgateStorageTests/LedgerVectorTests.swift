@@ -5,11 +5,14 @@ import TollgateWire
 
 @testable import TollgateStorage
 
-/// Tests/Vectors/snapshot-v1.hex: one generation of version 1, a line for each 32 bytes, as it must
-/// be written and read for as long as there is a version 1. TOLLGATE_WRITE_VECTORS=1 writes it.
+/// Tests/Vectors/snapshot-v1.hex and -v2.hex: one generation of a version each, a line for each 32
+/// bytes, as it must be read for as long as a version is, and as version 2 must be written.
+/// TOLLGATE_WRITE_VECTORS=1 writes it.
 @Suite struct LedgerVectorTests {
-    private static let file = URL(filePath: #filePath).deletingLastPathComponent()
-        .deletingLastPathComponent().appending(path: "Vectors/snapshot-v1.hex")
+    private static func file(_ version: Int) -> URL {
+        URL(filePath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "Vectors/snapshot-v\(version).hex")
+    }
     private static let name = "/ledger/" + LedgerFiles.name(.snapshot, 2)
 
     /// A ledger with two generations and nothing in its journal behind the second.
@@ -34,14 +37,17 @@ import TollgateWire
     @Test func theGenerationIsWrittenByteForByte() throws {
         let inode = try #require(try Self.written().files[Self.name])
         let text = Self.lines(Array(inode.memory.prefix(inode.size))[...])
+        let file = Self.file(2)
         if ProcessInfo.processInfo.environment["TOLLGATE_WRITE_VECTORS"] != nil {
-            try text.write(to: Self.file, atomically: true, encoding: .utf8)
+            try text.write(to: file, atomically: true, encoding: .utf8)
         }
-        #expect(try String(contentsOf: Self.file, encoding: .utf8) == text)
+        #expect(try String(contentsOf: file, encoding: .utf8) == text)
     }
 
-    @Test func theGenerationIsReadRowForRow() throws {
-        let digits = try String(contentsOf: Self.file, encoding: .utf8).filter { !$0.isWhitespace }
+    @Test(arguments: [1, 2])
+    func theGenerationIsReadRowForRow(version: Int) throws {
+        let digits = try String(contentsOf: Self.file(version), encoding: .utf8)
+            .filter { !$0.isWhitespace }
         let bytes = stride(from: 0, to: digits.count, by: 2).compactMap { at in
             UInt8(digits.dropFirst(at).prefix(2), radix: 16)
         }
@@ -77,7 +83,7 @@ import TollgateWire
             #expect(try world.ledger.archive() == 3)
         }
         let inode = try #require(disk.files["/ledger/" + name])
-        inode.memory[8] = 2
+        inode.memory[8] = 9
         let head = UnsafeRawBufferPointer(inode.memory).slice(at: 0, length: covered)
         inode.memory.storeLittle(ledgerChecksum(0, head), at: covered)
         #expect {
@@ -86,7 +92,7 @@ import TollgateWire
             let failure = error as? LedgerFailure
             return failure?.kind == .version && failure?.exitCode == 78
                 && failure?.path == "/ledger/" + name
-                && failure?.words.contains("version 2") == true
+                && failure?.words.contains("version 9") == true
         }
     }
 }

@@ -20,6 +20,8 @@ FILES = [
     "Sources/TollgateCore/Ledger/JournalReader.swift",
     "Sources/TollgateCore/Ledger/ClosedPeriod.swift",
     "Sources/TollgateCore/Ledger/IdempotencyRecord.swift",
+    "Sources/TollgateCore/Ledger/PackedBytes.swift",
+    "Sources/TollgateCore/Ledger/PackedReservation+Reading.swift",
     "Sources/TollgateCore/Ledger/Reservation.swift",
     "Sources/TollgateCore/Ledger/ReservationRestore.swift",
     "Sources/TollgateCore/Ledger/RowHead.swift",

@@ -91,7 +91,7 @@ extension DecisionWorker {
         }
         let carried = 2 * Int(scene.program.end &- scene.program.start)
         if evaluation.prepare(
-            keeping: carried + ShardLedger.slots(contentBytes: reservation.row.content.count))
+            keeping: carried + reservation.packedSlots(answer: 0))
         {
             for index in 0..<reservation.meterCount {
                 reservation.meters[index].used = holdUsed[index]
@@ -101,9 +101,11 @@ extension DecisionWorker {
                 prolong(reservation, request, scene, in: shard, policy)
             }
             if evaluation.isJournaled {
-                ledger.pointee.put(reservation.row, contentBytes: reservation.contentBytes)
+                ledger.pointee.put(reservation, packedInto: packed)
                 ledger.pointee.journal.commit()
                 hasJournaled = true
+            } else {
+                reservation.row.isDefined = false
             }
         } else {
             decision.reason = .ledgerUnavailable

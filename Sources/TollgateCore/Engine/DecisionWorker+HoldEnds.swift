@@ -114,7 +114,7 @@ extension DecisionWorker {
         let wasOpen = reservation.state == .open
         let slots =
             2 * Int(scene.program.end &- scene.program.start) + 2 * reservation.lineCount
-            + ShardLedger.slots(contentBytes: reservation.row.content.count)
+            + reservation.packedSlots(answer: reservation.row.content.count)
             + creditSlots(reservation, scene, &evaluation)
             + (isAsItWas ? 0 : slotsWithoutStep(reservation, in: shard))
         guard evaluation.prepare(keeping: slots) else { return .noJournal }
@@ -149,7 +149,8 @@ extension DecisionWorker {
         return .done
     }
 
-    /// Gives a reservation its end: its state, and when it is forgotten.
+    /// Gives a reservation its end: its state, and when it is forgotten. `packed` has what the
+    /// journal gets of one that is settled, where it knows the rest.
     func close(
         _ reservation: Reservation, as state: Reservation.State, _ evaluation: inout Evaluation,
         in shard: Shard, _ policy: PolicyImage
@@ -165,8 +166,19 @@ extension DecisionWorker {
         reservation.head.pointee.state = state.rawValue
         reservation.head.pointee.kept.forgetAt = forgetAt(policy)
         ledger.pointee.kept.ended.append(reservation.kept, in: shard.table.pointee)
-        guard evaluation.isJournaled else { return }
-        ledger.pointee.put(reservation.row, contentBytes: reservation.contentBytes)
+        guard evaluation.isJournaled else {
+            reservation.row.isDefined = false
+            return
+        }
+        if state != .settled {
+            ledger.pointee.put(reservation, packedInto: packed)
+        } else if packedBytes > 0 {
+            ledger.pointee.journal.append(
+                .settled, UnsafeRawBufferPointer(packed).slice(at: 0, length: packedBytes))
+        } else {
+            ledger.pointee.put(reservation.row, contentBytes: reservation.contentBytes)
+            reservation.row.isDefined = true
+        }
         ledger.pointee.journal.commit()
         hasJournaled = true
     }
@@ -227,7 +239,8 @@ extension DecisionWorker {
         in shard: Shard, _ ledger: UnsafeMutablePointer<ShardLedger>, _ binding: PolicyBinding
     ) {
         var known: (id: ReservationID, facts: HoldFacts)?
-        while ledger.pointee.kept.hasDue(now.boot), let first = ledger.pointee.kept.open.first {
+        while let first = ledger.pointee.kept.open.findFirst(), ledger.pointee.kept.hasDue(now.boot)
+        {
             // What cannot be written of it waits, where nothing may be left out.
             guard mayWriteCut else { return }
             let reservation = Reservation(shard.table.pointee.row(first))

@@ -145,7 +145,7 @@ extension DecisionWorker {
     }
 
     /// Room for the answer to a request with so many bytes of names.
-    private func answerRoom(_ names: Int, _ policy: PolicyImage) -> Int {
+    func answerRoom(_ names: Int, _ policy: PolicyImage) -> Int {
         BodyBytes.decisionReply + names + 2 * policy.limitNameBytesMax
             + 3 * BodyBytes.extensionHeader + BodyBytes.cost + BodyBytes.reservation
             + BodyBytes.decisionID
@@ -169,7 +169,9 @@ extension DecisionWorker {
                     in: shard, policy)
             else { return nil }
             rows.reservation = made
-            rows.slots += ShardLedger.slots(contentBytes: made.row.content.count)
+            rows.slots += JournalFormat.slots(
+                itemBytes: PackedReservation.bytesMax(
+                    meters: made.meterCount, lines: lines, names: names))
         }
         if !keep.id.isNone {
             guard let made = makeRecord(principal, answerRoom: room, in: shard, policy) else {
@@ -255,7 +257,7 @@ extension DecisionWorker {
             }
         }
         if let reservation = rows.reservation, isJournaled {
-            ledger.pointee.put(reservation.row, contentBytes: reservation.contentBytes)
+            ledger.pointee.put(reservation, packedInto: packed)
         }
         if isJournaled {
             ledger.pointee.journal.commit()

@@ -189,7 +189,7 @@ extension DecisionWorker {
         let charges = Int(operation.chargeCount)
         let meters = charges + (start < 0 ? 0 : 1)
         let bytes = Reservation.bytes(
-            meters: meters, lines: lines, nameBytes: names, answerRoom: answerRoom)
+            meters: meters, lines: lines, names: names, answerRoom: answerRoom)
         let index = Int(truncatingIfNeeded: principal.pointee.organizationHash &>> 58)
         let id = ledger.pointee.kept.nextID(
             shard: index, engine.hash, in: shard.table.pointee)

@@ -218,10 +218,35 @@ extension DecisionWorker {
         case .canceled: return again(reservation, binding.policy, reply)
         case .open:
             for index in 0..<reservation.meterCount { holdUnits[index] = 0 }
+            guard let roomy = withRoom(reservation, in: shard, binding.policy) else {
+                var decision = heldDecision(scene(of: reservation, binding.policy))
+                refuseForRoom(&decision)
+                return write(decision, to: reply, binding.policy)
+            }
             return finish(
-                reservation, as: .canceled, isOverage: false, flags, in: shard, facts, binding,
-                reply)
+                roomy, as: .canceled, isOverage: false, flags, in: shard, facts, binding, reply)
         }
+    }
+
+    /// An open reservation with room for the answer to CANCEL, which leaves all else where it is:
+    /// it moves where it has none. `nil` when memory is short.
+    private func withRoom(
+        _ reservation: Reservation, in shard: Shard, _ policy: PolicyImage
+    ) -> Reservation? {
+        let room = answerRoom(reservation.nameBytes, policy)
+        let had = reservation.row.content.count
+        let more = room - reservation.answerRoom(isSettled: false)
+        guard more > 0 else { return reservation }
+        let moved = shard.table.pointee.replaceLayout(
+            reservation.kept.head.pointee.handle, layout: 0, layoutBytes: had + more
+        ) { from, to in
+            UnsafeMutableRawBufferPointer(start: to.counters, count: had).copy(from.content, to: 0)
+        }
+        guard moved != .none else { return nil }
+        let roomy = Reservation(shard.table.pointee.row(moved))
+        roomy.kept.head.pointee.handle = moved
+        shard.ledger?.pointee.kept.open.noteMoved(roomy.kept)
+        return roomy
     }
 
     /// The first answer, once more.
@@ -287,13 +312,17 @@ extension DecisionWorker {
         _ policy: PolicyImage
     ) {
         writeKept(decision, nil, policy)
-        if answerBytes > reservation.answerRoom {
+        if answerBytes > reservation.answerRoom(isSettled: isSettled) {
             decision.rate = LimitState()
             decision.quota = LimitState()
             writeKept(decision, nil, policy)
         }
-        reservation.setAnswer(
-            UnsafeRawBufferPointer(rebasing: answer[..<answerBytes]), isSettled: isSettled)
+        let kept = UnsafeRawBufferPointer(rebasing: answer[..<answerBytes])
+        // Before the names give place, which it leaves out.
+        packedBytes =
+            isSettled && reservation.row.isDefined
+            ? reservation.packSettled(forgetAt: forgetAt(policy), answer: kept, into: packed) : 0
+        reservation.setAnswer(kept, isSettled: isSettled)
     }
 
     /// What a decision about a reservation says whatever it comes to.

@@ -44,6 +44,9 @@ package final class DecisionWorker {
     /// An answer that is kept, or that was kept and is given again; without explain.
     let answer: UnsafeMutableRawBufferPointer
     var answerBytes = 0
+    /// Where items of reservations are packed; and the bytes of a SETTLE's at hand, 0: none.
+    let packed: UnsafeMutableRawBufferPointer
+    var packedBytes = 0
     /// Tells the workers of an engine apart; not 0.
     let number: UInt32
     /// By pointer: an access to a property of a class is looked after as it runs.
@@ -86,6 +89,7 @@ package final class DecisionWorker {
         self.engine = engine
         self.number = number
         answer = .allocate(byteCount: Self.answerBytesMax, alignment: 8)
+        packed = .allocate(byteCount: PackedReservation.roomBytes, alignment: 8)
         holdUnits = .allocate(capacity: Reservation.metersMax)
         holdUnits.initialize(repeating: 0, count: Reservation.metersMax)
         holdUsed = .allocate(capacity: Reservation.metersMax)
@@ -137,6 +141,7 @@ package final class DecisionWorker {
         lookCopies.deallocate()
         shadowed.deallocate()
         answer.deallocate()
+        packed.deallocate()
         holdUnits.deallocate()
         holdUsed.deallocate()
         holdCharges.deallocate()

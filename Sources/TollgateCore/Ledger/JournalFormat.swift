@@ -1,7 +1,7 @@
 import CChecksum
 import TollgateWire
 
-/// The journal's bytes, version 1: regions of slots. All integers are little-endian.
+/// The journal's bytes, version 2: regions of slots. All integers are little-endian.
 ///
 /// A region begins with its header (`JournalRegionHeader`). A slot has 32 bytes:
 ///
@@ -17,8 +17,11 @@ import TollgateWire
 /// lies in one region, and is replayed wholly or not at all. An item of one slot is its 22 bytes
 /// of payload; a longer item's first slot has its bytes (u16), then 20 of them, and further slots
 /// of the same kind, marked by bit 1, 22 each, the rest zero.
+///
+/// Version 1 is the same without the kinds `hold` and `settled`; it is read, and written no more.
 package enum JournalFormat {
-    package static let version: UInt16 = 1
+    package static let version: UInt16 = 2
+    package static let versionsRead: ClosedRange<UInt16> = 1...2
     package static let slotBytes = 32
     /// Of a slot: what a CRC does not cover is the CRC.
     static let checksumBytes = 4
@@ -78,7 +81,8 @@ package enum JournalKind: UInt8, Sendable, CaseIterable {
     /// u64 sequence below and at which everything was known to be synced, i64 billing time in
     /// milliseconds, 6 zero bytes.
     case mark = 4
-    /// Image of a reservation, its id first; replaces what was known of it.
+    /// Image of a reservation, its id first, as its row stands in memory; replaces what was known
+    /// of it. In version 2 of one that is settled alone, and that the journal has nowhere else.
     case reservation = 5
     /// Image of an idempotency record; replaces.
     case idempotency = 6
@@ -95,12 +99,24 @@ package enum JournalKind: UInt8, Sendable, CaseIterable {
     /// u8 flags, then an organization's name: bit 0, a personal one; bit 1 not set, a reset of its
     /// quotas begins, which recovery ends if need be; set, it is done.
     case reset = 11
+    /// A reservation that is not settled, packed (`PackedReservation`); replaces what was known of
+    /// it. From version 2 on.
+    case hold = 12
+    /// What a SETTLE changed of a reservation (`UnpackedReservation`). From version 2 on.
+    case settled = 13
+
+    /// `nil`: the version of the journal has no such kind.
+    init?(_ raw: UInt8, version: UInt16) {
+        self.init(rawValue: raw)
+        if version < 2, self == .hold || self == .settled { return nil }
+    }
 
     /// Whether items of this kind may take several slots, and begin with their length.
     package var isLong: Bool {
         switch self {
         case .quota, .mark, .carried: false
-        case .row, .counter, .reservation, .idempotency, .closed, .forget, .credit, .reset: true
+        case .row, .counter, .reservation, .idempotency, .closed, .forget, .credit, .reset, .hold,
+            .settled: true
         }
     }
 }
@@ -166,6 +182,8 @@ package struct JournalRegionHeader: Equatable, Sendable {
     package var ledger: UInt64
     package var life: UInt64
     package var file: UInt64
+    /// As it was read; what is written is of the newest.
+    package private(set) var version = JournalFormat.version
 
     package init(
         shard: UInt16, bytes: UInt32, firstSequence: UInt64, ledger: UInt64, life: UInt64,
@@ -208,8 +226,8 @@ package struct JournalRegionHeader: Equatable, Sendable {
         guard
             head.loadLittle(at: 60, as: UInt32.self) == JournalFormat.checksum(0, base, 60)
         else { throw .badChecksum }
-        let version = head.loadLittle(at: 8, as: UInt16.self)
-        guard version == JournalFormat.version else { throw .unknownVersion(version) }
+        version = head.loadLittle(at: 8, as: UInt16.self)
+        guard JournalFormat.versionsRead.contains(version) else { throw .unknownVersion(version) }
         shard = head.loadLittle(at: 10, as: UInt16.self)
         bytes = head.loadLittle(at: 12, as: UInt32.self)
         firstSequence = head.loadLittle(at: 16, as: UInt64.self)

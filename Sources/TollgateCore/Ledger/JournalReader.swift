@@ -24,7 +24,7 @@ package struct JournalStop: Equatable, Sendable {
         case badChecksum
         /// The slot is whole, but stands in the wrong place.
         case badSequence
-        /// The slot is whole and in its place, but version 1 writes no such slot there.
+        /// The slot is whole and in its place, but its version has no such slot there.
         case malformed
     }
 
@@ -184,7 +184,9 @@ package struct JournalReader: ~Copyable {
                 guard missing > 0, slot.kind == kind else { return end(.malformed, at) }
                 missing = max(0, missing &- JournalFormat.payloadBytes)
             } else {
-                guard missing == 0, let known = JournalKind(rawValue: slot.kind) else {
+                guard missing == 0,
+                    let known = JournalKind(slot.kind, version: header.version)
+                else {
                     return end(.malformed, at)
                 }
                 kind = slot.kind

@@ -214,13 +214,28 @@ struct Reservation: BitwiseCopyable {
             + Int(head.pointee.planBytes) + Int(head.pointee.operationBytes)
     }
     var answer: UnsafeRawBufferPointer { bytes(answerOffset, Int(head.pointee.answerBytes)) }
-    /// Room for an answer.
-    var answerRoom: Int { row.content.count - answerOffset }
+    var nameBytes: Int { answerOffset - namesOffset }
+    /// One behind the other, as they stand.
+    var namesAndAnswer: UnsafeRawBufferPointer {
+        bytes(namesOffset, nameBytes + Int(head.pointee.answerBytes))
+    }
+    /// Room for an answer: to SETTLE, that of what gives place to it, too.
+    func answerRoom(isSettled: Bool) -> Int {
+        row.content.count - (isSettled ? linesOffset : answerOffset)
+    }
     /// What a journal needs of it.
     var contentBytes: Int { answerOffset + Int(head.pointee.answerBytes) }
 
     private func bytes(_ offset: Int, _ count: Int) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: base + offset, count: count)
+    }
+
+    /// Bytes of the content of a row that has room for an answer of `answerRoom` bytes to SETTLE,
+    /// which lines and names give place to; CANCEL makes itself more.
+    static func bytes(meters: Int, lines: Int, names: Int, answerRoom: Int) -> Int {
+        let before = bytes(meters: meters, lines: lines, nameBytes: names, answerRoom: 0)
+        return max(
+            before, bytes(meters: meters, lines: 0, nameBytes: 0, answerRoom: answerRoom))
     }
 
     /// Bytes of a row's content.
@@ -260,7 +275,7 @@ struct Reservation: BitwiseCopyable {
             head.pointee.planBytes = 0
             head.pointee.operationBytes = 0
         }
-        precondition(answer.count <= answerRoom)
+        precondition(answer.count <= answerRoom(isSettled: isSettled))
         head.pointee.answerBytes = UInt16(answer.count)
         if let from = answer.baseAddress {
             (base + answerOffset).copyMemory(from: from, byteCount: answer.count)
@@ -305,6 +320,12 @@ extension ReservationID {
     /// Names the shard, the life and a number in it, and has 64 bits that nobody can guess.
     init(shard: Int, life: UInt32, counter: UInt32, _ hash: KeyedHash) {
         low = Self.low(shard, life, counter)
+        high = Self.seal(low, hash)
+    }
+
+    /// The one that has this lower half.
+    init(low: UInt64, sealedBy hash: KeyedHash) {
+        self.low = low
         high = Self.seal(low, hash)
     }
 

@@ -15,37 +15,6 @@ extension ShardRestorer {
     static let answerRoom =
         BodyBytes.decisionReply + 6 * WireLimits.identifierBytesMax
 
-    /// A reservation or an idempotency record: what was known of it gives place.
-    func applyContent(
-        _ kind: JournalKind, _ item: UnsafeRawBufferPointer, _ sequence: UInt64
-    ) throws(LedgerFault) {
-        guard item.count >= ContentItem.headerBytes else { throw .badItem(kind) }
-        let idBytes = Int(item[12])
-        let (start, contentBytes) = (
-            ContentItem.headerBytes + idBytes, item.count - ContentItem.headerBytes - idBytes
-        )
-        guard idBytes > 0, contentBytes >= KeptHead.bytes,
-            contentBytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
-        else { throw .badItem(kind) }
-        let key = RowKey(
-            kind: kind == .reservation ? .reservation : .idempotency,
-            owner: item.loadLittle(at: 8, as: UInt32.self),
-            id: item.slice(at: ContentItem.headerBytes, length: idBytes),
-            hash: item.loadLittle(at: 0, as: UInt64.self))
-        let old = shard.table.pointee.find(key)
-        if old != .none { remove(old) }
-        let room = kind == .reservation ? Self.answerRoom : 0
-        let handle = shard.table.pointee.insert(
-            key, layout: 0, layoutBytes: contentBytes + room)
-        guard handle != .none else { throw .outOfMemory }
-        let row = shard.table.pointee.row(handle)
-        UnsafeMutableRawBufferPointer(start: row.counters, count: contentBytes).copy(
-            item.slice(at: start, length: contentBytes), to: 0)
-        row.isDefined = true
-        parts.note(handle, sequence)
-        try begin(keeping: row, handle)
-    }
-
     /// Checks a row that was read from a disk, and brings it into this life: what means something
     /// in memory alone is cleared, and counters have the numbers that they have now.
     func begin(keeping row: Row, _ handle: RowHandle) throws(LedgerFault) {
@@ -66,6 +35,91 @@ extension ShardRestorer {
             }
             reservation.lines[place].counter = number
         }
+    }
+
+    /// A reservation or an idempotency record: what was known of it gives place.
+    func applyContent(
+        _ kind: JournalKind, _ item: UnsafeRawBufferPointer, _ sequence: UInt64
+    ) throws(LedgerFault) {
+        guard item.count >= ContentItem.headerBytes else { throw .badItem(kind) }
+        let idBytes = Int(item[12])
+        let (start, contentBytes) = (
+            ContentItem.headerBytes + idBytes, item.count - ContentItem.headerBytes - idBytes
+        )
+        guard idBytes > 0, contentBytes >= KeptHead.bytes,
+            contentBytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
+        else { throw .badItem(kind) }
+        let key = RowKey(
+            kind: kind == .reservation ? .reservation : .idempotency,
+            owner: item.loadLittle(at: 8, as: UInt32.self),
+            id: item.slice(at: ContentItem.headerBytes, length: idBytes),
+            hash: item.loadLittle(at: 0, as: UInt64.self))
+        try replace(
+            key, item.slice(at: start, length: contentBytes),
+            room: kind == .reservation ? Self.answerRoom : 0, sequence)
+    }
+
+    /// Makes the row of a key with this content, and room behind it, in place of the one there is.
+    func replace(
+        _ key: RowKey, _ content: UnsafeRawBufferPointer, room: Int, _ sequence: UInt64
+    ) throws(LedgerFault) {
+        let old = shard.table.pointee.find(key)
+        if old != .none { remove(old) }
+        let handle = shard.table.pointee.insert(
+            key, layout: 0, layoutBytes: content.count + room)
+        guard handle != .none else { throw .outOfMemory }
+        let row = shard.table.pointee.row(handle)
+        UnsafeMutableRawBufferPointer(start: row.counters, count: content.count).copy(
+            content, to: 0)
+        row.isDefined = true
+        parts.note(handle, sequence)
+        try begin(keeping: row, handle)
+    }
+
+    /// A packed reservation: what was known of it gives place.
+    func applyHold(
+        _ item: UnsafeRawBufferPointer, _ sequence: UInt64
+    ) throws(LedgerFault) {
+        guard let made = UnpackedReservation(hold: item, engine.hash) else {
+            throw .badItem(.hold)
+        }
+        try replace(made, room: Self.answerRoom, .hold, sequence)
+    }
+
+    /// The end of a reservation that is known; of one that is settled already, the snapshot has it.
+    func applySettled(
+        _ item: UnsafeRawBufferPointer, _ sequence: UInt64
+    ) throws(LedgerFault) {
+        guard item.count >= 8 else { throw .badItem(.settled) }
+        let low = item.loadLittle(at: 0, as: UInt64.self)
+        let id = ReservationID(low: low, sealedBy: engine.hash)
+        let handle = id.withKey { shard.table.pointee.find($0) }
+        guard handle != .none else { throw .unknownRow(UInt32(truncatingIfNeeded: low &>> 32)) }
+        let reservation = Reservation(shard.table.pointee.row(handle))
+        guard reservation.state != .settled else { return }
+        guard let made = UnpackedReservation(settled: item, of: reservation) else {
+            throw .badItem(.settled)
+        }
+        try replace(made, room: 0, .settled, sequence)
+    }
+
+    private func replace(
+        _ made: UnpackedReservation, room: Int, _ kind: JournalKind, _ sequence: UInt64
+    ) throws(LedgerFault) {
+        guard made.id.shardNamed == index,
+            made.content.count <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes
+        else { throw .badItem(kind) }
+        var failure: LedgerFault?
+        made.content.withUnsafeBytes { content in
+            made.id.withKey { key in
+                do throws(LedgerFault) {
+                    try replace(key, content, room: room, sequence)
+                } catch {
+                    failure = error
+                }
+            }
+        }
+        if let failure { throw failure }
     }
 
     /// Counts what open reservations hold, and begins to wait for their ends. What was tied to a

@@ -231,6 +231,16 @@ struct ShardLedger {
         journal.append(kind, head: ContentItem.head(of: row), idAndContent)
     }
 
+    /// Within a transaction that has room: a reservation that is not settled.
+    @inline(__always)
+    mutating func put(
+        _ reservation: Reservation, packedInto room: UnsafeMutableRawBufferPointer
+    ) {
+        let count = reservation.pack(into: room)
+        journal.append(.hold, UnsafeRawBufferPointer(room).slice(at: 0, length: count))
+        reservation.row.isDefined = true
+    }
+
     private static let contentIDBytes = 16
 
     /// Slots that `put` takes. Ids have 16 bytes.

@@ -185,6 +185,11 @@ package final class ShardRestorer {
         case .forget: try applyForget(item)
         case .reset: try applyReset(item, sequence)
         case .reservation, .idempotency: try applyContent(kind, item, sequence)
+        case .hold: try applyHold(item, sequence)
+        case .settled:
+            try ofKnownRow(sequence) { () throws(LedgerFault) in
+                try applySettled(item, sequence)
+            }
         case .credit: try ofKnownRow(sequence) { () throws(LedgerFault) in try applyCredit(item) }
         }
     }

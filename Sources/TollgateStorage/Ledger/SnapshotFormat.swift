@@ -1,7 +1,7 @@
 import TollgateCore
 import TollgateWire
 
-/// A snapshot, version 1: the whole state of one generation. Little-endian throughout.
+/// A snapshot, version 2: the whole state of one generation. Little-endian throughout.
 ///
 /// | offset | bytes | field |
 /// |---|---|---|
@@ -28,7 +28,10 @@ import TollgateWire
 /// counters by number: u16 bytes, UTF-8; `layouts`, as `LayoutTable` has them; `shards`,
 /// `SnapshotShard` of each; `totals`.
 enum SnapshotFormat {
-    static let version: UInt16 = 1
+    static let version: UInt16 = 2
+    /// Rows of reservations of version 1 have room for any answer behind all else, which a build
+    /// that knows no other relies on.
+    static let versionsRead: ClosedRange<UInt16> = 1...2
     static let blockHeaderBytes = 32
     /// Content of a block at most: a slice of rows, or a table.
     static let contentBytesMax = 64 * 1024 * 1024
@@ -191,7 +194,7 @@ struct SnapshotHeader: Sendable, Equatable {
             throw LedgerFailure(.damaged, path, offset: 0, "the checksum of its header is wrong")
         }
         let version = bytes.loadLittle(at: 8, as: UInt16.self)
-        guard version == SnapshotFormat.version,
+        guard SnapshotFormat.versionsRead.contains(version),
             Int(bytes.loadLittle(at: 10, as: UInt16.self)) == Engine.shardCount
         else { throw .unknownVersion(path, version) }
         generation = bytes.loadLittle(at: 16, as: UInt64.self)
