@@ -88,7 +88,8 @@ let package = Package(
         .executableTarget(
             name: "tollgate-bench",
             dependencies: [
-                "TollgateClient", "TollgateCore", "TollgateWire", "CLinux", "COpenSSL",
+                "TollgateClient", "TollgateStorage", "TollgateCore", "TollgateWire", "CLinux",
+                "COpenSSL",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),

@@ -58,7 +58,19 @@ struct BenchCommand: ParsableCommand {
     @Flag(help: "Memory per counter with a million users, in this process.") var memory = false
     @Flag(help: "CHECK, RESERVE and SETTLE in this process, without sockets.") var engine = false
 
+    @Option(help: "Make an audit log in this directory, of --decisions CHECKs, and nothing else.")
+    var auditLog: String?
+    @Option(help: "Decisions of that log.") var decisions = 1_000_000
+    @Option(help: "Its users and organizations have names of so many bytes.") var nameBytes = 0
+    @Option(help: "What a decision of that log may take, bytes.") var bytesMax: Double?
+    @Option(
+        help: "A command: how long it takes and how much memory, --rounds times, and nothing else.")
+    var timed: String?
+    @Option(help: "What it may take, seconds.") var secondsMax: Double?
+
     func run() throws {
+        if let auditLog { return try measureAuditLog(auditLog) }
+        if let timed { return try measureCommand(timed) }
         if memory { return try MemoryBench.run(json: json) }
         if engine { return try EngineBench.run(rounds: rounds, json: json) }
         if let snapshotUsers { return try measureSnapshots(users: snapshotUsers) }

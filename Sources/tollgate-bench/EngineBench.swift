@@ -151,12 +151,12 @@ final class EngineBench {
         if regions[shard].count > 2 { regions[shard].removeFirst().deallocate() }
     }
 
-    private static func body(_ frame: [UInt8]) -> [UInt8] {
+    static func body(_ frame: [UInt8]) -> [UInt8] {
         Array(frame[WireLimits.headerBytes...])
     }
 
     /// That of `Deploy/bench`.
-    private static func policy(_ secret: SecretBytes) -> PolicyDefinition {
+    static func policy(_ secret: SecretBytes) -> PolicyDefinition {
         var policy = PolicyDefinition()
         let second: UInt64 = 1_000_000_000
         policy.meters = ["calls", "tokens"]

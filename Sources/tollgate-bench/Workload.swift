@@ -15,12 +15,20 @@ struct Workload {
 
     /// A full CHECK: token, address, operation by name; 10,000 users of 1,000 organizations.
     static func checks(secret: SecretBytes) -> Workload {
+        checks(secret: secret, users: users, user: user, organization: organization)
+    }
+
+    /// The same of other users.
+    static func checks(
+        secret: SecretBytes, users: Int, user name: (Int) -> String,
+        organization: (Int) -> String
+    ) -> Workload {
         let now = tg_walltime() / 1_000
         let requests = (0..<users).map { user -> [UInt8] in
             let token = TokenMinter.mint(
                 claims: [
                     ("iss", .string("https://login.example.com")),
-                    ("sub", .string(Self.user(user))), ("org", .string(organization(user))),
+                    ("sub", .string(name(user))), ("org", .string(organization(user))),
                     ("plan", .string("pro_tier")), ("aud", .string("https://api.example.com")),
                     ("iat", .integer(now)), ("exp", .integer(now + 7_200)),
                 ], algorithm: .hs256, keyID: "bench-1", secret: secret) ?? ""
