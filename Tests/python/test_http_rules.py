@@ -132,6 +132,16 @@ def test_each_alert_fires_when_it_is_to_and_only_then(tmp_path):
              for alert, series in QUIET.items()])
 
 
+def test_invalid_credentials_are_those_that_the_daemons_own_rule_counts():
+    engine = (ROOT / "Sources/TollgateCore/Alerts/AlertEngine.swift").read_text()
+    body = engine.partition("static func isInvalid(")[2].partition("default:")[0]
+    counted = re.findall(r"\.([a-zA-Z]+)", body.partition("case ")[2])
+    rule = RULES.read_text().partition("- alert: TollgateInvalidCredentials")[2]
+    (matched,) = re.findall(r'reason=~"([^"]+)"', rule.partition("for:")[0])
+    assert len(counted) >= 11 and "credentialRevoked" in counted
+    assert sorted(matched.split("|")) == sorted(counted)
+
+
 @pytest.mark.parametrize("fires, quiet", [([9], []), ([], [15])])
 def test_a_wrong_expectation_is_seen(tmp_path, fires, quiet):
     """So that a scenario that says nothing does not pass."""
