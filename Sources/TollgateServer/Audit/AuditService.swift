@@ -147,8 +147,10 @@ extension Server {
         func gauge(_ name: String, _ value: UInt64) -> Statistic {
             Statistic(name: "tollgate_audit_\(name)", value: value, isGauge: true)
         }
+        let path = OperationNames.label(audit.plan.settings.directory.utf8)
+        let overload = audit.plan.isBlocking ? "block" : "drop"
         return [
-            gauge("info{path=\"\(OperationNames.label(audit.plan.settings.directory.utf8))\"}", 1),
+            gauge("info{path=\"\(path)\",overload=\"\(overload)\"}", 1),
             count("recorded", status.recorded), count("dropped", status.dropped),
             gauge("waiting_bytes", UInt64(max(0, status.waitingBytes))),
             gauge("segments", UInt64(max(0, status.segments))),

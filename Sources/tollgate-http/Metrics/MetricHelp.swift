@@ -59,7 +59,7 @@ enum MetricHelp {
         "tollgate_closed_periods_archived": "Closed periods put into the archive.",
         "tollgate_reservations": "Reservations open, or ended and remembered.",
         "tollgate_idempotency_records": "Answers remembered for requests sent again.",
-        "tollgate_audit": "Where the audit log is.",
+        "tollgate_audit": "Where the audit log is, and what it does when it has no room.",
         "tollgate_audit_recorded": "Records written to the audit log.",
         "tollgate_audit_dropped": "Records left out of the audit log.",
         "tollgate_audit_waiting_bytes": "Bytes of records not yet in a file of the audit log.",

@@ -8,12 +8,14 @@ struct HealthCommand: ParsableCommand {
         discussion: """
             Exit code 0: all is well. 1: it serves, and something wants to be seen to: a disk that \
             charges go past, a journal or a snapshot that lags, a clock that is not believed, \
-            alerts that nobody delivers, or no disk takes. 2: it refuses charges, for the \
-            ledger's disk takes nothing. 69: it does not answer.
+            decisions left out of the audit log, alerts that cannot be written or that nobody \
+            delivers. 2: it refuses charges, for the ledger's disk takes nothing; or requests, for \
+            the audit log's does not and nothing is to be decided unrecorded (overload: block), as \
+            soon as no more find room in memory. 69: it does not answer.
 
-            What the ledger does is told on the admin socket, to who has the role admin; for \
-            others the command says whether the daemon answers, and what it could not see: \
-            "answers", not "healthy", and with --json "healthy" is null.
+            What the ledger, the audit log and the alerts do is told on the admin socket, to who \
+            has the role admin; for others the command says whether the daemon answers, and what \
+            it could not see: "answers", not "healthy", and with --json "healthy" is null.
             """)
     @OptionGroup var options: DataOptions
     @Option(
@@ -81,6 +83,9 @@ struct Health {
     /// What is wrong, and what to do.
     let problems: [(what: String, next: String)]
     let shadow: Shadow?
+    /// `nil` as well where there is none.
+    let audit: AuditHealth?
+    let alerts: AlertsHealth?
 
     /// What refuses nobody, and what that comes to.
     struct Shadow {
@@ -112,10 +117,12 @@ struct Health {
     /// Of a daemon that answers, and whose ledger cannot be asked for.
     init(unseen: String) {
         (ledger, self.unseen, problems, shadow) = (nil, unseen, [], nil)
+        (audit, alerts) = (nil, nil)
     }
 
     init(ledger: LedgerHealth, statistics: [StatisticEntry]) {
         (self.ledger, unseen, shadow) = (ledger, nil, Shadow(statistics))
+        (audit, alerts) = (AuditHealth(statistics), AlertsHealth(statistics))
         var problems: [(what: String, next: String)] = []
         if let trouble = ledger.trouble {
             problems.append((trouble, ledger.advice ?? "look at the daemon's log"))
@@ -134,40 +141,14 @@ struct Health {
                     "if it is right now, say so: tollgate reload"
                 ))
         }
-        if let problem = Self.alerts(statistics) { problems.append(problem) }
-        if let problem = Self.spool(statistics) { problems.append(problem) }
+        if let problem = audit?.problem { problems.append(problem) }
+        problems += alerts?.problems ?? []
         self.problems = problems
-    }
-
-    /// Alerts that the disk does not take.
-    private static func alerts(_ statistics: [StatisticEntry]) -> (what: String, next: String)? {
-        func value(_ name: String) -> UInt64 {
-            statistics.first { $0.name == "tollgate_alerts_\(name)" }?.value ?? 0
-        }
-        guard value("failing") > 0 else { return nil }
-        return (
-            "the disk takes no alerts: \(value("waiting")) wait to be told, and"
-                + " \(value("lost_total")) were lost since the start",
-            "see to the disk of the alerts' directory: what is wrong with it is in the daemon's log"
-        )
-    }
-
-    /// Alerts that nobody delivers.
-    private static func spool(_ statistics: [StatisticEntry]) -> (what: String, next: String)? {
-        func value(_ name: String) -> UInt64 {
-            statistics.first { $0.name == "tollgate_alerts_spool_\(name)" }?.value ?? 0
-        }
-        guard value("full") > 0 else { return nil }
-        return (
-            "\(value("waiting")) alerts wait to be delivered, and no more find room:"
-                + " \(value("dropped_total")) were left out",
-            "see to tollgate alerts deliver: does it run, and what does it say of its sinks?"
-        )
     }
 
     /// The exit code.
     var code: Int32 {
-        if ledger?.state == .refusing { return 2 }
+        if ledger?.state == .refusing || audit?.state == .refusing { return 2 }
         return problems.isEmpty && ledger?.state != .unjournaled ? 0 : 1
     }
 
@@ -178,6 +159,7 @@ struct Health {
     var members: [(String, JSON)] {
         [
             ("ledger", ledger.map { .verbatim($0.json.text) } ?? .null),
+            ("audit", audit?.json ?? .null), ("alerts", alerts?.json ?? .null),
             ("not_seen", .optional(unseen.map { "the ledger: \($0)" })),
             (
                 "shadow",
@@ -198,8 +180,11 @@ struct Health {
 
     var lines: [String] {
         var lines: [String] = []
-        let shadowed = shadow.flatMap { $0.isSome ? [("in shadow", $0.text)] : nil } ?? []
-        if let ledger { lines.append(pairs(Self.rows(of: ledger) + shadowed)) }
+        var others: [(String, String)] = []
+        if let audit { others.append(("audit", audit.text)) }
+        if let alerts { others.append(("alerts", alerts.text)) }
+        if let shadow, shadow.isSome { others.append(("in shadow", shadow.text)) }
+        if let ledger { lines.append(pairs(Self.rows(of: ledger) + others)) }
         if let unseen { lines.append(visible("not seen: the ledger: \(unseen)")) }
         for problem in problems {
             lines.append(visible("problem: \(problem.what)\n  \(problem.next)"))
