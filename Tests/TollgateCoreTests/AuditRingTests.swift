@@ -171,7 +171,7 @@ final class MemoryRing {
             generation: 7, plans: ["free_tier", "pro_tier"], operations: ["chat"],
             meters: ["calls", "tokens"], issuers: ["main"],
             limits: [AuditNames.Limit(name: "daily", meter: "calls", kind: 2, scope: 1)],
-            programs: [[0], [0, 0]])
+            programs: [[0], [0, 0]], permissions: ["chat.use"])
         let bytes = names.encoded
         let again = bytes.withUnsafeBytes { AuditNames(decoding: $0) }
         #expect(again == names)
@@ -181,5 +181,18 @@ final class MemoryRing {
             }
             #expect(cut == nil)
         }
+    }
+
+    @Test func policyNamesOfBeforePermissionsAreRead() {
+        var names = AuditNames(
+            generation: 7, plans: ["free_tier"], operations: ["chat"], programs: [[]])
+        var bytes = names.encoded
+        bytes.replaceSubrange(0..<8, with: Array("TGNAMES1".utf8))
+        bytes.removeLast(2)
+        #expect(bytes.withUnsafeBytes { AuditNames(decoding: $0) } == names)
+        bytes += [0, 0]
+        #expect(bytes.withUnsafeBytes { AuditNames(decoding: $0) } == nil)
+        names.permissions = ["chat.use"]
+        #expect(names.encoded.withUnsafeBytes { AuditNames(decoding: $0) } == names)
     }
 }

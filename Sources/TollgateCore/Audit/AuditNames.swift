@@ -19,11 +19,14 @@ package struct AuditNames: Sendable, Equatable {
     package var limits: [Limit]
     /// By plan, then operation: indices into `limits` of all that a decision looks at, in order.
     package var programs: [[UInt16]]
+    /// By operation: the permission that it wants, empty for none. Empty as a whole where a log of
+    /// before has them not.
+    package var permissions: [String]
 
     package init(
         generation: UInt32, plans: [String] = [], operations: [String] = [],
         meters: [String] = [], issuers: [String] = [], limits: [Limit] = [],
-        programs: [[UInt16]] = []
+        programs: [[UInt16]] = [], permissions: [String] = []
     ) {
         self.generation = generation
         self.plans = plans
@@ -32,6 +35,7 @@ package struct AuditNames: Sendable, Equatable {
         self.issuers = issuers
         self.limits = limits
         self.programs = programs
+        self.permissions = permissions
     }
 }
 
@@ -64,10 +68,15 @@ extension PolicyImage {
                 programs.append(own.map(\.limitIndex) + tenant.map(\.limitIndex))
             }
         }
+        let permissions = permissions.all
         return AuditNames(
             generation: UInt32(truncatingIfNeeded: generation), plans: plans.all,
             operations: operations.all, meters: meters.all, issuers: issuerNames,
-            limits: limits, programs: programs)
+            limits: limits, programs: programs,
+            permissions: (0..<operations.count).map {
+                let wanted = Int(compiledOperations[$0].permission)
+                return wanted < 0 ? "" : permissions[wanted]
+            })
     }
 }
 
@@ -83,11 +92,13 @@ extension NameTable {
     }
 }
 
-/// As bytes, little-endian: "TGNAMES1", u32 generation, then four lists of names, the limits and
-/// the programs, each with its u16 count first; a name is its u8 length and its bytes; a limit is
-/// name, meter, u8 kind, u8 scope; a program is a u16 count and so many u16.
+/// As bytes, little-endian: "TGNAMES2", u32 generation, then four lists of names, the limits, the
+/// programs and the permissions, each with its u16 count first; a name is its u8 length and its
+/// bytes; a limit is name, meter, u8 kind, u8 scope; a program is a u16 count and so many u16.
+/// "TGNAMES1", of before, ends with the programs; it is read, and no longer written.
 extension AuditNames {
-    private static let magic = Array("TGNAMES1".utf8)
+    private static let magic = Array("TGNAMES2".utf8)
+    private static let magicOfBefore = Array("TGNAMES1".utf8)
     private static let countMax = Int(UInt16.max)
 
     package var encoded: [UInt8] {
@@ -110,6 +121,8 @@ extension AuditNames {
             Self.append(program.count, to: &bytes)
             for limit in program { Self.append(Int(limit), to: &bytes) }
         }
+        Self.append(permissions.count, to: &bytes)
+        for name in permissions { Self.append(name, to: &bytes) }
         return bytes
     }
 
@@ -125,10 +138,12 @@ extension AuditNames {
         bytes += utf8
     }
 
-    /// `nil` when the bytes are not what `encoded` makes.
+    /// `nil` when the bytes are not what `encoded` makes, or has made.
     package init?(decoding bytes: UnsafeRawBufferPointer) {
         var reader = ByteReader(bytes)
-        guard let magic = reader.take(Self.magic.count), magic.elementsEqual(Self.magic),
+        guard let magic = reader.take(Self.magic.count) else { return nil }
+        let hasPermissions = magic.elementsEqual(Self.magic)
+        guard hasPermissions || magic.elementsEqual(Self.magicOfBefore),
             let generation = reader.read(UInt32.self)
         else { return nil }
         self.init(generation: generation)
@@ -136,7 +151,7 @@ extension AuditNames {
             let meters = Self.names(&reader), let issuers = Self.names(&reader),
             let limits = Self.list(&reader, Self.limit),
             let programs = Self.list(&reader, { Self.list(&$0) { $0.read(UInt16.self) } }),
-            reader.remaining == 0
+            let permissions = hasPermissions ? Self.names(&reader) : [], reader.remaining == 0
         else { return nil }
         self.plans = plans
         self.operations = operations
@@ -144,6 +159,7 @@ extension AuditNames {
         self.issuers = issuers
         self.limits = limits
         self.programs = programs
+        self.permissions = permissions
     }
 
     private static func list<T>(

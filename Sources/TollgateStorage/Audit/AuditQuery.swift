@@ -9,6 +9,9 @@ package struct AuditQuery: Sendable, Equatable {
     package var user: String?
     package var keyID: String?
     package var operation: String?
+    package var plan: String?
+    /// The caller's address is one of these; one without an address meets no such condition.
+    package var addresses: AddressBlock?
     /// Raw values of `Reason`, any of them; 0: allowed.
     package var reasons: Set<UInt16>?
     package var isDenied: Bool?
@@ -43,6 +46,7 @@ package struct AuditQuery: Sendable, Equatable {
         if let isDenied, isDenied != (head.reason != 0) { return false }
         if isShadow, !head.flags.contains(.shadow) { return false }
         if let kinds, !kinds.contains(where: { $0.rawValue == head.kind }) { return false }
+        if let addresses, !Self.isAddress(of: head, in: addresses) { return false }
         if let hold, record.hold.map({ $0.elementsEqual(hold) }) != true { return false }
         if let keyID, record.key.map({ $0.elementsEqual(keyID.utf8) }) != true { return false }
         if let organization,
@@ -55,7 +59,14 @@ package struct AuditQuery: Sendable, Equatable {
     }
 
     func matches(_ record: AuditRecord) -> Bool {
-        operation.map { $0 == record.operation } ?? true
+        (operation ?? record.operation) == record.operation && (plan ?? record.plan) == record.plan
+    }
+
+    private static func isAddress(of head: AuditHead, in block: AddressBlock) -> Bool {
+        let count = head.addressFamily == 4 ? 4 : head.addressFamily == 6 ? 16 : 0
+        return withUnsafeBytes(of: (head.addressHigh, head.addressLow)) {
+            block.contains(UnsafeRawBufferPointer(rebasing: $0.prefix(count)))
+        }
     }
 }
 

@@ -31,23 +31,30 @@ extension AuditView {
 struct AuditFilter: ParsableArguments {
     @Option(help: "From then on: a date in ISO 8601, or a length of time ago (1h).")
     var since: String?
-    @Option(help: "Before then.") var until: String?
+    @Option(help: "Before then, written in the same way.") var until: String?
     @Option(help: "Of this organization.") var organization: String?
     @Option(help: "Of this user.") var user: String?
     @Option(help: "By this API key: its id.") var key: String?
+    @Option(help: "From this address, or one with this beginning: 192.0.2.7, 2001:db8::/64.")
+    var address: String?
     @Option(help: "Of this operation.") var operation: String?
+    @Option(help: "By this plan.") var plan: String?
     @Option(help: "For this reason, as quotaExhausted; may be given again.")
     var reason: [String] = []
     @Option(help: "check, consume, reserve, extend, settle, cancel or cut; may be given again.")
     var kind: [String] = []
     @Option(help: "About this reservation: 32 hexadecimal digits.") var reservation: String?
-    @Flag(help: "Only what was denied.") var denied = false
+    enum Verdict: String, ExpressibleByArgument, CaseIterable { case allow, deny }
+    @Option(help: "Only what came out so: allow or deny.") var decision: Verdict?
+    @Flag(help: "Only what was denied: --decision deny.") var denied = false
     @Flag(help: "Only what was allowed because a limit, or the policy, is in shadow.")
     var wouldDeny = false
-    @Flag(help: "Only what was allowed.") var allowed = false
+    @Flag(help: "Only what was allowed: --decision allow.") var allowed = false
 
     func validate() throws {
-        if denied, allowed { throw ValidationError("give --denied or --allowed, not both") }
+        guard [denied, allowed, decision != nil].filter({ $0 }).count < 2 else {
+            throw ValidationError("give one of --decision, --denied and --allowed")
+        }
         _ = try query()
     }
 
@@ -59,13 +66,22 @@ struct AuditFilter: ParsableArguments {
         query.user = user
         query.keyID = key
         query.operation = operation
+        query.plan = plan
+        query.addresses = try address.map(Self.addresses)
         if !reason.isEmpty { query.reasons = Set(try reason.map(Self.reason)) }
         if !kind.isEmpty { query.kinds = Set(try kind.map(Self.kind)) }
         query.hold = try reservation.map(Self.bytes)
-        if denied { query.isDenied = true }
         query.isShadow = wouldDeny
-        if allowed { query.isDenied = false }
+        if denied || decision == .deny { query.isDenied = true }
+        if allowed || decision == .allow { query.isDenied = false }
         return query
+    }
+
+    private static func addresses(_ text: String) throws -> AddressBlock {
+        if let block = AddressBlock(text) { return block }
+        throw ValidationError(
+            "an address is 192.0.2.7 or 2001:db8::7, or with a length and zeros behind it"
+                + " 192.0.2.0/24 or 2001:db8::/64, not \"\(text)\"")
     }
 
     private static func reason(_ name: String) throws -> UInt16 {
@@ -87,14 +103,6 @@ struct AuditFilter: ParsableArguments {
             throw ValidationError("a reservation is 32 hexadecimal digits, not \"\(text)\"")
         }
         return stride(from: 0, to: 32, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
-    }
-}
-
-extension Instants {
-    /// As `milliseconds`, but a length of time is one before now.
-    static func past(_ text: String) throws(ValidationError) -> Int64 {
-        if let seconds = Lengths.parsed(text) { return (Times.now - seconds) * 1_000 }
-        return try milliseconds(text)
     }
 }
 
@@ -182,11 +190,14 @@ struct AuditQueryCommand: ParsableCommand {
     @OptionGroup var filter: AuditFilter
     @Option(help: "Decisions to show at most: the newest.") var limit: Int?
     @Flag(help: "Show all, however many.") var all = false
+    @Flag(help: "Say how many there are, and show none.") var count = false
     @Option(help: "table, jsonl or csv.") var format = AuditView.Format.table
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        if limit != nil, all { throw ValidationError("give --limit or --all, not both") }
+        guard [limit != nil, all, count].filter({ $0 }).count < 2 else {
+            throw ValidationError("give one of --limit, --all and --count")
+        }
         guard (1...1_000_000).contains(limit ?? 1) else {
             throw ValidationError("--limit is 1 to 1000000; for more: --all")
         }
@@ -197,6 +208,13 @@ struct AuditQueryCommand: ParsableCommand {
         let reader = try place.reader()
         var query = try filter.query()
         if all { return try AuditPrinting.stream(reader, query, view) }
+        if count {
+            let scan = try onAudit { () throws(AuditFailure) in
+                try reader.run(query) { _ in true }
+            }
+            return try output.print(
+                .object([("count", .count(scan.matched))]), "\(scan.matched)")
+        }
         query.limit = limit ?? 100
         query.isNewestFirst = true
         var found: [AuditRecord] = []
@@ -210,45 +228,5 @@ struct AuditQueryCommand: ParsableCommand {
         } else if scan.matched == query.limit, limit == nil {
             Console.printError("the newest \(scan.matched); for more: --limit N, or --all")
         }
-    }
-}
-
-struct AuditExport: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "export", abstract: "All decisions that meet the conditions, oldest first.")
-    enum Format: String, ExpressibleByArgument, CaseIterable { case jsonl, csv }
-
-    @OptionGroup var place: AuditPlaceOptions
-    @OptionGroup var filter: AuditFilter
-    @Option(help: "jsonl or csv.") var format = Format.jsonl
-
-    func run() throws {
-        try AuditPrinting.stream(
-            try place.reader(), try filter.query(), AuditView(format == .csv ? .csv : .jsonl))
-    }
-}
-
-enum AuditPrinting {
-    private static let partCount = 1_000
-
-    /// However many there are, they cost no memory.
-    static func stream(_ reader: AuditReader, _ query: AuditQuery, _ view: AuditView) throws {
-        var view = view
-        var part: [AuditRecord] = []
-        var count = 0
-        var failure: (any Error)?
-        _ = try onAudit { () throws(AuditFailure) in
-            try reader.run(query) { record in
-                part.append(record)
-                count += 1
-                guard part.count == partCount else { return true }
-                do { try view.print(part) } catch { failure = error }
-                part.removeAll(keepingCapacity: true)
-                return failure == nil && !Console.isClosed
-            }
-        }
-        if let failure { throw failure }
-        try view.print(part)
-        if view.format == .table, count == 0 { Console.printError("no decision meets that") }
     }
 }

@@ -15,7 +15,7 @@ struct AuditView {
         "plan", "operation", "credential_kind", "key_id", "issuer", "address", "charges",
         "cost_micros", "rate_limit", "rate_limit_limit", "rate_limit_used", "quota",
         "quota_limit", "quota_used", "retry_after_ms", "latency_ns", "dry_run", "overage",
-        "repeated", "reservation", "idempotency_id", "would_deny",
+        "repeated", "reservation", "idempotency_id", "would_deny", "units",
     ]
 
     let format: Format
@@ -162,6 +162,7 @@ struct AuditView {
             limit.map { [$0.name, "\($0.limit)", "\($0.used)"] } ?? ["", "", ""]
         }
         let charges = record.charges.map { "\($0.meter)=\($0.weighted)" }.joined(separator: " ")
+        let units = record.charges.map { "\($0.meter)=\($0.units)" }.joined(separator: " ")
         let who = [
             record.organization, flag(.personal), record.user, record.plan ?? "",
             record.operation ?? "", credential(record.credentialKind), record.keyID ?? "",
@@ -174,6 +175,7 @@ struct AuditView {
             "\(record.retryMilliseconds)", "\(record.latencyNanoseconds)", flag(.dryRun),
             flag(.overage), flag(.repeated), record.hold.map(hexadecimal) ?? "",
             record.idempotency.map(hexadecimal) ?? "", record.wouldDeny.joined(separator: " "),
+            units,
         ]
     }
 }

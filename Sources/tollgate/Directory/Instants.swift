@@ -7,13 +7,22 @@ enum Instants {
     /// a length of time from now (`90d`).
     static func milliseconds(_ text: String) throws(ValidationError) -> Int64 {
         if let seconds = Lengths.parsed(text) { return (Times.now + seconds) * 1_000 }
-        guard let milliseconds = calendar(text) else {
-            throw ValidationError(
-                "an instant is a date in ISO 8601 (2026-12-31, 2026-12-31T18:00:00Z,"
-                    + " 2026-12-31T18:00:00+01:00) or a length of time from now (90d), not"
-                    + " \"\(text)\"")
-        }
-        return milliseconds
+        return try calendar(text, or: "from now (90d)")
+    }
+
+    /// As `milliseconds`, but a length of time is one before now.
+    static func past(_ text: String) throws(ValidationError) -> Int64 {
+        if let seconds = Lengths.parsed(text) { return (Times.now - seconds) * 1_000 }
+        return try calendar(text, or: "ago (1h)")
+    }
+
+    private static func calendar(
+        _ text: String, or length: String
+    ) throws(ValidationError) -> Int64 {
+        if let milliseconds = calendar(text) { return milliseconds }
+        throw ValidationError(
+            "an instant is a date in ISO 8601 (2026-12-31, 2026-12-31T18:00:00Z,"
+                + " 2026-12-31T18:00:00+01:00) or a length of time \(length), not \"\(text)\"")
     }
 
     /// Date, perhaps with a time and then with its zone.
