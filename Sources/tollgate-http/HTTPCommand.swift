@@ -13,12 +13,16 @@ struct HTTPCommand: ParsableCommand {
             share an answer. While the daemon does not answer, it is tollgate_up 0, with status \
             200. GET /healthz is 200 while the daemon answers, else 503.
 
+            On TCP a request's Host is an address of the loopback interface, localhost, or a name \
+            given with --host; any other is answered 421, so that no page in a browser on this \
+            host reads what is here. On a Unix socket any will do.
+
             It asks the daemon on its admin socket, as the daemon's user or one with the role \
             admin; or, with --socket, on its data socket, as one with the role observe. TERM and \
             INT end it, behind what it is answering. systemd may start it with Type=notify.
 
-            Exit codes: 0 ended by a signal, 64 usage, 70 internal, 73 cannot listen, 75 another \
-            process listens there, 77 forbidden to.
+            Exit codes: 0 ended by a signal, 64 usage, 69 built without HTTP, 70 internal, 73 \
+            cannot listen, 75 another process listens there, 77 forbidden to.
             """,
         version: "tollgate-http \(HTTPVersionText.own)")
 
@@ -35,6 +39,11 @@ struct HTTPCommand: ParsableCommand {
             given several times (default: /run/tollgate/http.sock).
             """)
     var listen: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            "A name that Host may have on TCP, as a proxy passes it; may be given several times.",
+            valueName: "name"))
+    var host: [String] = []
     @Option(help: "The mode of sockets that it listens on, octal.") var mode = "0660"
     @Option(help: "Milliseconds to wait for the daemon, 1 to 10000.") var timeout = 2_000
     @Option(
@@ -60,6 +69,10 @@ struct HTTPCommand: ParsableCommand {
         }
         guard (1...1_000).contains(connectionsMax) else {
             throw ValidationError("--connections-max is 1 to 1000, not \(connectionsMax)")
+        }
+        for name in host where name.isEmpty || HostRule.name(of: name) != name.lowercased() {
+            throw ValidationError(
+                "--host is a host's name without a port, as metrics.example, not \(name)")
         }
         guard let bits = mode_t(mode, radix: 8), bits <= 0o777 else {
             throw ValidationError("--mode is octal, as 0660, not \(mode)")
@@ -90,7 +103,9 @@ struct HTTPCommand: ParsableCommand {
             AsyncClient(path: admin, timeoutMilliseconds: timeout), tally, log: Self.say)
         do {
             let service = try HTTPService(
-                sockets, Router(routes: daemon.routes), tally, connectionsMax: connectionsMax,
+                sockets, Router(routes: daemon.routes),
+                HostRule(names: Set(host.map { $0.lowercased() })), tally,
+                connectionsMax: connectionsMax,
                 times: RequestHandler.Times(patienceSeconds: patience, daemonMilliseconds: timeout))
             Self.say("serving \(admin) on \(sockets.map(\.name).joined(separator: ", "))")
             let manager = InitSystem(socket: Self.environment("NOTIFY_SOCKET"))

@@ -170,7 +170,9 @@ def exporter():
     ("GET", "/metrics", 200), ("GET", "/metrics?x=y", 200), ("GET", "/healthz", 200),
     ("POST", "/metrics", 405), ("DELETE", "/healthz", 405), ("OPTIONS", "/metrics", 405),
     ("GET", "/", 404), ("GET", "/metrics/", 404), ("GET", "//metrics", 404),
-    ("GET", "/%6detrics", 404), ("POST", "/", 404), ("GET", "http://here/metrics", 404)])
+    ("GET", "/%6detrics", 404), ("POST", "/", 404), ("GET", "http://here/metrics", 200),
+    ("GET", "HTTP://here:80/healthz?x", 200), ("GET", "http://here", 404),
+    ("GET", "http://a@b/metrics", 400), ("GET", "http:///metrics", 400)])
 def test_a_route_is_a_path_and_its_methods(exporter, method, target, status):
     given, headers, body = exporter.ask(target, method)
     assert given == status and int(headers["content-length"]) == len(body)
@@ -202,7 +204,12 @@ def test_an_older_client_is_answered_and_closed(exporter):
     (b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n", 400),
     (b"nonsense\r\n\r\n", 400), (b"GET /metrics HTTP/9.9\r\n\r\n", 400),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300), 400),
-    (b"GET /metrics HTTP/1.1\r\nHost x\r\n\r\n", 400),
+    (b"GET /metrics HTTP/1.1\r\nHost x\r\n\r\n", 400), (b"GET /metrics HTTP/1.1\r\n\r\n", 400),
+    (b"GET /metrics HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
+    (b"GET /metrics HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n", 400),
+    (b"GET http://x/metrics HTTP/1.1\r\n\r\n", 400),
+    (b"GET /metrics HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    (b"GET /metrics HTTP/1.1\r\nHost: x:y\r\n\r\n", 400),
     (b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000 + b"\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5_000 + b"\r\n", 400)])

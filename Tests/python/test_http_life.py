@@ -31,15 +31,16 @@ def test_it_listens_where_nobody_else_reaches_it(place, words):
 
 @pytest.mark.parametrize("words", [
     ("--mode", "0999"), ("--mode", "01777"), ("--timeout", "0"), ("--patience", "601"),
-    ("--connections-max", "0"), ("--lisen", "x"), ("extra",)])
+    ("--connections-max", "0"), ("--lisen", "x"), ("extra",), ("--host", ""),
+    ("--host", "metrics.example:80"), ("--host", "a b")])
 def test_wrong_options_are_refused(words):
     assert "Usage" in run(*words, code=64)
 
 
 def test_help_says_what_it_is_for():
     said = run("--help", code=0)
-    for text in ["/metrics", "/healthz", "tollgate_up 0", "64 usage", "73", "75", "77", "127.0.0.1",
-                 "TOLLGATE_ADMIN_SOCKET"]:
+    for text in ["/metrics", "/healthz", "tollgate_up 0", "64 usage", "69", "73", "75", "77",
+                 "127.0.0.1", "TOLLGATE_ADMIN_SOCKET"]:
         assert text in said, text
     assert run("--version", code=0).startswith("tollgate-http 0.")
 
@@ -129,7 +130,7 @@ def test_whoever_comes_next_keeps_its_socket():
         number, place = os.stat(exporter.path).st_ino, pathlib.Path(exporter.path)
         # Not by the socket, whose file would then be kept until the answer.
         with socket.create_connection(("127.0.0.1", exporter.port), 10) as peer:
-            peer.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            peer.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             eventually(lambda: daemon.frames)
             exporter.process.terminate()
             eventually(lambda: not place.exists())

@@ -16,7 +16,8 @@ struct HTTPService {
     private let listeners: [any Channel]
 
     init(
-        _ sockets: [BoundSocket], _ router: Router, _ tally: Tally, connectionsMax: Int,
+        _ sockets: [BoundSocket], _ router: Router, _ hosts: HostRule, _ tally: Tally,
+        connectionsMax: Int,
         times: RequestHandler.Times
     ) throws {
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -26,23 +27,27 @@ struct HTTPService {
             NIOLoopBound(Connections(most: connectionsMax, tally), eventLoop: loop)
         }.wait()
         self.connections = connections
-        let bootstrap = ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: BoundSocket.backlog)
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try Self.equip(channel, router, connections.value, tally, times)
+        let group = group
+        listeners = try sockets.map { socket in
+            let isTCP = socket.isTCP
+            let bootstrap = ServerBootstrap(group: group)
+                .serverChannelOption(.backlog, value: BoundSocket.backlog)
+                .childChannelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try Self.equip(
+                            channel,
+                            RequestHandler(
+                                router, hosts, isTCP: isTCP, connections.value, tally, times))
+                    }
                 }
-            }
-            .childChannelOption(
-                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 8_192))
-            .childChannelOption(.maxMessagesPerRead, value: 1)
-        listeners = try sockets.map { try bootstrap.withBoundSocket($0.descriptor).wait() }
+                .childChannelOption(
+                    .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 8_192))
+                .childChannelOption(.maxMessagesPerRead, value: 1)
+            return try bootstrap.withBoundSocket(socket.descriptor).wait()
+        }
     }
 
-    private static func equip(
-        _ channel: any Channel, _ router: Router, _ connections: Connections, _ tally: Tally,
-        _ times: RequestHandler.Times
-    ) throws {
+    private static func equip(_ channel: any Channel, _ handler: RequestHandler) throws {
         var limits = NIOHTTPDecoderLimitConfiguration()
         limits.maxHeaderFieldSize = headBytesMax
         limits.maxHeaderListSize = headBytesMax
@@ -51,7 +56,7 @@ struct HTTPService {
         try pipeline.configureHTTPServerPipeline(
             withPipeliningAssistance: true, withErrorHandling: true,
             withEncoderConfiguration: .init(), withDecoderLimitConfiguration: limits)
-        try pipeline.addHandler(RequestHandler(router, connections, tally, times))
+        try pipeline.addHandler(handler)
     }
 
     /// Takes no new connection, answers what was asked, and ends: after the grace at the latest.

@@ -44,7 +44,8 @@ enum ListenPlace: Equatable {
         self = .loopback(address: address, port: port)
     }
 
-    private static func address(_ text: String) -> [UInt8]? {
+    /// The four bytes of an IPv4 address, or the sixteen of an IPv6 address, as it is written.
+    static func address(_ text: String) -> [UInt8]? {
         var four = in_addr()
         if inet_pton(AF_INET, text, &four) == 1 { return withUnsafeBytes(of: four) { Array($0) } }
         var six = in6_addr()
@@ -52,7 +53,7 @@ enum ListenPlace: Equatable {
         return nil
     }
 
-    private static func isLoopback(_ address: [UInt8]) -> Bool {
+    static func isLoopback(_ address: [UInt8]) -> Bool {
         if address.count == 4 { return address[0] == 127 }
         return address.dropLast().allSatisfy { $0 == 0 } && address.last == 1
     }
@@ -64,6 +65,8 @@ struct BoundSocket {
     /// As it is told in the log: the path, or address and port.
     let name: String
     private let path: String?
+    /// Whoever is on this host reaches it, as far as the network goes.
+    var isTCP: Bool { path == nil }
     private let inode: UInt64
     /// What waits to be accepted, at most.
     static let backlog: Int32 = 1_024

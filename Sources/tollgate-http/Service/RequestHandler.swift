@@ -29,6 +29,8 @@ final class RequestHandler: ChannelInboundHandler {
     }
 
     private let router: Router
+    private let hosts: HostRule
+    private let isTCP: Bool
     private let connections: Connections
     private let tally: Tally
     private let times: Times
@@ -36,10 +38,17 @@ final class RequestHandler: ChannelInboundHandler {
     private var deadline: Scheduled<Void>?
     private var head: HTTPRequestHead?
     private(set) var isAnswering = false
+    /// By us: what there is of a request then is answered by nobody.
+    private var isClosing = false
     private(set) var waitNumber: UInt64 = 0
 
-    init(_ router: Router, _ connections: Connections, _ tally: Tally, _ times: Times) {
+    init(
+        _ router: Router, _ hosts: HostRule, isTCP: Bool, _ connections: Connections,
+        _ tally: Tally, _ times: Times
+    ) {
         self.router = router
+        self.hosts = hosts
+        self.isTCP = isTCP
         self.connections = connections
         self.tally = tally
         self.times = times
@@ -48,7 +57,7 @@ final class RequestHandler: ChannelInboundHandler {
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         waitNumber = connections.nextWait()
-        guard connections.admit(self) else { return context.close(promise: nil) }
+        guard connections.admit(self) else { return close() }
         expect(within: times.firstWait)
     }
 
@@ -63,12 +72,20 @@ final class RequestHandler: ChannelInboundHandler {
         connections.remove(self)
     }
 
-    func close() { context?.close(promise: nil) }
+    func close() {
+        isClosing = true
+        context?.close(promise: nil)
+    }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // Whoever sent what is no HTTP was told 400 by the handler before this one.
-        if error is HTTPParserError { tally.count(code: 400) }
-        context.close(promise: nil)
+        // Whoever sent what is no HTTP was told 400 by the handler before this one; not whoever is
+        // gone, or is answered something else.
+        if let error = error as? HTTPParserError, error != .invalidEOFState, !isClosing,
+            !isAnswering
+        {
+            tally.count(code: 400)
+        }
+        close()
     }
 
     private func expect(within time: TimeAmount) {
@@ -105,8 +122,17 @@ final class RequestHandler: ChannelInboundHandler {
     }
 
     private func answer(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
+        let path: String
+        switch hosts.look(
+            at: head.uri, hosts: head.headers["host"], isVersion11: head.version == .http1_1,
+            isTCP: isTCP)
+        {
+        case .path(let asked): path = asked
+        case .refused(let code, let text):
+            return put(HTTPResponse(code, text + "\n"), to: head, mayGoOn: false)
+        }
         let request = HTTPRequest(
-            method: head.method.rawValue, path: Router.path(of: head.uri),
+            method: head.method.rawValue, path: path,
             accept: head.headers["accept"].joined(separator: ","))
         let promise = context.eventLoop.makePromise(of: HTTPResponse.self)
         let router = router

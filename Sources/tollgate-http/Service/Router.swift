@@ -51,9 +51,4 @@ struct Router: Sendable {
         }
         return await route.answer(request)
     }
-
-    /// The path of a request's target (RFC 9112, section 3.2), without its query.
-    static func path(of target: String) -> String {
-        String(target.prefix { $0 != "?" && $0 != "#" })
-    }
 }

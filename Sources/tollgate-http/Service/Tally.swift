@@ -3,7 +3,7 @@ import Synchronization
 /// What tollgate-http counts of itself; written by its event loop, read by any thread.
 final class Tally: Sendable {
     /// Every code that is ever answered.
-    static let codes = [200, 400, 404, 405, 413, 503]
+    static let codes = [200, 400, 404, 405, 413, 421, 503]
 
     let connections = Atomic<Int>(0)
     let displaced = Atomic<UInt64>(0)
@@ -14,6 +14,7 @@ final class Tally: Sendable {
     private let notFound = Atomic<UInt64>(0)
     private let badMethod = Atomic<UInt64>(0)
     private let tooLarge = Atomic<UInt64>(0)
+    private let misdirected = Atomic<UInt64>(0)
     private let unavailable = Atomic<UInt64>(0)
 
     func count(code: Int) { _ = add(code, 1) }
@@ -26,6 +27,7 @@ final class Tally: Sendable {
         case 404: notFound.wrappingAdd(count, ordering: .relaxed).newValue
         case 405: badMethod.wrappingAdd(count, ordering: .relaxed).newValue
         case 413: tooLarge.wrappingAdd(count, ordering: .relaxed).newValue
+        case 421: misdirected.wrappingAdd(count, ordering: .relaxed).newValue
         case 503: unavailable.wrappingAdd(count, ordering: .relaxed).newValue
         default: malformed.wrappingAdd(count, ordering: .relaxed).newValue
         }
