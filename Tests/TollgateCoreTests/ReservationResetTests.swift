@@ -150,6 +150,8 @@ import TollgateWire
         let ledger = MemoryLedger()
         ledger.begin(harness.engine)
         for isReleased in [true, false] {
+            // What the row is to close when it drops the quota.
+            #expect(harness.check(meters: [("calls", 1)]).isAllowed)
             #expect(harness.reserve(tokens: 10, timeToLive: 1_000).isAllowed)
             while harness.consume(
                 organization: "acme", user: "bob", plan: "pro_tier", operation: "chat",
