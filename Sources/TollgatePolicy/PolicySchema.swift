@@ -13,7 +13,7 @@ enum PolicySchema {
         "addresses_max", "log_level", "log_format",
     ]
     static let socketKeys = ["path", "mode", "group"]
-    static let roleKeys = ["check", "issue", "admin", "observe"]
+    static let roleKeys = ["check", "issue", "admin", "observe", "watch"]
     static let memberKeys = ["users", "groups"]
     static let directoryKeys = [
         "path", "signing_keys", "peppers", "log_retention", "spent_retention",

@@ -22,6 +22,8 @@ package struct RoleSettings: Sendable, Equatable {
     package var admin = Members()
     /// Who may read the daemon's numbers, besides, on the data socket too.
     package var observe = Members()
+    /// Who may, besides, read who is busiest, by organization's name, on the data socket too.
+    package var watch = Members()
 
     private static let membersMax = 256
     private static let nameBytesMax = 256
@@ -44,6 +46,7 @@ package struct RoleSettings: Sendable, Equatable {
         issue = values["issue"].flatMap { Self.members($0, "issue", reader) } ?? issue
         admin = values["admin"].flatMap { Self.members($0, "admin", reader) } ?? admin
         observe = values["observe"].flatMap { Self.members($0, "observe", reader) } ?? observe
+        watch = values["watch"].flatMap { Self.members($0, "watch", reader) } ?? watch
     }
 
     /// `nil` when something is wrong with them.

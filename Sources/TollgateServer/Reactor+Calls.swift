@@ -13,17 +13,23 @@ extension Reactor {
         let request = CallRequest(
             peer: peer, body: Array(body), registration: registration(slot),
             requestID: header.requestID, reactor: index)
-        guard peer.roles.contains(.issue) else {
+        guard !peer.roles.isDisjoint(with: [.issue, .watch]) else {
             shared.calls?.putForbidden(request)
-            return refuse(header, .forbidden, "this user has neither the role admin nor issue")
+            return refuse(
+                header, .forbidden, "this user has none of the roles admin, issue and watch")
         }
-        guard let calls = shared.calls else {
+        // Who has the role watch alone does not wait for the directory's disk.
+        var calls = peer.roles.contains(.issue) ? shared.calls : shared.watchCalls
+        if calls == nil {
             // What is wrong with the call is told first, as where there is a directory.
             let decoded = DecodedCall(request)
-            return answer(
-                header, decoded.refusal ?? CallReply.without(decoded, engine: shared.engine))
+            guard decoded.call?.call == .showTop else {
+                return answer(
+                    header, decoded.refusal ?? CallReply.without(decoded, engine: shared.engine))
+            }
+            calls = shared.watchCalls
         }
-        guard calls.put(request) else {
+        guard let calls, calls.put(request) else {
             return refuse(header, .busy, "too many calls wait; ask again")
         }
         connection.pointee.awaited &+= 1

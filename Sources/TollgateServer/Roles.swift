@@ -12,6 +12,8 @@ package struct Roles: OptionSet, Sendable, BitwiseCopyable {
     package static let admin = Roles(rawValue: 1 << 2)
     /// STATS, on both sockets. An admin has it on the admin socket, named or not.
     package static let observe = Roles(rawValue: 1 << 3)
+    /// What `observe` has, and `top.show`, which names organizations; on both sockets.
+    package static let watch = Roles(rawValue: 1 << 4)
     /// Of an admin.
     package static let all: Roles = [.check, .issue, .admin]
 }
@@ -40,15 +42,18 @@ package struct RoleRules: Sendable, Equatable {
     package var admin: Members
     /// On the data socket root and the daemon's own user too have to be named.
     package var observe: Members
+    /// As with `observe`.
+    package var watch: Members
 
     package init(
         check: Members? = nil, issue: Members = Members(), admin: Members = Members(),
-        observe: Members = Members()
+        observe: Members = Members(), watch: Members = Members()
     ) {
         self.check = check
         self.issue = issue
         self.admin = admin
         self.observe = observe
+        self.watch = watch
     }
 
     /// The roles of a peer. `adminGroup`: of the admin socket's file.
@@ -60,6 +65,9 @@ package struct RoleRules: Sendable, Equatable {
         if let adminGroup { admins.groups.append(adminGroup) }
         var roles: Roles = []
         if observe.has(uid: uid, gid: gid, isInGroup: isInGroup) { roles.insert(.observe) }
+        if watch.has(uid: uid, gid: gid, isInGroup: isInGroup) {
+            roles.formUnion([.observe, .watch])
+        }
         if uid == 0 || uid == ownUser { return roles.union(.all) }
         if admins.has(uid: uid, gid: gid, isInGroup: isInGroup) { return roles.union(.all) }
         if check?.has(uid: uid, gid: gid, isInGroup: isInGroup) ?? true { roles.insert(.check) }

@@ -136,12 +136,11 @@ extension Server {
         return text
     }
 
-    /// Calls, nothing where none are taken.
+    /// Calls.
     private func callStatistics() -> [Statistic] {
         let counters = [
-            directory?.counters.calls, ledger?.counters.calls, alertDesk?.counters,
+            directory?.counters.calls, ledger?.counters.calls, desk.counters,
         ].compactMap { $0 }
-        guard !counters.isEmpty else { return [] }
         return Status.allCases.compactMap { status in
             let count = counters.reduce(0) { $0 &+ $1.total(status) }
             guard count > 0 || status == .ok else { return nil }

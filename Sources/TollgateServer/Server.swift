@@ -17,8 +17,8 @@ package final class Server: Sendable {
     let directory: DirectoryService?
     let ledger: LedgerService?
     let audit: AuditService?
-    /// Answers calls about alerts; `nil` where there is nothing for it to do.
-    let alertDesk: AlertDesk?
+    /// Answers calls about alerts, and who is busiest.
+    let desk: WatchDesk
     private let events: ServerEvents
     private let running: Atomic<Int>
     // Written by `init`, read by `join`.
@@ -49,10 +49,7 @@ package final class Server: Sendable {
         // What was burnt of them the ledger has said.
         try directory?.beginServing()
         self.audit = audit
-        let hasDesk = audit?.alerts != nil || (directory == nil && ledger != nil)
-        alertDesk =
-            hasDesk
-            ? try AlertDesk(audit?.alerts, ledger: directory == nil ? ledger?.calls : nil) : nil
+        desk = try WatchDesk(audit?.alerts, ledger: directory == nil ? ledger?.calls : nil)
         (data, admin) = try Self.listen(settings, adopted)
         let count = max(1, settings.threads)
         shared.ledger = ledger?.bells ?? bells
@@ -63,6 +60,7 @@ package final class Server: Sendable {
         let workers = (0..<count).map { _ in engine.makeWorker() }
         decisions = workers.map(\.counters)
         audit?.open(workers)
+        audit?.organizations = OrganizationWatch(engine)
         shared.audit = audit?.bell
         running = Atomic(count)
         let load = Indirect<Server>()
@@ -77,7 +75,7 @@ package final class Server: Sendable {
         try reloader.start()
         if let audit { try start(audit, policy) }
         if let ledger { try start(ledger) }
-        if let alertDesk { try start(alertDesk) }
+        try start(desk)
         if let directory { try start(directory) }
         for (index, worker) in workers.enumerated() {
             let reactor = Reactor(
@@ -147,7 +145,7 @@ package final class Server: Sendable {
             DirectoryLinks(
                 mailboxes: mailboxes, policy: { shared.policy },
                 republish: { [weak self] in self?.republish() ?? .success(0) },
-                ledger: ledger?.calls, alertCalls: audit?.alerts == nil ? nil : alertDesk?.calls,
+                ledger: ledger?.calls, desk: desk.calls, hasAlerts: audit?.alerts != nil,
                 bringRoom: { [ledger] in ledger?.bringRoom() ?? false },
                 ledgerMark: { [ledger] in ledger?.mark },
                 alerts: audit?.alerts,
@@ -188,12 +186,20 @@ package final class Server: Sendable {
         try ledger.start(LedgerLinks(mailboxes: mailboxes, onLoss: onLoss))
     }
 
-    /// Calls come to it first where there is no directory: those of the ledger it hands on.
-    private func start(_ desk: AlertDesk) throws(StartError) {
-        if directory == nil { shared.calls = desk.calls }
+    /// Calls come to it first where there is no directory: those of the ledger it hands on. Where
+    /// there are no alerts either, reactors answer all but those that are its own.
+    private func start(_ desk: WatchDesk) throws(StartError) {
+        let isAsked = audit?.alerts != nil || ledger != nil
+        if directory == nil, isAsked { shared.calls = desk.calls }
+        shared.watchCalls = desk.calls
         shared.wakeDescriptors.append(desk.calls.wakeDescriptor)
+        let shared = shared
+        let top = TopCalls(
+            shared.engine, policy: { shared.policy }, watch: audit?.organizations,
+            sampleOneIn: audit?.plan.sampleOneIn ?? 1)
         try desk.start(
-            mailboxes: mailboxes, engine: shared.engine, log: audit?.log ?? ledger?.log)
+            mailboxes: mailboxes, engine: shared.engine, top: top,
+            log: audit?.log ?? ledger?.log)
     }
 
     private func reactorEnded() {
@@ -223,7 +229,7 @@ package final class Server: Sendable {
         threads = []
         reloader.end()
         directory?.end()
-        alertDesk?.end()
+        desk.end()
         ledger?.end()
         directory?.close(noting: ledger?.mark)
         audit?.end()

@@ -34,6 +34,9 @@ package final class SharedState: Sendable {
     /// Where CALLs wait for the directory's thread; `nil` when the policy has no directory. Set
     /// once, before the first reactor runs.
     nonisolated(unsafe) var calls: CallQueue?
+    /// Where calls wait of those who may watch, and make no other. Set once, before the first
+    /// reactor runs.
+    nonisolated(unsafe) var watchCalls: CallQueue?
     /// Descriptors that `control` and whoever hears of the end write to, from a reactor's thread:
     /// they must stay in its table. Set once, before the first reactor runs.
     nonisolated(unsafe) var wakeDescriptors: [Int32] = []

@@ -171,6 +171,7 @@ enum PolicyJSON {
         return .object([
             ("check", roles.check.map(members) ?? .null), ("issue", members(roles.issue)),
             ("admin", members(roles.admin)), ("observe", members(roles.observe)),
+            ("watch", members(roles.watch)),
         ])
     }
 

@@ -172,6 +172,7 @@ struct PolicyText {
             ("may issue tokens", list(named(daemon.roles.issue))),
             ("may administer", list(administer)),
             ("may read statistics", list(named(daemon.roles.observe))),
+            ("may see who is busiest", list(named(daemon.roles.watch))),
             ("threads", daemon.threads.map { "\($0)" } ?? "one per core, at most 4"),
             ("connections", "\(daemon.connectionsMax)"),
             ("connections of a user", daemon.connectionsPerUserMax.map { "\($0)" } ?? "no bound"),

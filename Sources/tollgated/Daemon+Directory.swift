@@ -34,6 +34,7 @@ extension Daemon {
         rules.issue = try members(settings.issue)
         rules.admin = try members(settings.admin)
         rules.observe = try members(settings.observe)
+        rules.watch = try members(settings.watch)
         return rules
     }
 

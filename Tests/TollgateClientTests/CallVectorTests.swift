@@ -134,6 +134,7 @@ import TollgateWire
         case .createSilence: return try reply.member("silence", .createSilence(seconds: 1))
         case .listSilences: return try reply.whole(.silences())
         case .removeSilence: return try reply.member("silence", .removeSilence(1))
+        case .showTop: return try reply.member("top", .top())
         default: throw .malformedReply("no call of this list")
         }
     }

@@ -219,6 +219,7 @@ import TollgateWire
             sent(.usage(period: "2026-10", organization: "o", includingOpen: true, after: "c")),
             #""usage.closed","period":"2026-10","organization":"o","open":true,"after":"c"}"#
         ),
+        (sent(.top()), #""top.show"}"#), (sent(.top(limit: 9)), #""top.show","limit":9}"#),
         (sent(.pruneUsage(period: "2026-10-31")), #""usage.prune","period":"2026-10-31"}"#),
         (sent(.pruneUsage(period: "2026-10", notExported: true)),
             #""usage.prune","period":"2026-10","not_exported":true}"#),

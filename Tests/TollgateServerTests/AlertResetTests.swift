@@ -35,8 +35,8 @@ import TollgateWire
     private static func links(_ policy: PolicyImage, _ alerts: AlertService) -> DirectoryLinks {
         DirectoryLinks(
             mailboxes: [], policy: { policy }, republish: { .success(0) }, ledger: nil,
-            alertCalls: nil, bringRoom: { false }, ledgerMark: { nil }, alerts: alerts,
-            onStorageFailure: {})
+            desk: nil, hasAlerts: false, bringRoom: { false }, ledgerMark: { nil },
+            alerts: alerts, onStorageFailure: {})
     }
 
     /// What was decided before the reset was carried out says nothing of the quotas as they are;

@@ -158,7 +158,7 @@ import TollgateWire
             let verb = call.rawValue.split(separator: ".").last ?? ""
             #expect(call.onlyReads == ["list", "show", "status", "export", "closed"].contains(verb))
         }
-        #expect(CallName.allCases.count == 62)
+        #expect(CallName.allCases.count == 63)
     }
 
     @Test func membersAreReadWithTheirTypes() throws {

@@ -124,6 +124,16 @@ enum DocumentSamples {
     static let silence = AlertSilenceInfo(
         id: 45, rule: "early", subject: subject, at: instant(46), untilAt: instant(47), uid: 48,
         note: "why")
+    static let busy = BusyOrganization(
+        organization: "acme", isPersonal: true, recent: 49, recentError: 50, allowed: 51,
+        denied: 52)
+    static let near = NearestQuota(
+        organization: "acme", isPersonal: true, user: "ada", plan: "pro", quota: "monthly",
+        meter: "tokens", period: .week, used: 53, held: 54, limit: 55, endsAt: instant(56),
+        isShare: true, isShadow: true)
+    static let top = TopOrganizations(
+        at: instant(57), since: instant(58), sampleOneIn: 59, missedMax: 60, busiest: [busy],
+        nearest: [near])
     static let exportedKey = ExportedKey(
         key: key, digest: SecretText("aa"), previousDigest: SecretText("bb"), previousPepper: 2)
     static let records: [ExportedRecord] = [
@@ -138,6 +148,6 @@ enum DocumentSamples {
             exportedKey,
             DirectoryBackup(path: "/backup/a", bytes: 27), ImportOutcome(created: 1, unchanged: 2),
             DirectoryPage(items: [user], next: "cursor"), snapshot, ledger, usage,
-            PruneOutcome(pruned: 9), alert, silence,
+            PruneOutcome(pruned: 9), alert, silence, busy, near, top,
         ] + records
 }

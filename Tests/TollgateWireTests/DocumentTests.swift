@@ -28,6 +28,7 @@ import TollgateWire
             "rule", "organization", "personal", "user", "key", "address", "quota", "operation",
             "trouble",
         ],
+        "TopOrganizations": ["since_at"], "NearestQuota": ["user", "ends_at"],
         "CreditGrant": ["burnt", "remaining", "state", "expires_at", "voided_at"],
     ]
 
@@ -54,7 +55,7 @@ import TollgateWire
 
     @Test func everyDocumentComesBackAsItWas() throws {
         for document in DocumentSamples.all { try Self.comesBack(document) }
-        #expect(DocumentSamples.all.count == 34)
+        #expect(DocumentSamples.all.count == 37)
     }
 
     @Test func aMemberThatIsMissingOrNullIsRefusedByNameUnlessItMayBeAbsent() throws {

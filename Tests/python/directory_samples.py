@@ -284,7 +284,7 @@ def _the_rest():
         _listed("directory.export", lambda c: c.directory.export_records(), {}, *RECORDS),
         Case("directory.import", lambda c: c.directory.import_records(tuple(RECORDS)),
              {"records": RECORDS}, {"created": 1, "unchanged": 1}),
-        *_of_the_ledger(), *_of_alerts(),
+        *_of_the_ledger(), *_of_alerts(), *_of_watching(),
     ]
 
 
@@ -334,6 +334,20 @@ def _of_alerts():
                lambda c: c.silences.create(**full), **full),
         _listed("silence.list", lambda c: c.silences.list(), {}, silence),
         _about("silence.remove", "silence", silence, lambda c: c.silences.remove(4), id=4),
+    ]
+
+
+def _of_watching():
+    near = {"organization": "acme", "personal": False, "user": "ada", "plan": "p", "quota": "q",
+            "meter": "calls", "period": "day", "used": 2**53 + 1, "held": 0, "limit": 2**63 - 1,
+            "ends_at": None, "share": True, "shadow": False}
+    busy = {"organization": "acme", "personal": True, "recent": 3, "recent_error": 0,
+            "allowed": 4, "denied": 5}
+    top = {"at": NOW, "since_at": None, "sample_one_in": 1, "missed_max": 0, "busiest": [busy],
+           "nearest": [near]}
+    return [
+        _about("top.show", "top", top, lambda c: c.top.show()),
+        _about("top.show", "top", {**top, "since_at": NOW}, lambda c: c.top.show(100), limit=100),
     ]
 
 

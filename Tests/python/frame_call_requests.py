@@ -109,6 +109,7 @@ GOOD = [
       "until_at": LATER}),
     ("silence-list", "", "silence.list", PART),
     ("silence-remove", "", "silence.remove", {"id": 2**53}),
+    ("top-show", "", "top.show", {}), ("top-show-limit", "", "top.show", {"limit": 100}),
 ]
 
 
@@ -177,6 +178,8 @@ def invalid(r):
         bad(f"text-{name}", "no name", {"call": "org.show", "organization": value})
     for value in (0, 1_001, -1, "100"):
         bad(f"limit-{value}", "1 to 1,000", {"call": "org.list", "limit": value})
+    for value in (0, 101):
+        bad(f"top-{value}", "1 to 100", {"call": "top.show", "limit": value})
     for name, value in (("number", 0), ("text", "true")):
         bad(f"flag-{name}", "no boolean", {
             "call": "org.create", "id": "a", "personal": value})

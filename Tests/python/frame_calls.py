@@ -43,6 +43,7 @@ CALLS = {
     "silence.create": "rule? organization? personal? user? key? address? quota? operation? trouble?"
                       " until_at? for_seconds? note?",
     "silence.list": "@", "silence.remove": "id",
+    "top.show": "limit?",
 }
 # Without a ledger all but the first are refused as conflicts; none needs a directory.
 LEDGER = ("ledger.status", "snapshot.create", "snapshot.list", "usage.closed", "usage.prune")
@@ -50,6 +51,8 @@ LEDGER = ("ledger.status", "snapshot.create", "snapshot.list", "usage.closed", "
 ALERTS = ("alert.list", "alert.ack", "alert.test", "silence.create", "silence.list",
           "silence.remove")
 ISSUE = ("token.issue", "token.refresh", "session.end")
+# Answered by every daemon.
+WATCH = ("top.show",)
 WORDS = {
     "role": "owner admin member", "status": "trialing active past_due suspended canceled",
     "subscription_status": "trialing active past_due suspended canceled",
@@ -77,7 +80,9 @@ def members(call):
 
 
 def catalogue():
-    return [{"call": call, "role": "issue" if call in ISSUE else "admin",
+    def role(call):
+        return "issue" if call in ISSUE else "watch" if call in WATCH else "admin"
+    return [{"call": call, "role": role(call),
              "members": members(call)} for call in CALLS]
 
 
@@ -104,6 +109,8 @@ def statuses(body, admin):
 
 def without_either(call):
     """What a daemon answers that has neither a directory nor a ledger, nor alerts."""
+    if call in WATCH:
+        return OK
     if call in ALERTS:
         return CONFLICT
     return (OK if call == LEDGER[0] else CONFLICT) if call in LEDGER else DIRECTORY
@@ -164,6 +171,8 @@ def fits(call, name, value):
         return isinstance(value, str) and value in WORDS[name].split()
     if name in ("personal", "preview", "open", "not_exported"):
         return isinstance(value, bool)
+    if call in WATCH:
+        return count(value) and 1 <= value <= 100
     if name == "limit" and not call.startswith("override."):
         return count(value) and 1 <= value <= 1_000
     if name == "overlap_seconds":

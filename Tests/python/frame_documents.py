@@ -128,6 +128,20 @@ USED = {
 }
 
 
+NEAREST = {
+    "organization": "acme", "personal": False, "user": None, "plan": "pro_tier",
+    "quota": "monthly_tokens", "meter": "tokens", "period": "billing_month", "used": 2**53,
+    "held": 7, "limit": 2**63 - 1, "ends_at": LATER, "share": False, "shadow": False}
+TOP = {
+    "at": NOW, "since_at": NOW - 1, "sample_one_in": 1, "missed_max": 0,
+    "busiest": [{"organization": "acme", "personal": False, "recent": 900, "recent_error": 0,
+                 "allowed": 1_000, "denied": 17},
+                {"organization": "ada", "personal": True, "recent": 2, "recent_error": 1,
+                 "allowed": 1, "denied": 0}],
+    "nearest": [NEAREST, {**NEAREST, "user": "ada", "quota": "own", "period": "total",
+                          "ends_at": None, "share": True, "shadow": True}]}
+
+
 def page(*items, next=None):
     return {"items": list(items), "next": next}
 
@@ -190,4 +204,7 @@ REPLIES = [
     ("silence-removed", "silence.remove", {"silence": {
         **SILENCE, "rule": None, "organization": None, "personal": True, "user": "ada"}}),
     ("silences", "silence.list", page(SILENCE)),
+    ("top", "top.show", {"top": TOP}),
+    ("top-uncounted", "top.show", {"top": {
+        **TOP, "since_at": None, "sample_one_in": 100, "missed_max": 3, "busiest": []}}),
 ]

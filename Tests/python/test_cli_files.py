@@ -101,19 +101,20 @@ def test_policy_show_names_who_has_which_role(cli):
         " override_max: 9}}}}\n"
         "daemon: {admin_socket: {path: /a, group: ops}, roles: {check: {users: [web, 33]},"
         " issue: {groups: [login]}, admin: {users: [7], groups: [ops, wheel]},"
-        " observe: {users: [eye]}}}\n"
+        " observe: {users: [eye]}, watch: {groups: [eyes]}}}\n"
         "directory: {path: /d, peppers: [{generation: 2, credential: c}]}\n"
         "tokens: {issuer: i, plan_source: directory_first}\n")
     said = cli("policy", "show", policy).stdout
     for text in ("user web, user 33", "group login", "directory, else claims", "overridden up to 9",
                  "2 from credential c", "root, the daemon's user, user 7, group ops, group wheel",
-                 "user eye"):
+                 "user eye", "group eyes"):
         assert text in said, text
     shown = cli.json("policy", "show", policy)
     assert shown["daemon"]["roles"] == {
         "check": {"users": ["web", 33], "groups": []}, "issue": {"users": [], "groups": ["login"]},
         "admin": {"users": [7], "groups": ["ops", "wheel"]},
-        "observe": {"users": ["eye"], "groups": []}}
+        "observe": {"users": ["eye"], "groups": []},
+        "watch": {"users": [], "groups": ["eyes"]}}
     assert shown["directory"] == {"path": "/d", "signing_keys": "/d/signing",
                                   "peppers": [{"generation": 2, "credential": "c"}]}
     assert shown["tokens"]["plan_source"] == "directory_first"

@@ -81,7 +81,16 @@ ALERT = {
     "acknowledged_by?": int, "note": str}
 SILENCE = {"id": int, "rule?": str, **ABOUT, "personal?": bool, "at": int, "until_at": int,
            "uid": int, "note": str}
+TOP = {
+    "at": int, "since_at?": int, "sample_one_in": int, "missed_max": int,
+    "busiest": [{"organization": str, "personal": bool, "recent": int, "recent_error": int,
+                 "allowed": int, "denied": int}],
+    "nearest": [{"organization": str, "personal": bool, "user?": str, "plan": str, "quota": str,
+                 "meter": str, "period": USAGE["period"], "used": UNITS, "held": UNITS,
+                 "limit": UNITS, "ends_at?": int, "share": bool, "shadow": bool}],
+}
 ONE = {
+    "top": TOP,
     "alert": ALERT, "silence": SILENCE, "ledger": LEDGER, "snapshot": SNAPSHOT,
     "organization": ORGANIZATION, "user": USER, "key": KEY, "session": SESSION,
     "override": OVERRIDE, "credit": CREDIT, "revocation": REVOCATION,

@@ -17,13 +17,15 @@ from tollgate import wire
 CALLS = {call["call"]: call["role"]
          for call in json.loads((ROOT / "Tests/Vectors/frames.json").read_text())["calls"]}
 # Users that nobody is, and groups that nobody is in.
-CHECK, ISSUE, ADMIN, IN_CHECK, IN_ISSUE, IN_ADMIN, OBSERVE, IN_OBSERVE = range(61_001, 61_009)
+CHECK, ISSUE, ADMIN, IN_CHECK, IN_ISSUE, IN_ADMIN, OBSERVE, IN_OBSERVE, \
+    WATCH, IN_WATCH = range(61_001, 61_011)
 STRANGER = 61_000
 ROLES = {
     "check": {"users": [CHECK], "groups": [IN_CHECK]},
     "issue": {"users": [ISSUE], "groups": [IN_ISSUE]},
     "admin": {"users": [ADMIN], "groups": [IN_ADMIN]},
     "observe": {"users": [OBSERVE], "groups": [IN_OBSERVE]},
+    "watch": {"users": [WATCH], "groups": [IN_WATCH]},
 }
 SETTINGS = {"roles": ROLES, "data_socket": {"mode": "0666"},
             "admin_socket": {"mode": "0666", "group": "daemon"}}
@@ -38,6 +40,9 @@ PEERS = {
     "issue by first group": (STRANGER, IN_ISSUE, [], ("issue",)),
     "issue by another group": (STRANGER, STRANGER, [IN_ISSUE, 1_234], ("issue",)),
     "observe": (OBSERVE, STRANGER, [], ("observe",)),
+    "watch": (WATCH, STRANGER, [], ("watch", "observe")),
+    "watch by another group": (STRANGER, STRANGER, [IN_WATCH], ("watch", "observe")),
+    "issue and watch": (ISSUE, STRANGER, [IN_WATCH], ("issue", "watch", "observe")),
     "check and observe": (CHECK, STRANGER, [IN_OBSERVE], ("check", "observe")),
     "check and issue": (CHECK, STRANGER, [IN_ISSUE], ("check", "issue")),
     "admin": (ADMIN, STRANGER, [], ("check", "issue", "admin")),
@@ -103,7 +108,8 @@ def every_call(world, backup):
     alerts = [("alert.list", {}), ("alert.ack", {"id": 1}), ("alert.test", {}),
               ("silence.create", {"for_seconds": 60}), ("silence.list", {}),
               ("silence.remove", {"id": 1})]
-    made = [*world.reads(), *ledger, *alerts, ("backup.create", {"path": str(backup)}), *changes]
+    made = [*world.reads(), ("top.show", {}), *ledger, *alerts,
+            ("backup.create", {"path": str(backup)}), *changes]
     assert {call for call, _ in made} == set(CALLS)
     return made
 
@@ -121,8 +127,9 @@ def test_a_peer_may_make_the_calls_of_its_roles_and_no_other(frozen, daemon, tmp
     calls = every_call(frozen.world, tmp_path / "copy")
     is_refused = True
     for path, is_admin_socket in ((daemon.data, False), (daemon.admin, True)):
-        may = [call for call, _ in calls if CALLS[call] in roles
-               and (is_admin_socket or CALLS[call] == "issue")]
+        # An admin needs no other role on the admin socket; on the other one root is nobody.
+        may = [call for call, _ in calls if is_admin_socket and "admin" in roles
+               or CALLS[call] in roles and (is_admin_socket or CALLS[call] in ("issue", "watch"))]
         found = statuses(name, path, [call_frame(*one) for one in calls])
         assert [call for (call, _), status in zip(calls, found) if status != 7] == may
         # What only reads is answered, and nothing is allowed in name alone.

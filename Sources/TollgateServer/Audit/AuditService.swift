@@ -29,6 +29,8 @@ package final class AuditService: Sendable {
     let bell: Bell
     /// What watches what is recorded; `nil`: nobody is told of anything.
     package let alerts: AlertService?
+    /// Counts by organization while somebody watches. Set before `start`.
+    nonisolated(unsafe) var organizations: OrganizationWatch?
     /// What is wrong with the daemon, beside the log. Set before `start`.
     nonisolated(unsafe) var troubles: @Sendable () -> DaemonTroubles = { DaemonTroubles() }
     private let isEnding = Atomic<Bool>(false)
@@ -49,9 +51,20 @@ package final class AuditService: Sendable {
                 plan.settings, rings: reactors, boot: boot, life: nil, now: Self.now
             ) { log.info("audit: \($0)") }
         } catch { throw StartError("audit \(error)", exitCode: error.exitCode) }
-        guard let alerts else { return }
+    }
+
+    /// Whoever looks at what is recorded. Before the first is.
+    private func watch() {
+        let (alerts, organizations) = (alerts, organizations)
         audit.watcher = AuditWatcher(
-            look: { alerts.observe($0) }, keep: { alerts.settle(now: $0.milliseconds) })
+            look: {
+                alerts?.observe($0)
+                organizations?.observe($0)
+            },
+            keep: {
+                alerts?.settle(now: $0.milliseconds)
+                organizations?.settle(boot: tg_boottime())
+            })
     }
 
     static var now: WallTime { WallTime(milliseconds: tg_walltime()) }
@@ -72,6 +85,7 @@ package final class AuditService: Sendable {
     }
 
     func start() throws(StartError) {
+        watch()
         let box = Unmanaged.passRetained(self)
         var made = pthread_t()
         let result = pthread_create(&made, nil, { argument in

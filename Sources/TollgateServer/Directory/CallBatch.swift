@@ -30,12 +30,15 @@ struct DecodedCall {
     private mutating func choose(
         _ name: CallName, _ object: JSONObject
     ) throws(DirectoryRequest.Fault) {
-        guard request.peer.may(name.role == .issue ? .issue : .admin) else {
-            refusal = .refused(
-                .forbidden,
-                name.role == .issue
-                    ? "this user has not the role issue"
-                    : "only on the admin socket, for the role admin")
+        let (role, refusal): (Roles, String) =
+            switch name.role {
+            case .issue: (.issue, "this user has not the role issue")
+            case .watch:
+                (.watch, "this user has not the role watch, nor admin on the admin socket")
+            case .admin: (.admin, "only on the admin socket, for the role admin")
+            }
+        guard request.peer.may(role) else {
+            self.refusal = .refused(.forbidden, refusal)
             return
         }
         do throws(DocumentError) {

@@ -63,6 +63,7 @@ enum CallHandlers {
         case .listAlerts, .acknowledgeAlert, .testAlerts, .createSilence, .listSilences,
             .removeSilence:
             ofAlerts
+        case .showTop: ofTop
         }
     }
 }

@@ -9,10 +9,11 @@ struct CallPeer: Sendable {
     /// On the admin socket.
     var isAdminSocket: Bool
 
-    /// Whether a call that needs this role is for this peer: on the data socket only what the role
-    /// `issue` may.
+    /// Whether a call that needs this role is for this peer: on the data socket only what the roles
+    /// `issue` and `watch` may. Of an admin on the admin socket every one is.
     func may(_ role: Roles) -> Bool {
-        roles.contains(role) && (isAdminSocket || role == .issue)
+        if isAdminSocket, roles.contains(.admin) { return true }
+        return roles.contains(role) && (isAdminSocket || role == .issue || role == .watch)
     }
 }
 

@@ -58,7 +58,9 @@ final class DirectoryKeeper {
         for call in requests.map({ DecodedCall($0) }) {
             if let ledger = links?.ledger, call.call?.call.isOfLedger == true {
                 hand(call.request, to: ledger)
-            } else if let desk = links?.alertCalls, call.call?.call.isOfAlerts == true {
+            } else if let links, let desk = links.desk,
+                call.call?.call.isForDesk(hasAlerts: links.hasAlerts) == true
+            {
                 hand(call.request, to: desk)
             } else if call.isAlone {
                 answer(together)
@@ -71,7 +73,7 @@ final class DirectoryKeeper {
         answer(together)
     }
 
-    /// Calls of the ledger, and of alerts, are threads' of their own.
+    /// Calls of the ledger, and of those who watch, are threads' of their own.
     private func hand(_ request: CallRequest, to ledger: CallQueue) {
         guard !ledger.put(request) else { return }
         let refusal = CallReply.refused(.busy, "too many calls of that kind wait; ask again")

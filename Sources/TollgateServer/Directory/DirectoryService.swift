@@ -52,8 +52,10 @@ struct DirectoryLinks: Sendable {
     var republish: @Sendable () -> Result<UInt64, PolicyCompileError>
     /// Where calls of the ledger wait for its own thread; `nil` without a ledger.
     var ledger: CallQueue?
-    /// Where calls about alerts wait for theirs; `nil` without rules of alerts.
-    var alertCalls: CallQueue?
+    /// Where calls wait that are about who is busiest, and, where there are rules, about alerts;
+    /// `nil` without a desk.
+    var desk: CallQueue?
+    var hasAlerts: Bool
     /// Has room brought that a change of the ledger waits for; false where none is to be had.
     var bringRoom: @Sendable () -> Bool
     /// How far the ledger has come; `nil` without one.

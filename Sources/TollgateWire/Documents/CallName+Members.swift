@@ -34,6 +34,11 @@ extension CallName {
         case .listAlerts, .acknowledgeAlert, .testAlerts, .createSilence, .listSilences,
             .removeSilence:
             alertMembers
+        case .showTop:
+            [
+                CallMember(
+                    "limit", .integer(1...Int64(TopOrganizations.listMax)), .optional)
+            ]
         }
     }
 

@@ -74,13 +74,16 @@ public enum CallName: String, Sendable, CaseIterable {
     case listSilences = "silence.list"
     case removeSilence = "silence.remove"
 
-    /// Who may make a call: Protocol.md, "Roles".
-    public enum Role: Sendable { case issue, admin }
+    case showTop = "top.show"
 
-    /// Those of `issue` are taken on the data socket too.
+    /// Who may make a call: Protocol.md, "Roles".
+    public enum Role: Sendable { case issue, admin, watch }
+
+    /// Those of `issue` and `watch` are taken on the data socket too; an admin may make them all.
     public var role: Role {
         switch self {
         case .issueTokens, .refreshTokens, .endSession: .issue
+        case .showTop: .watch
         default: .admin
         }
     }
@@ -92,7 +95,7 @@ public enum CallName: String, Sendable, CaseIterable {
         case .listOrganizations, .showOrganization, .listUsers, .showUser, .listKeys, .showKey,
             .listSessions, .showSession, .listRevocations, .listOverrides, .listCredits,
             .listSigningKeys, .listPlans, .showPlan, .listLog, .showStatus, .exportDirectory,
-            .showLedger, .listSnapshots, .listUsage, .listAlerts, .listSilences:
+            .showLedger, .listSnapshots, .listUsage, .listAlerts, .listSilences, .showTop:
             true
         default: false
         }
@@ -114,5 +117,10 @@ public enum CallName: String, Sendable, CaseIterable {
             true
         default: false
         }
+    }
+
+    /// Whether it is for who answers those that watch, where `hasAlerts` of alerts too.
+    public func isForDesk(hasAlerts: Bool) -> Bool {
+        self == .showTop || (hasAlerts && isOfAlerts)
     }
 }

@@ -59,18 +59,20 @@ from .json_bodies import batches
 from .replies import (
     STATS_LEFT_OUT, CreditEntry, Decision, Hello, Limit, LimitEntry, Reservation, Usage, WouldDeny,
 )
+from .top import BusyOrganization, NearestQuota, Top
 from .wire import check_body, new_id
 
 __all__ = [
     "Alert", "AlreadyExists", "AsyncClient",
-    "AsyncHold", "Backup", "Busy", "Client", "Conflict", "Credit",
+    "AsyncHold", "Backup", "Busy", "BusyOrganization", "Client", "Conflict", "Credit",
     "CreditEntry", "Decision", "Denied", "DirectoryStatus", "Forbidden", "Hello", "Hold",
     "Imported", "InvalidRequest", "InvalidValue", "Key", "KeyRate", "LedgerHealth", "Limit",
-    "LimitChange", "LimitEntry", "LogEntry", "MalformedReply", "NewKey", "NoDirectory", "NotFound",
+    "LimitChange", "LimitEntry", "LogEntry", "MalformedReply", "NearestQuota",
+    "NewKey", "NoDirectory", "NotFound",
     "Organization", "Override", "Overrun", "Page", "PendingChange", "Pepper", "PeriodUsage", "Plan",
     "PlanChange", "PlanLimit", "Preview", "Pruned", "RefreshRefused", "Refused", "Reservation",
     "Revocation", "Revoked", "RevokedSession", "STATS_LEFT_OUT", "Session", "SigningKey",
     "Silence", "Snapshot", "StorageFailed",
-    "Subscription", "TimedOut", "Tokens", "TollgateError", "Unreachable", "Usage", "User",
+    "Subscription", "TimedOut", "Tokens", "Top", "TollgateError", "Unreachable", "Usage", "User",
     "WouldDeny", "batches", "check_body", "new_id",
 ]

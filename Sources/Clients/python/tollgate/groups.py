@@ -8,6 +8,7 @@ from .accounts import Credits, Organizations, Overrides, Plans, Users
 from .alerts import Alerts, Silences
 from .calls import Mode, Request
 from .credentials import Keys, Revoke, Sessions, SigningKeys, Tokens
+from .top import Watch
 from .upkeep import Backups, Directory, Log
 from .usage import ClosedUsage, Ledger, Snapshots
 
@@ -17,7 +18,8 @@ class Groups(Generic[Mode]):
 
     Ids and names are texts of 1 to 128 bytes. An instant that is given is an `int`, milliseconds
     since 1970, or a `datetime` with a time zone. All calls want the admin socket and a process of
-    the role admin, but `tokens` and `sessions.end`, which want the role issue, on either socket.
+    the role admin, but `tokens` and `sessions.end`, which want the role issue, on either socket,
+    and `top`, which is for the role watch too, on either socket.
     """
 
     def __init__(self, ask: "Callable[[Request[Any]], Any]", listing: "type[Any]") -> None:
@@ -39,3 +41,4 @@ class Groups(Generic[Mode]):
         self.closed_usage: ClosedUsage[Mode] = ClosedUsage(ask, listing)
         self.alerts: Alerts[Mode] = Alerts(ask, listing)
         self.silences: Silences[Mode] = Silences(ask, listing)
+        self.top: Watch[Mode] = Watch(ask, listing)

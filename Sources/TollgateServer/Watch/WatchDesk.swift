@@ -2,12 +2,13 @@ import Glibc
 import TollgateCore
 import TollgateWire
 
-/// Answers calls about alerts on a thread of its own: each waits for a disk, of which neither the
-/// directory's nor the ledger's calls are to wait. Where there is no directory it is who all calls
-/// come to, and hands those of the ledger on.
+/// Answers what operators watch by, alerts and who is busiest, on a thread of its own: either waits
+/// for a disk or looks at all counters, for which neither the directory's nor the ledger's calls
+/// are to wait. Where there is no directory it is who all calls come to, and hands those of the
+/// ledger on. Who has the role `watch` and neither `issue` nor `admin` comes to it at once.
 ///
 /// Life: made before the sockets open; `start`; `end`, once the directory has ended.
-final class AlertDesk: Sendable {
+final class WatchDesk: Sendable {
     let calls: CallQueue
     let counters = CallCounters()
     private let alerts: AlertService?
@@ -17,6 +18,8 @@ final class AlertDesk: Sendable {
     private nonisolated(unsafe) var mailboxes: [Mailbox] = []
     private nonisolated(unsafe) var engine: Engine?
     private nonisolated(unsafe) var log: Log?
+    // Made by `start`, then the desk's thread's own.
+    private nonisolated(unsafe) var top: TopCalls?
     // Written by `start`, read by `end`, both of the thread that owns the server.
     private nonisolated(unsafe) var thread: pthread_t?
 
@@ -26,13 +29,16 @@ final class AlertDesk: Sendable {
         self.ledger = ledger
     }
 
-    func start(mailboxes: [Mailbox], engine: Engine, log: Log?) throws(StartError) {
+    func start(
+        mailboxes: [Mailbox], engine: Engine, top: sending TopCalls, log: Log?
+    ) throws(StartError) {
         (self.mailboxes, self.engine, self.log) = (mailboxes, engine, log)
+        self.top = top
         let box = Unmanaged.passRetained(self)
         var made = pthread_t()
         let result = pthread_create(&made, nil, { argument in
             guard let argument else { return nil }
-            Unmanaged<AlertDesk>.fromOpaque(argument).takeRetainedValue().run()
+            Unmanaged<WatchDesk>.fromOpaque(argument).takeRetainedValue().run()
             return nil
         }, box.toOpaque())
         guard result == 0 else {
@@ -64,6 +70,9 @@ final class AlertDesk: Sendable {
         let decoded = DecodedCall(request)
         if let call = decoded.call, call.call.isOfAlerts {
             return reply(AlertCalls.reply(to: call, by: request.peer, alerts), to: request)
+        }
+        if let call = decoded.call, call.call == .showTop, let top {
+            return reply(top.reply(to: call), to: request)
         }
         guard let ledger else {
             guard let engine else { return }
