@@ -1,10 +1,18 @@
 import TollgateClient
+import TollgateWire
 
 /// What changed between two looks at the daemon's statistics.
 struct TopView {
     struct Sample {
         var nanoseconds: UInt64
         var entries: [StatisticEntry]
+        var organizations: Known
+    }
+
+    /// What is known of organizations; or why nothing is.
+    enum Known {
+        case told(TopOrganizations)
+        case untold(String)
     }
 
     /// A counter: how fast it grows, and where it stands.
@@ -15,7 +23,9 @@ struct TopView {
     }
 
     let seconds: Double
-    private let rates: [Rate]
+    let organizations: Known
+    let organizationsBefore: Known
+    let rates: [Rate]
     private let gauges: [(name: String, value: UInt64)]
     private let leftOut: String?
 
@@ -25,6 +35,8 @@ struct TopView {
             before.entries.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
         self.seconds = seconds
         leftOut = now.entries.leftOutWords
+        organizations = now.organizations
+        organizationsBefore = before.organizations
         rates = now.entries.filter { !$0.isGauge }.map { entry in
             // A counter that shrank belongs to a daemon that was started since.
             let from = old[entry.name] ?? 0
@@ -64,7 +76,7 @@ struct TopView {
     }
 
     /// The value of a label in `metric{a="x",b="y"}`.
-    private static func label(_ label: String, of name: String) -> String? {
+    static func label(_ label: String, of name: String) -> String? {
         let parts = name.split(separator: "\"", omittingEmptySubsequences: false)
         for (at, part) in parts.enumerated() where part.hasSuffix(label + "=") {
             return at + 1 < parts.count ? String(parts[at + 1]) : nil
@@ -83,7 +95,7 @@ struct TopView {
 
     // MARK: shown
 
-    func text(_ output: OutputOptions) -> String {
+    func text(_ output: OutputOptions, rows limit: Int) -> String {
         let all = sum(decisions, "all decisions")
         let allowed = sum(decisions.filter { $0.name == "none" }, "allowed")
         let denied = sum(decisions.filter { $0.name != "none" }, "denied")
@@ -121,6 +133,7 @@ struct TopView {
                         [$0.name, grouped(Int($0.perSecond.rounded())), grouped($0.total)]
                     }))
         }
+        blocks += organizationBlocks(rows: limit)
         blocks.append(traffic)
         if let leftOut { blocks.append(leftOut) }
         return blocks.joined(separator: "\n\n")
@@ -181,7 +194,8 @@ struct TopView {
                     ),
                 ])
             ),
-            ("would_deny", shadow),
+            ("would_deny", shadow), ("operations", operationsJSON),
+            ("organizations", organizationsJSON),
             ("per_second", .object(moving.map { ($0.name, .rate($0.perSecond)) })),
             ("gauges", .object(gauges.map { ($0.name, .count($0.value)) })),
         ])

@@ -70,6 +70,7 @@ def test_a_daemon_that_is_silent_or_none_is_told_apart(alone, tmp_path):
     ("check", "-o", "x", "-u", "tokens=-1"), ("check", "-o", "x", "-u", f"tokens={2**40 + 1}"),
     ("check", "-o", "x", "--address", "1.2.3"), ("check", "-o", "x", "--dry"), ("usage",),
     ("top", "--interval", "0"), ("top", "--interval", "nan"), ("top", "--count", "0"),
+    ("top", "--rows", "0"), ("top", "--rows", "101"), ("top", "--once", "--count", "1"),
     ("policy", "chek"), ("token", "mint"), ("stats", "--colour")])
 def test_wrong_arguments_are_told_at_once(alone, arguments):
     done = alone(*arguments, code=USAGE)

@@ -20,6 +20,10 @@ class Daemon:
         self.policy = "unused"
 
     def answer(self, _, asked):
+        if asked[4] == 0x50:
+            # Of an earlier version: it knows no top.show.
+            words = b"call: there is no call of that name"
+            return frame(0x50 | 0x80, request_id(asked), words, status=18)
         assert asked[4] == 0x40
         return frame(0x40 | 0x80, request_id(asked), self.body, status=0)
 
@@ -49,3 +53,4 @@ def test_what_is_missing_is_said(left_out):
         assert cli.json("stats")["tollgate_stats_left_out"] == left_out
         top = cli("top", "--count", 1, "--interval", 0.1)
         assert ("1,234 more numbers" in top.stdout) == bool(left_out)
+        assert "organizations are not shown: the daemon is of an earlier version" in top.stdout
