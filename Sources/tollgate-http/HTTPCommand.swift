@@ -48,6 +48,12 @@ struct HTTPCommand: ParsableCommand {
     @Option(help: "Milliseconds to wait for the daemon, 1 to 10000.") var timeout = 2_000
     @Option(
         help: """
+            Name so many of the busiest organizations, and of those nearest to a quota's end, 0 to \
+            100; whoever may scrape sees their names. On the data socket it wants the role watch.
+            """)
+    var topOrganizations = 0
+    @Option(
+        help: """
             Seconds, 1 to 600, within which a request has to arrive and its answer to be taken; \
             between requests a connection may be idle nine times as long.
             """)
@@ -73,6 +79,9 @@ struct HTTPCommand: ParsableCommand {
         for name in host where name.isEmpty || HostRule.name(of: name) != name.lowercased() {
             throw ValidationError(
                 "--host is a host's name without a port, as metrics.example, not \(name)")
+        }
+        guard (0...100).contains(topOrganizations) else {
+            throw ValidationError("--top-organizations is 0 to 100, not \(topOrganizations)")
         }
         guard let bits = mode_t(mode, radix: 8), bits <= 0o777 else {
             throw ValidationError("--mode is octal, as 0660, not \(mode)")
@@ -100,7 +109,8 @@ struct HTTPCommand: ParsableCommand {
             socket ?? Self.environment("TOLLGATE_ADMIN_SOCKET") ?? "/run/tollgate/admin.sock"
         let tally = Tally()
         let daemon = DaemonRoutes(
-            AsyncClient(path: admin, timeoutMilliseconds: timeout), tally, log: Self.say)
+            AsyncClient(path: admin, timeoutMilliseconds: timeout), tally,
+            topOrganizations: topOrganizations, log: Self.say)
         do {
             let service = try HTTPService(
                 sockets, Router(routes: daemon.routes),

@@ -153,16 +153,26 @@ def test_no_label_is_about_a_caller(world):
     assert not re.search(r'="(ada|acme)', text)
 
 
-def test_whatever_rules_and_dashboard_name_is_exported(world):
-    missing = test_http_rules.named() - metrics(world[1].ask()[2])
+@pytest.fixture(scope="module")
+def with_organizations(world):
+    """What is exported where organizations may be named."""
+    with Exporter(world[0].admin, "--top-organizations", 3) as exporter:
+        exporter.scrape()
+        spend(world[0], 5)
+        eventually(lambda: "tollgate_organization_decisions_total" in metrics(exporter.ask()[2]))
+        yield exporter.ask()[2]
+
+
+def test_whatever_rules_and_dashboard_name_is_exported(with_organizations):
+    missing = test_http_rules.named() - metrics(with_organizations)
     assert not missing
 
 
-def test_the_readme_names_metrics_that_are_exported(world):
+def test_the_readme_names_metrics_that_are_exported(with_organizations):
     readme = (ROOT / "README.md").read_text()
     chapter = readme.split("\n## Metrics\n")[1].split("\n## ")[0]
     named = set(re.findall(r"`(tollgate_\w+)", chapter))
-    families = {name.removesuffix("_bucket") for name in metrics(world[1].ask()[2])}
+    families = {name.removesuffix("_bucket") for name in metrics(with_organizations)}
     assert len(named) > 10 and not named - families
 
 

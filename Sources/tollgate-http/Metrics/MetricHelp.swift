@@ -87,6 +87,13 @@ enum MetricHelp {
         "tollgate_policy_reloads": "Reloads of the policy, by what came of them.",
         "tollgate_policy_in_shadow": "1 while no limit and no permission refuses.",
         "tollgate_policy_limits_in_shadow": "Limits that are evaluated and refuse nobody.",
+        "tollgate_organizations_counted":
+            "1 while decisions are counted by organization, which wants an audit log.",
+        "tollgate_organization_decisions":
+            "CHECK, RESERVE and CONSUME of the busiest organizations, by verdict.",
+        "tollgate_organization_quota_used_ratio":
+            "Part of a quota taken, held units too, of the organizations nearest to an end; with "
+            + "scope user, of the user of theirs who is nearest.",
         "tollgate_start_timestamp_seconds":
             "When the daemon was started, in seconds since 1970, by the clock of then.",
         "tollgate_uptime_seconds": "Seconds since the daemon was started.",

@@ -1,5 +1,6 @@
 import Synchronization
 import TollgateClient
+import TollgateWire
 
 /// What is answered with the help of the daemon, over one connection for all requests.
 final class DaemonRoutes: Sendable {
@@ -7,12 +8,20 @@ final class DaemonRoutes: Sendable {
     private let source: StatisticsSource
     private let tally: Tally
     private let log: @Sendable (String) -> Void
+    /// How many organizations are named at most.
+    private let topOrganizations: Int
     /// Whether it answered last: 0 nothing is known yet, 1 yes, 2 no.
     private let lastSeen = Atomic<UInt8>(0)
+    /// The same of its top organizations.
+    private let lastTop = Atomic<UInt8>(0)
 
-    init(_ client: AsyncClient, _ tally: Tally, log: @escaping @Sendable (String) -> Void) {
+    init(
+        _ client: AsyncClient, _ tally: Tally, topOrganizations: Int,
+        log: @escaping @Sendable (String) -> Void
+    ) {
         self.client = client
-        source = StatisticsSource(client)
+        self.topOrganizations = topOrganizations
+        source = StatisticsSource(client, wantsTop: topOrganizations > 0)
         self.tally = tally
         self.log = log
     }
@@ -36,6 +45,7 @@ final class DaemonRoutes: Sendable {
             let statistics = MetricFamilies(entries)
             let took = seconds(ofNanoseconds: answer.nanoseconds)
             families = [MetricFamily("tollgate_up", .gauge, 1)] + statistics.families
+            families += organizations(answer.top)
             families.append(
                 MetricFamily("tollgate_http_stats_duration_seconds", .gauge, text: took))
             families.append(
@@ -48,6 +58,36 @@ final class DaemonRoutes: Sendable {
         return HTTPResponse(
             200, contentType: format.contentType,
             body: format.write(families + tally.families))
+    }
+
+    /// Of the organizations that are wanted; nothing where the daemon does not tell.
+    private func organizations(
+        _ top: Result<TopOrganizations, ClientError>?
+    ) -> [MetricFamily] {
+        guard let top else { return [] }
+        switch top {
+        case .success(let top):
+            note(top: nil)
+            return OrganizationFamilies.families(top, most: topOrganizations)
+        case .failure(let error):
+            note(top: error)
+            return []
+        }
+    }
+
+    /// Says so once when the daemon does not tell of organizations, and once when it does again.
+    private func note(top error: ClientError?) {
+        let state: UInt8 = error == nil ? 1 : 2
+        let before = lastTop.exchange(state, ordering: .relaxed)
+        guard before != state, before != 0 || error != nil else { return }
+        guard let error else { return log("the daemon tells of organizations") }
+        if case .refused(.forbidden, _) = error {
+            log(
+                "--top-organizations: \(error); give this process's user the role watch (daemon:"
+                    + " roles:), or leave the option out")
+        } else {
+            log("--top-organizations: \(error)")
+        }
     }
 
     /// Whether the daemon answers.
