@@ -176,6 +176,7 @@ import TollgateWire
         }
         #expect(allowed > 50 && refused > 0)
         #expect(memory.ring.dropped == UInt64(refused))
+        #expect(memory.ring.refused == UInt64(refused))
         harness.worker.publishAudit(now: BootTime(nanoseconds: 0))
         #expect(memory.take().count == allowed)
         #expect(harness.check(meters: [("tokens", 1)]).isAllowed)
@@ -183,6 +184,7 @@ import TollgateWire
         harness.worker.setAudit(isBlocking: false, sampleOneIn: 1)
         for _ in 0..<1_000 { #expect(harness.check(meters: [("tokens", 1)]).isAllowed) }
         #expect(memory.ring.dropped > 100)
+        #expect(memory.ring.refused == UInt64(refused))
     }
 
     @Test func aSampleLeavesOutOnlyWhatWasAllowed() throws {

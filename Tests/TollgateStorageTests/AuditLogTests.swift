@@ -130,7 +130,7 @@ import TollgateWire
         #expect(world.log.status.lastSyncMilliseconds == 0)
         world.drain(after: 1_000)
         #expect(world.log.status.lastSyncMilliseconds == world.now)
-        let head = try #require(try world.reader.head(world.reader.key()))
+        let head = try #require(try world.reader.verify(key: world.reader.key()).head)
         #expect(head.end.segment == 1 && head.end.block == 1)
     }
 

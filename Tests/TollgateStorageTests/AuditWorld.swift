@@ -122,7 +122,7 @@ final class AuditWorld {
     let log: AuditLog
     var pens: [AuditPen]
     var now: Int64
-    var said: [String] { saying.lines }
+    var said: [String] { saying.lines + (log.status.doubt.map { [$0] } ?? []) }
     private let saying: Saying
 
     private final class Saying: @unchecked Sendable {

@@ -198,17 +198,21 @@ def test_on_a_full_disk_nothing_goes_untold_unless_the_policy_says_so(overload):
                     assert set(reasons) == {"none"}
                     eventually(lambda: "recording again" in daemon.logged(), 20)
             assert "audit: " in daemon.logged()
-            dropped = daemon.admins.stats()["tollgate_audit_dropped_total"]
+            stats = daemon.admins.stats()
+            dropped = stats["tollgate_audit_dropped_total"]
+            refused = stats["tollgate_audit_refused_total"]
             assert daemon.stop() == 0
         found = {one["id"] for one in audit.records(place)}
         if overload == "block":
             assert allowed <= found
+            assert dropped == 0 and refused >= reasons["auditUnavailable"]
         else:
+            assert refused == 0
             assert 0 < dropped == len(allowed - found)
         verdict = audit.verify(place)
         assert verdict["sound"] is True
         gaps = sum(gap["count"] for gap in verdict["gaps"] if gap["cause"] == "dropped")
-        assert gaps == dropped
+        assert gaps == dropped + refused
     finally:
         place.remove()
 

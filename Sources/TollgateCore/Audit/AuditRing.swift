@@ -83,6 +83,8 @@ package struct AuditRing: @unchecked Sendable {
     package var nextID: UInt64 { nextCount.pointee.load(ordering: .acquiring) }
     /// Entries that were left out because there was no room.
     package var dropped: UInt64 { dropCount.pointee.load(ordering: .acquiring) }
+    /// Of those, the ones of requests that were refused for it: nothing was decided.
+    package var refused: UInt64 { refuseCount.pointee.load(ordering: .acquiring) }
     /// Bytes that wait to be taken out.
     package var waiting: Int {
         let tail = tailCount.pointee.load(ordering: .acquiring)
@@ -99,6 +101,7 @@ package struct AuditRing: @unchecked Sendable {
     var headCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(64) }
     var nextCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(72) }
     var dropCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(80) }
+    var refuseCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(88) }
     var tailCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(128) }
 
     // MARK: the reading side
@@ -220,8 +223,11 @@ struct AuditPen {
         }
     }
 
-    /// An entry was not even tried.
-    func countDropped() { ring.dropCount.pointee.wrappingAdd(1, ordering: .relaxed) }
+    /// An entry was not even tried, for its request is refused.
+    func countRefused() {
+        ring.dropCount.pointee.wrappingAdd(1, ordering: .relaxed)
+        ring.refuseCount.pointee.wrappingAdd(1, ordering: .releasing)
+    }
 
     @inline(__always)
     var hasUnpublished: Bool { next != published }

@@ -116,7 +116,7 @@ extension DecisionWorker {
     /// The refusal of a request whose entry finds no room: nothing was decided.
     @inline(never)
     func refuseUnaudited(_ reply: UnsafeMutableRawBufferPointer, _ policy: PolicyImage) -> Outcome {
-        if let audit { audit.pointee.pen.countDropped() }
+        if let audit { audit.pointee.pen.countRefused() }
         var decision = Decision()
         decision.reason = .auditUnavailable
         counters.add(decision.reason)

@@ -51,6 +51,7 @@ package final class AuditService: Sendable {
                 plan.settings, rings: reactors, boot: boot, life: nil, now: Self.now
             ) { log.info("audit: \($0)") }
         } catch { throw StartError("audit \(error)", exitCode: error.exitCode) }
+        if let doubt = audit.status.doubt { log.error("audit: \(doubt)") }
     }
 
     /// Whoever looks at what is recorded. Before the first is.
@@ -112,9 +113,15 @@ package final class AuditService: Sendable {
             watched.look(now: Self.now.milliseconds, alerts) {
                 var all = troubles()
                 all.states.append(("audit", status.failure))
+                all.states.append(("audit_unproven", status.doubt))
                 all.states.append(("alerts_spool", alerts.lookAtSpool()))
                 all.counts.append(
                     ("audit_dropped", status.dropped, "decisions left out of the audit log"))
+                all.counts.append(
+                    (
+                        "audit_refused", status.refused,
+                        "requests refused and not recorded: the audit log took nothing"
+                    ))
                 return all
             }
         }
@@ -166,10 +173,12 @@ extension Server {
         return [
             gauge("info{path=\"\(path)\",overload=\"\(overload)\"}", 1),
             count("recorded", status.recorded), count("dropped", status.dropped),
+            count("refused", status.refused),
             gauge("waiting_bytes", UInt64(max(0, status.waitingBytes))),
             gauge("segments", UInt64(max(0, status.segments))),
             gauge("bytes", UInt64(max(0, status.bytes))),
             gauge("trouble", status.failure == nil ? 0 : 1),
+            gauge("unproven", status.doubt == nil ? 0 : 1),
         ]
     }
 }

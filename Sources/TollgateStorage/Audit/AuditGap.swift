@@ -22,7 +22,8 @@ package struct AuditGap: Sendable, Equatable {
         case unreadable = 4
         /// So many segments were removed, because they were old or too many.
         case pruned = 5
-        /// So many blocks that had been durable are gone.
+        /// So many blocks that had been durable are gone; 0: the signed end of the log was
+        /// missing, or on no block that was there. What stands before was taken over unproven.
         case lost = 6
     }
 

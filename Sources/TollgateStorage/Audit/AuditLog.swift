@@ -88,6 +88,7 @@ package final class AuditLog: @unchecked Sendable {
         let place = AuditPlace(
             settings: settings, disk: disk, log: tail.log, key: key, life: life ?? own)
         var writer = AuditWriter(place, tail)
+        if tail.isNew { try writer.sign() }
         for gap in tail.gaps { writer.push(gap.block) }
         // What a life that was killed left open is sealed: its index is known now.
         if tail.file != nil {
@@ -106,6 +107,7 @@ package final class AuditLog: @unchecked Sendable {
         droppedNoted = files.map { _ in 0 }
         noted = files.map { _ in now.milliseconds }
         lastSync = now.milliseconds
+        known.doubt = tail.doubt
         publish()
     }
 
@@ -138,7 +140,10 @@ package final class AuditLog: @unchecked Sendable {
         lock.unlock()
         for file in files {
             status.waitingBytes &+= file.ring.waiting
-            status.dropped &+= file.ring.dropped
+            // First: it is counted behind the other.
+            let refused = file.ring.refused
+            status.refused &+= refused
+            status.dropped &+= file.ring.dropped &- refused
         }
         return status
     }

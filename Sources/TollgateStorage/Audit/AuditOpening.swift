@@ -52,6 +52,11 @@ struct AuditOpening {
             }
         } else {
             block = Block(AuditFiles.keyBytes)
+            if names.contains(where: { AuditFiles.segmentNumber($0) != nil }) {
+                report(
+                    "\(path) is missing, and another is made: what the old one signed cannot be"
+                        + " checked; stop, put it back from a backup, and start again")
+            }
             guard random(block.bytes) else {
                 throw AuditFailure(.unfit, path, "the kernel gives no random bytes")
             }

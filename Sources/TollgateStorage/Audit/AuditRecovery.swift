@@ -15,6 +15,13 @@ struct AuditTail {
     var life: UInt64 = 0
     /// What is to be noted in the chain.
     var gaps: [AuditGap] = []
+    /// What `audit.head` says, where all of it is as it was written.
+    var signed: AuditEnd?
+    /// Why what was found is not proven to be what was written; `nil`: it is, but for what had not
+    /// been signed when a daemon was killed.
+    var doubt: String?
+    /// Nothing was ever here.
+    var isNew = false
 }
 
 /// Finds out where a log goes on, and takes away what was not whole. The directory is locked.
@@ -24,7 +31,7 @@ struct AuditRecovery {
     let now: WallTime
     let report: @Sendable (String) -> Void
 
-    private var directory: String { settings.directory }
+    var directory: String { settings.directory }
     private func path(_ name: String) -> String { directory + "/" + name }
 
     /// Of a directory that is locked.
@@ -35,7 +42,8 @@ struct AuditRecovery {
             }
             return try disk.list(directory)
         }
-        let head = try headFile(names, key)
+        let places = try AuditHeadPlaces(disk, directory, key)
+        let head = places.newest
         let numbers = names.compactMap(AuditFiles.segmentNumber).sorted()
         guard let last = numbers.last else {
             var tail = AuditTail(log: 0)
@@ -43,10 +51,12 @@ struct AuditRecovery {
                 tail.log = head.log
                 tail.headRound = head.round
                 tail.end = head.end
-                note(lost: head.end.block, &tail)
             } else {
                 tail.log = try auditRandom(random, directory)
             }
+            // A head is made before the rings are.
+            tail.isNew = !places.isThere && !names.contains { AuditFiles.ringNumber($0) != nil }
+            if !tail.isNew { try prove(places, [], key, &tail) }
             return tail
         }
         let file = try AuditSegmentFile(disk, directory, last)
@@ -62,40 +72,17 @@ struct AuditRecovery {
         }
         try findMarks(numbers.dropLast(), before: file, &tail)
         try takeLast(file, &tail)
-        if let head, head.log == tail.log, head.end.block > tail.end.block {
-            note(lost: head.end.block &- tail.end.block, &tail)
-        }
+        try prove(places, numbers, key, &tail)
         return tail
     }
 
     /// A segment that nothing is written to any more; `nil`, and it is said, when it is damaged.
-    private func older(_ number: UInt64) throws(AuditFailure) -> AuditSegmentFile? {
+    func older(_ number: UInt64) throws(AuditFailure) -> AuditSegmentFile? {
         do throws(AuditFailure) { return try AuditSegmentFile(disk, directory, number) } catch {
             guard error.kind == .damaged else { throw error }
             report("\(error); the log goes on; look at it with: tollgate audit verify")
             return nil
         }
-    }
-
-    private func headFile(
-        _ names: [String], _ key: AuditKey
-    ) throws(AuditFailure) -> AuditHeadFile? {
-        guard names.contains(AuditFiles.head) else { return nil }
-        let block = try onAuditDisk { () throws(DiskError) in
-            try disk.read(path(AuditFiles.head), bytesMax: 64 << 10)
-        }
-        defer { block.keep() }
-        return AuditHeadFile(block.read, key)
-    }
-
-    private func note(lost count: UInt64, _ tail: inout AuditTail) {
-        report(
-            "audit log \(directory): \(count) blocks that were durable are gone from its end; the"
-                + " log goes on behind them, and says so")
-        tail.gaps.append(
-            AuditGap(
-                .lost, count: count, life: tail.life, first: now.milliseconds,
-                last: now.milliseconds))
     }
 
     /// What the seal of the last sealed segment before says of the rings, and blocks behind it.

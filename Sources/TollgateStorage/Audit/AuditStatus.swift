@@ -4,6 +4,8 @@ package struct AuditStatus: Sendable, Equatable {
     package var recorded: UInt64 = 0
     /// Decisions that were left out, for want of room.
     package var dropped: UInt64 = 0
+    /// Requests that were refused, and not recorded, for want of room.
+    package var refused: UInt64 = 0
     /// What waits in the rings.
     package var waitingBytes = 0
     package var segments = 0
@@ -12,6 +14,8 @@ package struct AuditStatus: Sendable, Equatable {
     package var newestDecision: Int64 = 0
     /// Wall clock when all that was written was last made durable; 0: never.
     package var lastSyncMilliseconds: Int64 = 0
+    /// Why what was found at the start is not proven to be what was written; `nil`: it is.
+    package var doubt: String?
     /// What is wrong, while the disk takes nothing.
     package var failure: String?
 

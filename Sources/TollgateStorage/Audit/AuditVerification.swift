@@ -5,6 +5,7 @@ import TollgateWire
 package struct AuditVerification: Sendable, Equatable {
     /// Where something is not as it was written.
     package struct Fault: Sendable, Equatable, CustomStringConvertible {
+        /// 0: it is of none, but of the log as a whole.
         package var segment: UInt64
         /// The block that belongs there; `nil`: of the segment as a whole.
         package var block: UInt64?
@@ -14,7 +15,8 @@ package struct AuditVerification: Sendable, Equatable {
 
         package var description: String {
             let place = block.map { "block \($0), " } ?? ""
-            return "segment \(segment), \(place)\(path), byte \(offset): \(words)"
+            let file = segment == 0 ? "" : "segment \(segment), "
+            return "\(file)\(place)\(path), byte \(offset): \(words)"
         }
     }
 
@@ -32,32 +34,45 @@ package struct AuditVerification: Sendable, Equatable {
     package var isSealed = false
     /// How far the log must go at least: `audit.head`.
     package var head: AuditHeadFile?
+    /// Signatures were looked at.
+    package var hasKey = false
+    /// Blocks at the log's end that no signature covers: a second's of a daemon that runs, what one
+    /// that was killed had not come to, or what somebody has added.
+    package var unsigned: UInt64 = 0
+    /// The earliest wall clock in them.
+    package var unsignedSince: WallTime?
 
     package var isWhole: Bool { faults.isEmpty }
+    /// The last time that a daemon went on from what it could not prove.
+    package var doubt: AuditGap? { gaps.last { $0.cause == .lost } }
 
     package init() {}
 }
 
 extension AuditReader {
+    private static let looksMax = 5
+
     /// Checks every byte of the log: hashes, chain, seals, signatures with a key, and that nothing
     /// is missing at its end. Faults are in the result; thrown is what keeps from looking.
     package func verify(key: AuditKey? = nil) throws(AuditFailure) -> AuditVerification {
-        var check = AuditCheck(self, key)
-        // Before the segments: what it says must be there by then.
-        check.result.head = try head(key)
-        try check.run()
-        return check.result
-    }
-
-    func head(_ key: AuditKey?) throws(AuditFailure) -> AuditHeadFile? {
-        let path = directory + "/" + AuditFiles.head
-        let block: Block
-        do throws(DiskError) { block = try disk.read(path, bytesMax: 64 << 10) } catch {
-            if error.isAbsent { return nil }
-            throw AuditFailure(error)
+        var looks = 1
+        while true {
+            var check = AuditCheck(self, key)
+            do throws(AuditFailure) {
+                let isSound = try check.open()
+                // It may be just being written, or made with the first segment.
+                if isSound || looks == Self.looksMax {
+                    try check.run()
+                    return check.result
+                }
+            } catch {
+                // The daemon may have removed the oldest meanwhile.
+                guard error.errno == DiskError.absent, looks < Self.looksMax else { throw error }
+                // Not the directory.
+                _ = try numbers()
+            }
+            looks &+= 1
         }
-        defer { block.keep() }
-        return AuditHeadFile(block.read, key)
     }
 }
 
@@ -68,6 +83,12 @@ struct AuditCheck {
     private let reader: AuditReader
     private let key: AuditKey?
     var result = AuditVerification()
+    private var places: AuditHeadPlaces?
+    private var numbers: [UInt64] = []
+    /// The head as it was when the last segment was begun with.
+    private var later: AuditEnd?
+    /// The first segment with blocks that nothing behind them signs.
+    private var unsignedSegment: UInt64?
     private var end = AuditEnd()
     private var log: UInt64?
     private var prunedBelow: UInt64 = 1
@@ -78,14 +99,35 @@ struct AuditCheck {
         self.key = key
     }
 
+    /// Looks what there is; false when the head is not as it should be.
+    mutating func open() throws(AuditFailure) -> Bool {
+        // Before the segments: what it says must be there by then.
+        let places = try AuditHeadPlaces(reader.disk, reader.directory, key)
+        let names = try onAuditDisk { () throws(DiskError) in
+            try reader.disk.list(reader.directory)
+        }
+        numbers = names.compactMap(AuditFiles.segmentNumber).sorted()
+        // It is made before the rings are, and they before the first segment.
+        let isWanted =
+            !numbers.isEmpty || names.contains { AuditFiles.ringNumber($0) != nil }
+        if places.isThere || isWanted { self.places = places }
+        return self.places?.words == nil
+    }
+
     mutating func run() throws(AuditFailure) {
-        let numbers = try reader.numbers()
+        checkPlaces()
+        result.hasKey = key != nil
+        result.head = places?.newest
         result.firstSegment = numbers.first ?? 0
+        isHeadFound =
+            result.head?.end.segment == 0 && (numbers.isEmpty || result.firstSegment == 1)
         for (place, number) in numbers.enumerated() {
             let next = place &+ 1 < numbers.count ? numbers[place &+ 1] : nil
+            if next == nil { try lookAgain() }
             try check(number, next: next, isFirst: place == 0)
         }
         checkHead()
+        checkSigned()
         if result.firstSegment > prunedBelow, result.firstSegment > 1 {
             fault(
                 nil, AuditFiles.segment(prunedBelow), 0, segment: prunedBelow,
@@ -101,6 +143,36 @@ struct AuditCheck {
             AuditVerification.Fault(
                 segment: segment, block: block, path: reader.directory + "/" + name,
                 offset: offset, words: words))
+    }
+
+    private mutating func checkPlaces() {
+        guard let places, let words = places.words else { return }
+        guard places.newest != nil else { return fault(nil, AuditFiles.head, 0, segment: 0, words) }
+        for offset in places.damaged { fault(nil, AuditFiles.head, offset, segment: 0, words) }
+    }
+
+    /// A daemon that runs has signed more by now, and all before the last segment.
+    private mutating func lookAgain() throws(AuditFailure) {
+        guard let head = try AuditHeadPlaces(reader.disk, reader.directory, key).newest else {
+            return
+        }
+        later = head.end
+        if head.end == end { cover() }
+    }
+
+    /// What stands before is signed.
+    private mutating func cover() {
+        result.unsigned = 0
+        result.unsignedSince = nil
+        unsignedSegment = nil
+    }
+
+    /// Every segment that another follows is sealed, or its end was signed before that was begun.
+    private mutating func checkSigned() {
+        guard key != nil, let unsignedSegment, unsignedSegment != numbers.last else { return }
+        fault(
+            nil, AuditFiles.segment(unsignedSegment), 0, segment: unsignedSegment,
+            "no signature covers its end, and another segment follows")
     }
 
     private mutating func checkHead() {
@@ -167,10 +239,7 @@ struct AuditCheck {
             fault(
                 nil, AuditFiles.segment(end.segment &+ 1), 0, segment: end.segment &+ 1,
                 "is missing: segment \(file.number) is the next that is there")
-        } else if end.block != 0 || end.head != .zero,
-            header.previous != end.head || header.firstBlock != end.block
-                || header.previousBytes != UInt64(truncatingIfNeeded: end.offset)
-        {
+        } else if end.block != 0 || end.head != .zero, !header.follows(end) {
             fault(
                 header.firstBlock, name, 64, segment: file.number,
                 "it does not follow the segment before, which ends at byte \(end.offset) with block"
@@ -219,7 +288,8 @@ struct AuditCheck {
     }
 
     private mutating func noteHead(_ end: AuditEnd) {
-        if let head = result.head, head.end == end { isHeadFound = true }
+        if end == result.head?.end { isHeadFound = true }
+        if end == result.head?.end || end == later { cover() }
     }
 
     private mutating func check(
@@ -227,6 +297,10 @@ struct AuditCheck {
     ) throws(AuditFailure) {
         defer { block.keep() }
         result.blocks &+= 1
+        result.unsigned &+= 1
+        unsignedSegment = unsignedSegment ?? file.number
+        let first = WallTime(milliseconds: block.head.first)
+        result.unsignedSince = min(result.unsignedSince ?? first, first)
         let isGood: Bool
         switch block.head.kind {
         case .records:
@@ -248,6 +322,7 @@ struct AuditCheck {
                     block.payload, segment: file.number, previous: previous, key)
                 {
                     result.sealsSigned &+= 1
+                    cover()
                 } else {
                     fault(
                         block.head.number, AuditFiles.segment(file.number), block.offset,

@@ -47,6 +47,11 @@ struct AuditWriter {
     private var file: (any DiskFile)?
     private var headFile: (any DiskFile)?
     private var headRound: UInt64
+    /// What `audit.head` says; `nil`: not known, or nothing.
+    private var signed: AuditEnd?
+    /// What was found is not proven, and the note of it not yet durable: until then no head signs
+    /// it.
+    private var isInDoubt: Bool
     /// The open segment's last block is its seal.
     private var isSealed = false
     /// Segments below it may be removed, once the note that says so is durable.
@@ -59,6 +64,8 @@ struct AuditWriter {
         marks = tail.marks
         segments = tail.segments
         headRound = tail.headRound
+        signed = tail.signed
+        isInDoubt = tail.doubt != nil
         index = tail.index
         file = tail.file
     }
@@ -126,8 +133,10 @@ struct AuditWriter {
         segments[segments.count &- 1].bytes = end.offset
     }
 
-    /// Begins the next segment behind what is durable.
+    /// Begins the next segment behind what is durable, which is signed by then: a segment with one
+    /// behind it is covered by a signature, whatever comes.
     private mutating func begin(now: WallTime) throws(AuditFailure) {
+        try sign()
         let number = durable.segment &+ 1
         let header = AuditSegmentHeader(
             number: number, log: place.log, firstBlock: durable.block,
@@ -162,12 +171,14 @@ struct AuditWriter {
 
     /// Makes durable what was written.
     mutating func sync() throws(AuditFailure) {
-        guard let file, durable != end else { return }
+        // Also where only the head is behind: it could not be written before.
+        guard let file, durable != end else { return try sign() }
         do { try file.sync() } catch {
             giveUp()
             throw AuditFailure(error)
         }
         durable = end
+        isInDoubt = false
         for block in held[..<heldWritten] { heldBytes &-= block.payload.count }
         held.removeFirst(heldWritten)
         heldWritten = 0
@@ -175,7 +186,7 @@ struct AuditWriter {
             self.file = nil
             isSealed = false
         }
-        try writeHead()
+        try sign()
     }
 
     /// The file is not to be trusted any more.
@@ -189,26 +200,49 @@ struct AuditWriter {
         if !segments.isEmpty { segments[segments.count &- 1].bytes = durable.offset }
     }
 
-    private mutating func writeHead() throws(AuditFailure) {
-        headRound &+= 1
-        let head = AuditHeadFile(round: headRound, log: place.log, end: durable)
-        let (bytes, offset) = head.encoded(place.key)
-        defer { bytes.keep() }
-        let (path, disk, known) = (place.path(AuditFiles.head), place.disk, headFile)
-        headFile = try onAuditDisk { () throws(DiskError) in
-            let file: any DiskFile
-            if let known { file = known } else { file = try Self.openOrCreate(path, disk) }
-            try file.write(bytes.read, at: offset)
-            return file
+    // MARK: the head
+
+    /// Has `audit.head` say what is durable.
+    mutating func sign() throws(AuditFailure) {
+        guard signed != durable, !isInDoubt else { return }
+        if let headFile {
+            // What the kernel has of it after a failure is not known: then it is made anew.
+            self.headFile = nil
+            let (bytes, offset) = head(headRound &+ 1)
+            defer { bytes.keep() }
+            try onAuditDisk { () throws(DiskError) in
+                try headFile.write(bytes.read, at: offset)
+                try headFile.sync()
+            }
+            headRound &+= 1
+            self.headFile = headFile
+        } else {
+            headFile = try makeHead()
+            headRound &+= 2
         }
+        signed = durable
     }
 
-    private static func openOrCreate(
-        _ path: String, _ disk: any Disk
-    ) throws(DiskError) -> any DiskFile {
-        do { return try disk.open(path, writable: true) } catch {
-            guard error.isAbsent else { throw error }
-            return try disk.create(path, bytes: 0)
+    private func head(_ round: UInt64) -> (bytes: Block, offset: Int) {
+        AuditHeadFile(round: round, log: place.log, end: durable).encoded(place.key)
+    }
+
+    /// Both places are written, so that none is ever empty.
+    private func makeHead() throws(AuditFailure) -> any DiskFile {
+        let (disk, directory) = (place.disk, place.settings.directory)
+        let path = place.path(AuditFiles.head)
+        let part = place.path("\(AuditFiles.head)\(AuditFiles.partSuffix)")
+        let places = [head(headRound &+ 1), head(headRound &+ 2)]
+        return try onAuditDisk { () throws(DiskError) in
+            let file = try auditPart(part, bytes: 0, disk)
+            for (bytes, offset) in places {
+                defer { bytes.keep() }
+                try file.write(bytes.read, at: offset)
+            }
+            try file.sync()
+            try disk.rename(part, to: path)
+            try disk.syncDirectory(directory)
+            return try disk.open(path, writable: true)
         }
     }
 

@@ -46,9 +46,15 @@ struct AuditVerify: ParsableCommand {
         commandName: "verify", abstract: "Check every byte of the log, and name what was changed.",
         discussion: """
             Looks at every block's hash and its place in the chain, at the files' order, their \
-            seals and how far the log was known to go. Ends with 1 where something is not as it \
-            was written. Signatures of seals are checked with the log's key, where it may be read.
+            seals, how far the log was known to go, and the signatures of both with the log's \
+            key. Ends with 1 where something is not as it was written. Ends with 3 where all fits \
+            together and is not proven: the key cannot be read, a daemon went on from an end that \
+            was not the signed one, or the last blocks are not signed though they are older than \
+            ten seconds.
             """)
+    /// A daemon that runs signs what it has written within so long, with room to spare.
+    private static let signedWithinSeconds: Int64 = 10
+    private static let notProven = ExitCode(3)
     @OptionGroup var place: AuditPlaceOptions
     @Option(
         help: "The key that seals are signed with (default: audit.key of the directory).",
@@ -59,20 +65,36 @@ struct AuditVerify: ParsableCommand {
     func run() throws {
         let reader = try place.reader()
         var signing: AuditKey?
+        var doubt: String?
         if let key {
             signing = try onAudit { () throws(AuditFailure) in try reader.key(path: key) }
         } else {
             do throws(AuditFailure) { signing = try reader.key() } catch {
-                Console.printError(
-                    "signatures are not checked: \(error); name the key with --key")
+                doubt = "its signatures were not checked: \(error); name the key with --key"
             }
         }
         let result = try onAudit { () throws(AuditFailure) in try reader.verify(key: signing) }
-        try output.print(Self.json(result), Self.text(result))
+        doubt = doubt ?? Self.doubt(result)
+        try output.print(Self.json(result, doubt), Self.text(result, doubt))
         guard result.isWhole else { throw ExitCode(1) }
+        if doubt != nil { throw Self.notProven }
     }
 
-    private static func text(_ result: AuditVerification) -> String {
+    /// Why a log that fits together need not be the one that was written.
+    private static func doubt(_ result: AuditVerification) -> String? {
+        if let gap = result.doubt {
+            return "at \(AuditView.time(WallTime(milliseconds: gap.last))) a daemon went on from an"
+                + " end that was not the one it had signed; what stands before is what it found"
+        }
+        guard result.unsigned > 0, let since = result.unsignedSince,
+            Times.now &* 1_000 &- since.milliseconds > signedWithinSeconds &* 1_000
+        else { return nil }
+        return "its last \(grouped(result.unsigned)) blocks, from \(AuditView.time(since)) on, are"
+            + " not signed: their daemon was killed or its disk fails, or somebody added them; the"
+            + " next start of the daemon takes them over"
+    }
+
+    private static func text(_ result: AuditVerification, _ doubt: String?) -> String {
         var lines = [
             pairs([
                 ("segments", grouped(result.segments)
@@ -80,35 +102,49 @@ struct AuditVerify: ParsableCommand {
                         ? ", from \(result.firstSegment) on: older ones were removed" : "")),
                 ("blocks", grouped(result.blocks)), ("decisions", grouped(result.records)),
                 ("seals", "\(result.seals), \(result.sealsSigned) signed with the key"),
+                ("signed to", signedTo(result)),
             ])
         ]
         lines += result.gaps.map { "  gap: " + words($0) }
         lines += result.faults.map { "  FAULT: \($0)" }
-        lines.append(
-            result.isWhole
-                ? "The log is as it was written."
-                : "The log is not as it was written: \(result.faults.count) faults.")
+        if !result.isWhole {
+            lines.append("The log is not as it was written: \(result.faults.count) faults.")
+        } else if let doubt {
+            lines.append("The log fits together, and is not proven: \(doubt).")
+        } else {
+            lines.append("The log is as it was written.")
+        }
         return lines.joined(separator: "\n")
+    }
+
+    /// What to compare with what was noted elsewhere: an earlier state that was put back is signed.
+    private static func signedTo(_ result: AuditVerification) -> String {
+        guard result.hasKey, let end = result.head?.end else { return "-" }
+        return "segment \(end.segment), byte \(grouped(end.offset)), block \(grouped(end.block))"
+            + (result.unsigned > 0 ? "; \(grouped(result.unsigned)) blocks behind it are not" : "")
     }
 
     private static func words(_ gap: AuditGap) -> String {
         let count = grouped(gap.count)
         let what =
             switch gap.cause {
-            case .dropped: "\(count) decisions of thread \(gap.ring) found no room"
+            case .dropped: "\(count) decisions or refusals of thread \(gap.ring) found no room"
             case .torn: "\(count) bytes that were not written to their end were cut off"
             case .powerLoss: "the host lost power: \(count) bytes were not in the log yet"
             case .unreadable: "\(count) bytes of thread \(gap.ring) were not readable"
             case .pruned: "\(count) files were removed for their age or size"
+            case .lost where gap.count == 0: "what was found was not the end that was signed"
             case .lost: "\(count) blocks that had been durable are gone"
             }
         return what + ", " + AuditView.time(WallTime(milliseconds: gap.first)) + " to "
             + AuditView.time(WallTime(milliseconds: gap.last))
     }
 
-    private static func json(_ result: AuditVerification) -> JSON {
+    private static func json(_ result: AuditVerification, _ doubt: String?) -> JSON {
         .object([
-            ("sound", .bool(result.isWhole)), ("segments", .count(result.segments)),
+            ("sound", .bool(result.isWhole)),
+            ("proven", .bool(result.isWhole && doubt == nil)), ("doubt", .optional(doubt)),
+            ("unsigned_blocks", .count(result.unsigned)), ("segments", .count(result.segments)),
             ("first_segment", .count(result.firstSegment)), ("blocks", .count(result.blocks)),
             ("decisions", .count(result.records)), ("seals", .count(result.seals)),
             ("seals_signed", .count(result.sealsSigned)), ("ended", .bool(result.isSealed)),

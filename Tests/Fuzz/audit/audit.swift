@@ -54,13 +54,15 @@ private func read(_ reader: AuditReader, _ mode: UInt8) -> Bool {
         return true
     }
     if let scan { precondition(scan.matched == all.count) }
-    if let result, result.isWhole, result.segments > 0 {
+    // Of no segment is what is wrong with the head, which no input is likely to sign.
+    let isWhole = result?.faults.allSatisfy { $0.segment == 0 } == true
+    if let result, isWhole, result.segments > 0 {
         precondition(UInt64(all.count) == result.records, "verified, and read as a whole")
     }
     let formats = AuditView.Format.allCases
     if case let place = Int(mode >> 4 & 3), place < formats.count { show(all, formats[place]) }
     if let one = mode & 64 != 0 ? all.last : all.first { ask(reader, one) }
-    return result?.isWhole == true
+    return isWhole
 }
 
 /// The newest of each of its names, as `query` and `tail` ask.
