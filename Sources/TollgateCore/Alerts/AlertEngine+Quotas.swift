@@ -108,8 +108,9 @@ extension AlertEngine {
             end: interval.end, isRefused: head.reason == Reason.quotaExhausted.rawValue)
     }
 
-    /// Milliseconds since 1970. The end is as the decision had it; the start follows from the
-    /// kind of period, by the date on which it ends: the clock changes of a zone aside.
+    /// Milliseconds since 1970. The end is as the decision had it, and the start so many days
+    /// before: the clock changes of a zone aside. Where a decision says not how many days, as
+    /// those of an earlier version in a ring do, they follow from the date of the end.
     static func interval(_ kind: PeriodKind?, _ head: AuditHead) -> (start: Int64?, end: Int64) {
         let now = head.wallMilliseconds
         guard let kind, kind != .total else { return (nil, .max) }
@@ -119,6 +120,9 @@ extension AlertEngine {
             return (calendar.start &* 1_000, calendar.end &* 1_000)
         }
         let end = (now &+ Int64(head.quotaResetSeconds) &* 1_000) / 1_000
+        if head.quotaPeriodDays != 0 {
+            return ((end &- Int64(head.quotaPeriodDays) &* 86_400) &* 1_000, end &* 1_000)
+        }
         switch kind {
         case .day: return ((end &- 86_400) &* 1_000, end &* 1_000)
         case .week: return ((end &- 7 &* 86_400) &* 1_000, end &* 1_000)

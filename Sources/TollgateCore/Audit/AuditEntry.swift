@@ -62,7 +62,8 @@ package struct AuditFlags: OptionSet, BitwiseCopyable, Sendable {
 /// | 88 | 8 | cost, micro-units of money |
 /// | 96 | 4 | retry after, milliseconds |
 /// | 100 | 1 | `CredentialKind` |
-/// | 101 | 1 | address family: 0, 4, 6 |
+/// | 101 | 1 | bits 0 to 2: address family: 0, 4, 6; bits 3 to 7: whole days of the quota's period,
+/// 1 to 31; 0: unknown, or it never ends |
 /// | 102 | 1 | bytes of the organization |
 /// | 103 | 1 | bytes of the user |
 /// | 104 | 1 | number of charges |
@@ -95,7 +96,7 @@ package struct AuditHead: BitwiseCopyable, Sendable {
     package var cost: UInt64 = 0
     package var retryMilliseconds: UInt32 = 0
     package var credentialKind: UInt8 = 0
-    package var addressFamily: UInt8 = 0
+    private var familyAndDays: UInt8 = 0
     package var organizationBytes: UInt8 = 0
     package var userBytes: UInt8 = 0
     package var chargeCount: UInt8 = 0
@@ -106,6 +107,18 @@ package struct AuditHead: BitwiseCopyable, Sendable {
     package var addressLow: UInt64 = 0
 
     package init() {}
+
+    /// 0, 4 or 6.
+    package var addressFamily: UInt8 {
+        get { familyAndDays & 7 }
+        set { familyAndDays = familyAndDays & ~7 | newValue & 7 }
+    }
+
+    /// How long the quota's period is, whole days, 1 to 31; 0: unknown, or it never ends.
+    package var quotaPeriodDays: UInt8 {
+        get { familyAndDays &>> 3 }
+        set { familyAndDays = familyAndDays & 7 | newValue &<< 3 }
+    }
 }
 
 /// What a decision charged of one meter, or was asked to.

@@ -22,6 +22,8 @@ struct LimitState: BitwiseCopyable {
     /// remaining / limit
     var fraction = Double.infinity
     var isRefused = false
+    /// Of a quota, `PeriodInterval.wholeDays`.
+    var periodDays: UInt8 = 0
     /// Units used, and held.
     var used: UInt64 = 0
 

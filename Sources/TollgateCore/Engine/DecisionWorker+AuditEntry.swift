@@ -113,6 +113,7 @@ extension DecisionWorker {
         head.quotaResetSeconds = UInt32(
             truncatingIfNeeded: (min(decision.quota.resetMilliseconds, 4_294_967_295_000) &+ 999)
                 / 1_000)
+        head.quotaPeriodDays = decision.quota.periodDays
         head.cost = decision.cost
         head.retryMilliseconds = decision.retryMilliseconds
     }

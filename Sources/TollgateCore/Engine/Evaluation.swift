@@ -274,7 +274,7 @@ struct Evaluation {
     private mutating func retryMilliseconds(_ standing: Standing, _ wanted: UInt64) -> UInt32 {
         let step = standing.step
         if step.isQuota {
-            let left = periodLeft(step)
+            let left = periodLeft(step).milliseconds
             if let wait = creditWait(standing, wanted, before: left) {
                 return UInt32(clamping: min(wait, UInt64(WireLimits.retryNever - 1)))
             }
@@ -307,18 +307,6 @@ struct Evaluation {
         return max(
             min(terms[Int(step.limitIndex)].memberMin, most),
             most &- min(most, standing.guaranteed))
-    }
-
-    /// Milliseconds until the quota's period ends.
-    private mutating func periodLeft(_ step: ChargeStep) -> UInt64 {
-        var end = intervals[Int(step.form)].end
-        let view = view(step)
-        if let row = view.row, let offsets = view.offsets {
-            // Rolled, as it was looked at: the period that is counted, whose end this is.
-            end = row.quota(Int(offsets[Int(step.slot)].head)).pointee.endSeconds
-        }
-        guard end < Int64.max / 1_000 else { return WireLimits.resetNever }
-        return UInt64(max(0, end &* 1_000 &- period.milliseconds))
     }
 
     /// Charges every step, after `look` found that all admit (or, for CONSUME, whatever it
@@ -381,14 +369,16 @@ struct Evaluation {
         let standing = standing(index)
         let step = standing.step
         let remaining = standing.remaining
+        let left: (milliseconds: UInt64, days: UInt8) =
+            step.isQuota ? periodLeft(step) : (reset(step), 0)
         return LimitState(
             index: Int(step.limitIndex), limit: step.limit, remaining: remaining,
-            resetMilliseconds: reset(step), fraction: Double(remaining) * step.inverseLimit,
-            isRefused: isRefused, used: standing.occupied)
+            resetMilliseconds: left.milliseconds, fraction: Double(remaining) * step.inverseLimit,
+            isRefused: isRefused, periodDays: left.days, used: standing.occupied)
     }
 
     mutating func reset(_ step: ChargeStep) -> UInt64 {
-        if step.isQuota { return periodLeft(step) }
+        if step.isQuota { return periodLeft(step).milliseconds }
         let view = view(step)
         guard let row = view.row, let offsets = view.offsets else { return 0 }
         let place = offsets[Int(step.slot)]

@@ -10,6 +10,16 @@ package struct PeriodInterval: BitwiseCopyable, Sendable, Equatable {
         self.end = end
         self.startDay = startDay
     }
+
+    /// How long it is, to the nearest day, 1 to 31; 0: longer, or it never ends.
+    package var wholeDays: UInt8 { Self.wholeDays(from: start, to: end) }
+
+    @inline(__always)
+    static func wholeDays(from start: Int64, to end: Int64) -> UInt8 {
+        guard end > start, end &- start < 32 * 86_400 else { return 0 }
+        let days = (end &- start &+ 43_200) / 86_400
+        return days > 31 ? 0 : UInt8(truncatingIfNeeded: max(1, days))
+    }
 }
 
 /// Calendar periods in a time zone. Periods of a kind partition time: no gap, no overlap.
