@@ -160,16 +160,16 @@ package final class Server: Sendable {
             let clock = "the wall clock ran ahead and is not believed"
             return DaemonTroubles(
                 states: [
-                    ("ledger", ledger?.trouble.worst?.words),
-                    ("clock", gauges.clockHeldForward ? clock : nil),
+                    (.ledger, ledger?.trouble.worst?.words),
+                    (.clock, gauges.clockHeldForward ? clock : nil),
                 ],
                 counts: [
                     (
-                        "capacity", gauges.capacityRefusals,
+                        .capacity, gauges.capacityRefusals,
                         "requests refused: a table of callers is full"
                     ),
                     (
-                        "addresses", gauges.addressOverflows,
+                        .addresses, gauges.addressOverflows,
                         "requests of addresses that share one limit: their table is full"
                     ),
                 ])

@@ -94,6 +94,41 @@ def test_a_silence_that_cannot_be_is_refused_and_their_number_is_bounded():
         assert [one.id for one in silences.list()] == made_of[::-1]
 
 
+def test_a_silence_of_what_cannot_be_is_refused_and_says_what_to_do():
+    with daemon(QUIET) as made:
+        cli = Cli(made)
+        for member, value, said in (
+                ("address", "garbage", "2001:db8::/64"), ("address", "203.0.113.0/24", "each"),
+                ("quota", "monthly", "tollgate policy show"),
+                ("operation", "lok", "tollgate policy show"),
+                ("trouble", "legder", "audit_dropped")):
+            refused = cli("alerts", "silence", f"--{member}", value, "--for", "1h", code=64)
+            assert f"{member}: " in refused.stderr and said in refused.stderr
+            with pytest.raises(tollgate.InvalidValue):
+                made.admins.silences.create(**{member: value}, for_seconds=60)
+        assert list(made.admins.silences.list()) == []
+        for word in ("ledger", "audit", "audit_dropped", "alerts_spool", "clock", "capacity",
+                     "addresses"):
+            made.admins.silences.create(trouble=word, for_seconds=60)
+        made.admins.silences.create(operation="look", quota="small_tokens", for_seconds=60)
+
+
+def test_a_silence_of_an_address_holds_however_it_is_spelled():
+    rules = {**QUIET, "invalid_credentials_source": {"count": 5}}
+    with daemon(rules) as made:
+        for spelled in ("2001:DB9:0:0::/64", "2001:db9::7"):
+            made_of = made.admins.silences.create(address=spelled, for_seconds=3_600)
+            assert made_of.address == "2001:db9::/64"
+            made.admins.silences.remove(made_of.id)
+        made.admins.silences.create(address="2001:db9::7", for_seconds=3_600)
+        for address in ("2001:db9::1", "2001:db9:0:1::1"):
+            for _ in range(8):
+                made.callers.check("nonsense", operation="look", address=address)
+        alerts = when_told(made, 2)
+        assert [(one["address"], one["silenced"]) for one in alerts] == [
+            ("2001:db9::/64", True), ("2001:db9:0:1::/64", False)]
+
+
 def test_a_disk_that_takes_nothing_changes_nothing():
     with daemon(QUIET) as made:
         spend(made, 800)
@@ -123,10 +158,10 @@ def test_the_commands_do_the_same_and_say_what_is_wrong():
         said = cli("alerts", "ack", alert["id"], "--note", "a larger plan").stdout
         assert "a larger plan" in said
         assert "(acknowledged)" in cli("alerts", "list").stdout
-        made_of = cli.json("alerts", "silence", "--rule", "quota_forecast", "--quota", "small",
-                           "--for", "2h", "--json")["silence"]
+        made_of = cli.json("alerts", "silence", "--rule", "quota_forecast", "--quota",
+                           "small_tokens", "--for", "2h", "--json")["silence"]
         shown = cli("alerts", "silence", "list").stdout
-        assert "quota_forecast" in shown and "quota small" in shown
+        assert "quota_forecast" in shown and "quota small_tokens" in shown
         assert cli.json("alerts", "silence", "list", "--json")["items"] == [made_of]
         cli("alerts", "silence", "remove", made_of["id"])
         assert "nothing is listed" in cli("alerts", "silence", "list").stderr

@@ -26,7 +26,7 @@ extension AlertEngine {
             case .overall: true
             case .source:
                 AlertAddress.text(
-                    family: UInt8(truncatingIfNeeded: key.high), high: key.low, prefix: 64)
+                    family: UInt8(truncatingIfNeeded: key.high), high: key.low)
                     == subject.address
             case .key:
                 subject.key

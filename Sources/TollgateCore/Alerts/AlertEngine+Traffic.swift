@@ -54,10 +54,10 @@ extension AlertEngine {
         switch scope {
         case .overall: return AlertState.CounterKey(scope: scope.rawValue, high: 0, low: 0)
         case .source:
-            let head = entry.head
-            guard head.addressFamily != 0 else { return nil }
+            let source = AlertAddress.source(entry.head)
+            guard source.family != 0 else { return nil }
             return AlertState.CounterKey(
-                scope: scope.rawValue, high: UInt64(head.addressFamily), low: head.addressHigh)
+                scope: scope.rawValue, high: UInt64(source.family), low: source.high)
         case .key: return keyCounter(entry, scope.rawValue)
         }
     }
@@ -74,8 +74,8 @@ extension AlertEngine {
         switch scope {
         case .overall: break
         case .source:
-            subject.address = AlertAddress.text(
-                family: entry.head.addressFamily, high: entry.head.addressHigh, prefix: 64)
+            let source = AlertAddress.source(entry.head)
+            subject.address = AlertAddress.text(family: source.family, high: source.high)
         case .key:
             if let id = entry.keyID { subject.key = String(decoding: id, as: UTF8.self) }
         }
@@ -119,7 +119,8 @@ extension AlertEngine {
         else { return }
         let rule = rules.rules[index]
         let day = head.wallMilliseconds / Self.dayMilliseconds
-        let network = AlertAddress.network(family: head.addressFamily, high: head.addressHigh)
+        let source = AlertAddress.source(head)
+        let network = AlertAddress.network(family: source.family, high: source.high)
         if let known = counters[index].networks[key], known.day == day {
             guard known.seen.count < Int(clamping: rule.count), !known.seen.contains(network) else {
                 return
@@ -248,24 +249,6 @@ extension AlertEngine {
         fire(rule, subject, head.wallMilliseconds) {
             ($0.threshold, $0.value) = (rule.costMin, head.cost)
         }
-    }
-}
-
-/// Addresses as alerts show them.
-enum AlertAddress {
-    /// The network that a caller is taken to be in: /24 of IPv4, /48 of IPv6.
-    static func network(family: UInt8, high: UInt64) -> UInt64 {
-        let bytes = high.littleEndian
-        return family == 4 ? bytes & 0xff_ffff | 1 << 63 : bytes & 0xffff_ffff_ffff
-    }
-
-    /// An IPv4 address, or the first `prefix` bits (64 at most) of an IPv6 address.
-    static func text(family: UInt8, high: UInt64, prefix: Int) -> String {
-        // In network order, as they stand in memory.
-        let bytes = (0..<8).map { UInt8(truncatingIfNeeded: high.littleEndian >> (8 * $0)) }
-        if family == 4 { return bytes.prefix(4).map { "\($0)" }.joined(separator: ".") }
-        let groups = (0..<4).map { UInt16(bytes[2 * $0]) << 8 | UInt16(bytes[2 * $0 + 1]) }
-        return groups.map { String($0, radix: 16) }.joined(separator: ":") + "::/\(prefix)"
     }
 }
 

@@ -229,7 +229,9 @@ struct AlertReader {
         subject.organization = text()
         subject.user = text()
         subject.key = text()
-        subject.address = text()
+        let address = text()
+        // Earlier versions wrote IPv6 without "::", and silences as they were typed.
+        subject.address = AlertAddress.spelled(address) ?? address
         subject.quota = text()
         subject.operation = text()
         subject.trouble = text()

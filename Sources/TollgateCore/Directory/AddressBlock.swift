@@ -79,7 +79,7 @@ package struct AddressBlock: Sendable, Equatable, BitwiseCopyable, CustomStringC
     }
 
     /// RFC 5952: the longest run of two zero groups or more, the first of several, is `::`.
-    private static func spelled(_ groups: [UInt64]) -> String {
+    static func spelled(_ groups: [UInt64]) -> String {
         var best = 0..<0
         var start = 0
         while start < 8 {
@@ -97,9 +97,9 @@ package struct AddressBlock: Sendable, Equatable, BitwiseCopyable, CustomStringC
 }
 
 extension AddressBlock {
-    private typealias Address = (high: UInt64, low: UInt64, isIPv4: Bool)
+    typealias Address = (high: UInt64, low: UInt64, isIPv4: Bool)
 
-    private static func address(_ text: [UInt8]) -> Address? {
+    static func address(_ text: [UInt8]) -> Address? {
         if !text.contains(0x3a) {
             return octets(text[...]).map { (0, 0xffff << 32 | UInt64($0), true) }
         }

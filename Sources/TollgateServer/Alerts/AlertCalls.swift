@@ -71,6 +71,40 @@ private struct AlertCall {
         return rule
     }
 
+    /// A member that names something of the policy.
+    private func named(
+        _ member: String, _ isKnown: (String) -> Bool
+    ) throws(AlertRefusal) -> String? {
+        guard let name = arguments.optionalText(member) else { return nil }
+        guard isKnown(name) else {
+            throw AlertRefusal(
+                .invalidValue, "\(member): the policy has no \(member) of that name;"
+                    + " tollgate policy show lists them")
+        }
+        return name
+    }
+
+    /// The member `address`, as alerts spell it.
+    private func address() throws(AlertRefusal) -> String? {
+        guard let text = arguments.optionalText("address") else { return nil }
+        guard let address = AlertAddress.spelled(text) else {
+            throw AlertRefusal(
+                .invalidValue, "address: is neither one IPv4 address, such as 192.0.2.7, nor an"
+                    + " IPv6 address or its /64, such as 2001:db8::/64: alerts are about these;"
+                    + " of other networks silence each, or the rule")
+        }
+        return address
+    }
+
+    private func trouble() throws(AlertRefusal) -> String? {
+        guard let word = arguments.optionalText("trouble") else { return nil }
+        guard DaemonTrouble(rawValue: word) != nil else {
+            let all = DaemonTrouble.allCases.map(\.rawValue).joined(separator: ", ")
+            throw AlertRefusal(.invalidValue, "trouble: is none of the daemon's: \(all)")
+        }
+        return word
+    }
+
     private func words(_ note: String?) -> String { note.map { ": \($0)" } ?? "" }
 
     // MARK: alerts
@@ -117,10 +151,10 @@ private struct AlertCall {
         wanted.subject.organization = arguments.optionalText("organization") ?? ""
         wanted.subject.user = arguments.optionalText("user") ?? ""
         wanted.subject.key = arguments.optionalText("key") ?? ""
-        wanted.subject.address = arguments.optionalText("address") ?? ""
-        wanted.subject.quota = arguments.optionalText("quota") ?? ""
-        wanted.subject.operation = arguments.optionalText("operation") ?? ""
-        wanted.subject.trouble = arguments.optionalText("trouble") ?? ""
+        wanted.subject.address = try address() ?? ""
+        wanted.subject.quota = try named("quota") { alerts.hasQuota($0) } ?? ""
+        wanted.subject.operation = try named("operation") { alerts.hasOperation($0) } ?? ""
+        wanted.subject.trouble = try trouble() ?? ""
         wanted.isPersonal = arguments.optionalFlag("personal")
         wanted.uid = peer.uid
         wanted.note = arguments.optionalText("note") ?? ""

@@ -111,6 +111,23 @@ package final class AlertService: Sendable {
         return engine.rules.rules.contains { $0.name == name }
     }
 
+    /// Of the newest policy.
+    func hasQuota(_ name: String) -> Bool {
+        inNewest { names in
+            zip(names.names.limits, names.periods).contains { $0.name == name && $1 != nil }
+        }
+    }
+
+    func hasOperation(_ name: String) -> Bool {
+        inNewest { $0.names.operations.contains(name) }
+    }
+
+    private func inNewest(_ body: (AlertNames) -> Bool) -> Bool {
+        lock.lock()
+        defer { lock.unlock() }
+        return names.max { $0.key < $1.key }.map { body($0.value) } ?? false
+    }
+
     /// The newest last.
     var recent: [Alert] {
         lock.lock()

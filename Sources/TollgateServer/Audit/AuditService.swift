@@ -112,14 +112,14 @@ package final class AuditService: Sendable {
             guard let alerts else { continue }
             watched.look(now: Self.now.milliseconds, alerts) {
                 var all = troubles()
-                all.states.append(("audit", status.failure))
-                all.states.append(("audit_unproven", status.doubt))
-                all.states.append(("alerts_spool", alerts.lookAtSpool()))
+                all.states.append((.audit, status.failure))
+                all.states.append((.auditUnproven, status.doubt))
+                all.states.append((.alertsSpool, alerts.lookAtSpool()))
                 all.counts.append(
-                    ("audit_dropped", status.dropped, "decisions left out of the audit log"))
+                    (.auditDropped, status.dropped, "decisions left out of the audit log"))
                 all.counts.append(
                     (
-                        "audit_refused", status.refused,
+                        .auditRefused, status.refused,
                         "requests refused and not recorded: the audit log took nothing"
                     ))
                 return all

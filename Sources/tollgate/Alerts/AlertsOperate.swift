@@ -51,7 +51,7 @@ struct SilenceAdd: ParsableCommand {
     @Option(help: "Of this organization.") var organization: String?
     @Option(help: "Of this user.") var user: String?
     @Option(help: "Of this API key's id.") var key: String?
-    @Option(help: "Of this address, as the alert has it.") var address: String?
+    @Option(help: "Of this address; of an IPv6 address, of its /64.") var address: String?
     @Option(help: "Of this quota.") var quota: String?
     @Option(help: "Of this operation.") var operation: String?
     @Option(help: "Of this trouble of the daemon: ledger, audit, clock…") var trouble: String?
