@@ -90,12 +90,20 @@ package struct KeyFiles {
     /// A small file that nobody but its owner may write, and others may not read. Messages name it
     /// as the policy does.
     package static func read(_ path: String, _ full: String) throws(KeyFileFault) -> [UInt8] {
-        let descriptor = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        try contents(
+            path, full,
+            missing: "make one with: openssl rand 32 | basenc --base64url -w0 | tr -d = > FILE")
+    }
+
+    /// The same; `missing`: what to do where there is none.
+    static func contents(
+        _ path: String, _ full: String? = nil, missing: String
+    ) throws(KeyFileFault) -> [UInt8] {
+        let descriptor = open(full ?? path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
             let reason = String(cString: strerror(errno))
             throw KeyFileFault(
-                message: "key file \(path): \(reason); make one with: openssl rand 32 | basenc"
-                    + " --base64url -w0 | tr -d = > FILE")
+                message: "key file \(path): \(reason); \(missing)")
         }
         defer { close(descriptor) }
         var status = stat()

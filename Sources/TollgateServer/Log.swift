@@ -55,7 +55,9 @@ package final class Log: Sendable {
     }
 
     private func format(_ level: Level, _ message: String, _ now: Int64, missed: Int) -> String {
-        let words = missed > 0 ? "\(message) (\(missed) lines left out before)" : message
+        let said = missed > 0 ? "\(message) (\(missed) lines left out before)" : message
+        // Names are others' words. Of plain controls JSON takes care, and lines below.
+        let words = Self.spelledOut(said)
         let priority = hasPriorities ? ["<3>", "<4>", "<6>", "<7>"][level.rawValue] : ""
         if isJSON {
             // Escapes make a text longer, by six times at most.
@@ -70,6 +72,17 @@ package final class Log: Sendable {
             })
         return hasPriorities
             ? "\(priority)\(level): \(plain)\n" : "\(Self.timestamp(now)) \(level): \(plain)\n"
+    }
+
+    private static func spelledOut(_ text: String) -> String {
+        let isHidden = { (scalar: Unicode.Scalar) in
+            scalar.value >= 0x80 && VisibleText.isHidden(scalar)
+        }
+        guard text.unicodeScalars.contains(where: isHidden) else { return text }
+        return text.unicodeScalars.reduce(into: "") { shown, scalar in
+            shown += isHidden(scalar)
+                ? VisibleText.spelledOut(String(scalar)) : String(Character(scalar))
+        }
     }
 
     /// As many whole characters as fit.

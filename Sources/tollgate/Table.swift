@@ -1,3 +1,5 @@
+import TollgateCore
+
 /// Columns as wide as their widest cell; a column of numbers stands to the right.
 func table(_ header: [String], _ rows: [[String]], indent: Int = 0) -> String {
     let all = ([header] + rows).map { $0.map { visible($0, onOneLine: true) } }
@@ -68,18 +70,8 @@ func bytes(_ count: Double) -> String {
     return "\(number) \(units.first ?? "")"
 }
 
-/// Text of others (names in tokens, details of errors) as it may stand on a terminal: controls,
-/// among them those that begin escape sequences, and marks that reverse the direction are spelled
-/// out. Line feeds stay, except in what is to be one line, as the cell of a table.
+/// Text of others (names in tokens, details of errors) as it may stand on a terminal. Line feeds
+/// stay, except in what is to be one line, as the cell of a table.
 func visible(_ text: String, onOneLine: Bool = false) -> String {
-    var shown = String.UnicodeScalarView()
-    for scalar in text.unicodeScalars {
-        switch scalar.value {
-        case 0x0a where !onOneLine: shown.append(scalar)
-        case 0...0x1f, 0x7f...0x9f, 0x200e...0x200f, 0x202a...0x202e, 0x2066...0x2069:
-            shown.append(contentsOf: "\\u{\(String(scalar.value, radix: 16))}".unicodeScalars)
-        default: shown.append(scalar)
-        }
-    }
-    return String(shown)
+    VisibleText.spelledOut(text, lines: !onOneLine)
 }

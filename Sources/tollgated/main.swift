@@ -30,6 +30,7 @@ do throws(OptionError) {
             let loaded = try PolicyLoader.load(path: options.config)
             // Also that they can be read; the directory itself is the running daemon's alone.
             _ = try loaded.peppers(credentials: environment("CREDENTIALS_DIRECTORY"))
+            try loaded.checkSinkFiles()
             printError("policy file \(options.config): the syntax is ok\n")
             printError("policy file \(options.config): test is successful\n")
             exit(0)

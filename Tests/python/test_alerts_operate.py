@@ -167,10 +167,46 @@ def test_the_commands_do_the_same_and_say_what_is_wrong():
         assert "nothing is listed" in cli("alerts", "silence", "list").stderr
         assert cli.json("alerts", "test", "--json")["alert"]["kind"] == "test"
         assert "no rule of that name" in cli("alerts", "test", "--rule", "x", code=64).stderr
-        assert cli("alerts", "ack", 99, code=1).stderr
+        assert "tollgate alerts list shows" in cli("alerts", "ack", 99, code=1).stderr
+        said = cli("alerts", "silence", "remove", 99, code=1).stderr
+        assert "tollgate alerts silence list shows" in said and "org list" not in said
         for words in (["--rule", "quota_forecast"], ["--for", "1h"], ["--for", "367d", "--all"],
                       ["--all", "--rule", "x", "--for", "1h"]):
             assert cli("alerts", "silence", *words, code=64).stderr
+
+
+def test_alerts_are_listed_by_time_severity_and_who_took_note():
+    with daemon({**QUIET, "quota_threshold": {"percents": [80, 100]}}) as made:
+        spend(made, 800)
+        spend(made, 200)
+        made.admins.alerts.test()
+        (warning, critical, test) = when_told(made, 3)
+        assert [one["severity"] for one in (warning, critical, test)] == [
+            "warning", "critical", "info"]
+        made.admins.alerts.ack(warning["id"])
+
+        def listed(*words):
+            return [one["id"] for one in told(made, *words)]
+
+        assert listed("--severity", "warning") == [warning["id"], critical["id"]]
+        assert listed("--severity", "critical") == [critical["id"]]
+        assert listed("--unacknowledged") == [critical["id"], test["id"]]
+        assert listed("--since", "1h") == [warning["id"], critical["id"], test["id"]]
+        assert listed("--since", "2030-01-01") == []
+        cli = Cli(made)
+        assert "a severity is info" in cli(
+            "alerts", "list", "--severity", "bad", code=64).stderr
+        assert "acknowledged" in cli("alerts", "list", "--no-color").stdout
+
+
+def test_marks_that_turn_the_direction_are_spelled_out_in_the_log_and_the_list():
+    with daemon(QUIET) as made:
+        spend(made, 800, "ac\u202eme")
+        when_told(made, 1)
+        eventually(lambda: "ac\\u{202e}me: 80 %" in made.logged(), 20)
+        assert "\u202e" not in made.logged()
+        listed = Cli(made)("alerts", "list").stdout
+        assert "ac\\u{202e}me" in listed and "\u202e" not in listed
 
 
 def test_a_reset_lets_thresholds_fire_again_in_the_period_once():

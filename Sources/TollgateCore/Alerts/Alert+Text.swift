@@ -21,7 +21,7 @@ extension Alert {
         case .suddenRise:
             "\(who): \(value) requests within the hour; its busiest in a week was \(limit)"
         case .costlyOperation:
-            "\(who): first use of operation \(subject.operation), which cost \(value) micro-units"
+            "\(who): first costly use of operation \(subject.operation): \(value) micro-units"
         case .daemonTrouble: "\(subject.trouble): \(words)"
         case .test: words
         }

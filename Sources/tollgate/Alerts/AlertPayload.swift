@@ -24,11 +24,12 @@ struct AlertPayload {
         return JSONValue.object(object).bytes
     }
 
-    /// A message as Slack's incoming webhooks, and those that imitate them, take it.
+    /// A message as Slack's incoming webhooks, and those that imitate them, take it: plain text, so
+    /// that `*`, `_`, `~` and backticks of names are those.
     var slack: [UInt8] {
         var text = ""
         // Slack's own three; else a name could make a link, or call everybody.
-        for character in alert.text {
+        for character in visible(alert.text, onOneLine: true) {
             switch character {
             case "&": text += "&amp;"
             case "<": text += "&lt;"
@@ -38,14 +39,14 @@ struct AlertPayload {
         }
         let mark =
             switch alert.severity {
-            case .critical: ":rotating_light:"
-            case .warning: ":warning:"
-            case .info: ":information_source:"
+            case .critical: "\u{1f6a8}"
+            case .warning: "\u{26a0}\u{fe0f}"
+            case .info: "\u{2139}\u{fe0f}"
             }
         let kind = alert.kind == .test ? "test" : alert.severity.rawValue
-        let line = "\(mark) *\(kind)* \(text)\n`\(alert.rule)`, alert \(alert.id) of \(source),"
+        let line = "\(mark) \(kind): \(text)\n\(alert.rule), alert \(alert.id) of \(source),"
             + " \(Times.shown(alert.at.milliseconds))"
-        return JSONValue.object(["text": .string(line)]).bytes
+        return JSONValue.object(["text": .string(line), "mrkdwn": .bool(false)]).bytes
     }
 
     /// One line, for people.
@@ -58,34 +59,6 @@ struct AlertPayload {
 /// Signs requests as Standard Webhooks 1.0.0 has it: `webhook-signature` is "v1," and the base64 of
 /// HMAC-SHA-256 over id, timestamp and body, with points between.
 struct WebhookSignature {
-    /// As its file has it: base64 of 24 to 64 bytes on one line, perhaps behind `whsec_`; `nil`
-    /// when it is none.
-    static func secret(of text: [UInt8]) -> SecretBytes? {
-        var line = text[...]
-        while let last = line.last, last == 0x0a || last == 0x0d { line.removeLast() }
-        let prefix = Array("whsec_".utf8)
-        if line.starts(with: prefix) { line = line.dropFirst(prefix.count) }
-        while line.last == UInt8(ascii: "=") { line.removeLast() }
-        var encoded = line.map { byte -> UInt8 in
-            switch byte {
-            case UInt8(ascii: "+"): UInt8(ascii: "-")
-            case UInt8(ascii: "/"): UInt8(ascii: "_")
-            default: byte
-            }
-        }
-        var secret = [UInt8](repeating: 0, count: encoded.count)
-        let bytes = encoded.count
-        defer {
-            tg_zero(&encoded, bytes)
-            tg_zero(&secret, bytes)
-        }
-        let count = encoded.withUnsafeBytes { source in
-            secret.withUnsafeMutableBytes { Base64URL.decode(source, into: $0) }
-        }
-        guard let count, (24...64).contains(count) else { return nil }
-        return SecretBytes(copying: secret[..<count])
-    }
-
     /// `nil` where there is no memory for it.
     static func header(
         _ secret: SecretBytes, id: String, timestamp: Int64, body: [UInt8]

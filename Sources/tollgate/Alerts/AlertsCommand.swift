@@ -30,8 +30,22 @@ struct AlertsList: ParsableCommand {
     var config: String?
     @Option(help: "Of this rule.") var rule: String?
     @Option(help: "Of this organization.") var organization: String?
+    @Option(
+        help: "Since then: an ISO 8601 date, or so long ago (2h, 7d).",
+        transform: Instants.past)
+    var since: Int64?
+    @Option(help: "At least so severe: info, warning or critical.", transform: AlertsList.severity)
+    var severity: AlertSeverity?
+    @Flag(help: "That nobody has taken note of.") var unacknowledged = false
     @Option(name: .short, help: "At most so many.") var n = 100
-    @Flag(help: "As JSON.") var json = false
+    @OptionGroup var output: OutputOptions
+
+    static func severity(_ word: String) throws -> AlertSeverity {
+        guard let severity = AlertSeverity.allCases.first(where: { $0.word == word }) else {
+            throw ValidationError("a severity is info, warning or critical, not \"\(word)\"")
+        }
+        return severity
+    }
 
     func validate() throws {
         if directory != nil, config != nil {
@@ -43,11 +57,8 @@ struct AlertsList: ParsableCommand {
     func run() throws {
         let place = try place()
         let state = try onAudit { () throws(AuditFailure) in try AlertStore.read(place) }
-        let alerts = (state ?? AlertState()).recent.reversed().filter {
-            (rule ?? $0.rule) == $0.rule
-                && (organization ?? $0.subject.organization) == $0.subject.organization
-        }.prefix(n)
-        if json {
+        let alerts = (state ?? AlertState()).recent.reversed().filter(isWanted).prefix(n)
+        if output.json {
             try Console.print(JSON.list(alerts.map { $0.json }).text)
             return
         }
@@ -57,9 +68,18 @@ struct AlertsList: ParsableCommand {
             if alert.acknowledgedAt != nil { notes += "  (acknowledged)" }
             let time = Times.calendar(Double(alert.at / 1_000)) ?? "?"
             try Console.print(
-                "\(time)  \(alert.id)  \(alert.severity.word)  \(alert.rule):"
-                    + " \(alert.text)\(notes)")
+                visible(
+                    "\(time)  \(alert.id)  \(alert.severity.word)  \(alert.rule):"
+                        + " \(alert.text)\(notes)", onOneLine: true))
         }
+    }
+
+    private func isWanted(_ alert: Alert) -> Bool {
+        if let rule, rule != alert.rule { return false }
+        if let organization, organization != alert.subject.organization { return false }
+        if let since, alert.at < since { return false }
+        if let severity, alert.severity.rawValue < severity.rawValue { return false }
+        return !unacknowledged || alert.acknowledgedAt == nil
     }
 
     private func place() throws -> String {

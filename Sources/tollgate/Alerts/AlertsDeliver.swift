@@ -22,6 +22,7 @@ struct AlertsDeliver: ParsableCommand {
         help: "The policy file (default: TOLLGATE_CONFIG, or /etc/tollgate/tollgate.yaml).",
         completion: .file())
     var config: String?
+    @OptionGroup var output: OutputOptions
     @Flag(help: "Deliver what can be now, and end: 0 when nothing is left, else 1.")
     var once = false
 
@@ -45,7 +46,9 @@ struct AlertsDeliver: ParsableCommand {
                 .configuration, "the policy \(path) has no sinks of alerts",
                 next: "add alerts: with sinks:, and start the daemon again")
         }
-        let sinks = try settings.sinks.sinks.map { try SinkSender($0, settings.sinks.source) }
+        let sinks = try settings.sinks.sinks.map {
+            try SinkSender($0, settings.sinks.source, isJSON: output.json)
+        }
         let spool = AlertSpool(AlertSinks.spool(settings.path))
         let lock: any DiskLock
         do throws(AuditFailure) { lock = try spool.lock() } catch {
@@ -254,51 +257,27 @@ struct DeliveryRound {
 struct SinkSender {
     private let sink: AlertSink
     private let source: String
+    private let isJSON: Bool
     private let url: String
     private let secret: SecretBytes?
 
     var name: String { sink.name }
 
     /// Throws what is wrong with its files; names them, and nothing that is in them.
-    init(_ sink: AlertSink, _ source: String) throws {
+    init(_ sink: AlertSink, _ source: String, isJSON: Bool) throws {
         self.sink = sink
         self.source = source
+        self.isJSON = isJSON
         guard case .webhook(let hook) = sink.way else {
             url = ""
             secret = nil
             return
         }
-        var url = hook.url ?? ""
-        if let file = hook.urlFile {
-            url = String(decoding: try Self.read(file, sink.name), as: UTF8.self)
-            while url.last?.isNewline == true { url.removeLast() }
-            guard AlertSinks.isURL(url) else {
-                throw Failure(
-                    .configuration, "sink \(sink.name): \(file) is no URL on one line",
-                    next: "it begins with https://, and has no spaces in it")
-            }
-        }
-        self.url = url
-        guard let file = hook.secretFile else {
-            secret = nil
-            return
-        }
-        var bytes = try Self.read(file, sink.name)
-        let count = bytes.count
-        defer { tg_zero(&bytes, count) }
-        secret = WebhookSignature.secret(of: bytes)
-        if secret == nil {
-            throw Failure(
-                .configuration,
-                "sink \(sink.name): \(file) is not base64 of 24 to 64 bytes on one line",
-                next: "make one with: openssl rand 32 | base64 -w0 > FILE")
-        }
-    }
-
-    private static func read(_ file: String, _ sink: String) throws -> [UInt8] {
-        do throws(KeyFileFault) { return try KeyFiles.read(file, file) } catch {
-            throw Failure(.configuration, "sink \(sink): \(error.message)")
-        }
+        do throws(KeyFileFault) {
+            let files = try AlertSinkFiles(hook)
+            url = files.url
+            secret = files.secret
+        } catch { throw Failure(.configuration, "sink \(sink.name): \(error.message)") }
     }
 
     /// A test goes everywhere.
@@ -316,7 +295,11 @@ struct SinkSender {
         let payload = AlertPayload(alert: alert, source: source)
         switch sink.way {
         case .log:
-            do { try Console.print(visible(payload.line, onOneLine: true)) } catch {
+            let line =
+                isJSON
+                ? String(decoding: payload.event, as: UTF8.self)
+                : visible(payload.line, onOneLine: true)
+            do { try Console.print(line) } catch {
                 return (.sink(retryAfter: nil), "standard output takes nothing")
             }
             return nil

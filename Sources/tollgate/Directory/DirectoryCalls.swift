@@ -23,7 +23,21 @@ extension AdminOptions {
                 failure.next = "it may have been done all the same: look (tollgate log) before"
                     + " doing it again"
             }
+            if failure.status == .notFound, let list = name.listOfAlerts {
+                failure.next = "\(list) shows what there is"
+            }
             throw failure
+        }
+    }
+}
+
+extension CallName {
+    /// The command that lists what the call seeks by number.
+    fileprivate var listOfAlerts: String? {
+        switch self {
+        case .acknowledgeAlert: "tollgate alerts list"
+        case .removeSilence: "tollgate alerts silence list"
+        default: nil
         }
     }
 }
