@@ -107,8 +107,8 @@ def test_a_silence_of_what_cannot_be_is_refused_and_says_what_to_do():
             with pytest.raises(tollgate.InvalidValue):
                 made.admins.silences.create(**{member: value}, for_seconds=60)
         assert list(made.admins.silences.list()) == []
-        for word in ("ledger", "audit", "audit_dropped", "alerts_spool", "clock", "capacity",
-                     "addresses"):
+        for word in ("ledger", "audit", "audit_unproven", "audit_dropped", "audit_refused",
+                     "alerts_spool", "clock", "capacity", "addresses"):
             made.admins.silences.create(trouble=word, for_seconds=60)
         made.admins.silences.create(operation="look", quota="small_tokens", for_seconds=60)
 

@@ -63,8 +63,9 @@ SCENARIOS = {
     "TollgateAuditRefuses": (bumped("decisions", 'verdict="deny",reason="auditUnavailable"'),
                              [13], [9, 25]),
     "TollgateAuditDrops": (bumped("audit_dropped"), [13], [9, 25]),
-    "TollgateAuditLags": ({"tollgate_audit_waiting_bytes": "2000000x9 3000000x9 0x20"},
-                          [12], [9, 10, 22]),
+    # Of the smallest ring a half is never 2 MiB.
+    "TollgateAuditLags": ({"tollgate_audit_waiting_bytes": "120000x9 140000x9 0x20",
+                           "tollgate_audit_ring_bytes": "262144x40"}, [12], [9, 10, 22]),
     # A tenth of all, and from minute 200 on half of all.
     "TollgateDenialsRise": (decisions((900, 500), (100, 500)), [215], [190, 201]),
     "TollgateInvalidCredentials": (decisions((0, 0), (0, 1200), "signatureInvalid"),
@@ -84,6 +85,8 @@ SCENARIOS = {
 # What is near, and is not to fire.
 QUIET = {
     "TollgateDenialsRise": decisions((900, 800), (100, 200)),
+    "TollgateAuditLags": {"tollgate_audit_waiting_bytes": "3000000x40",
+                          "tollgate_audit_ring_bytes": "16777216x40"},
     "TollgateInvalidCredentials": decisions((0, 0), (0, 5_000), "tokenExpired"),
     "TollgateSlow": buckets(1_000, 995),
     "TollgateReloadFailed": bumped("policy_reloads", 'result="success"'),

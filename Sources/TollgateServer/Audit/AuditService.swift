@@ -175,6 +175,7 @@ extension Server {
             count("recorded", status.recorded), count("dropped", status.dropped),
             count("refused", status.refused),
             gauge("waiting_bytes", UInt64(max(0, status.waitingBytes))),
+            gauge("ring_bytes", UInt64(max(0, audit.plan.settings.ringBytes))),
             gauge("segments", UInt64(max(0, status.segments))),
             gauge("bytes", UInt64(max(0, status.bytes))),
             gauge("trouble", status.failure == nil ? 0 : 1),

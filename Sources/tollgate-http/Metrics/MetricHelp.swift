@@ -64,6 +64,7 @@ enum MetricHelp {
         "tollgate_audit_dropped": "Records left out of the audit log.",
         "tollgate_audit_refused": "Requests refused, and not recorded, for want of room there.",
         "tollgate_audit_waiting_bytes": "Bytes of records not yet in a file of the audit log.",
+        "tollgate_audit_ring_bytes": "Size of each thread's ring for records.",
         "tollgate_audit_segments": "Files of the audit log.",
         "tollgate_audit_bytes": "Bytes of the audit log.",
         "tollgate_audit_unproven": "1 where the log that was found at the start was not proven.",
