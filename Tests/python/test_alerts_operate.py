@@ -179,6 +179,7 @@ def test_alerts_are_listed_by_time_severity_and_who_took_note():
     with daemon({**QUIET, "quota_threshold": {"percents": [80, 100]}}) as made:
         spend(made, 800)
         spend(made, 200)
+        when_told(made, 2)
         made.admins.alerts.test()
         (warning, critical, test) = when_told(made, 3)
         assert [one["severity"] for one in (warning, critical, test)] == [
