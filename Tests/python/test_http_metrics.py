@@ -149,7 +149,7 @@ def test_no_label_is_about_a_caller(world):
     text = world[1].ask()[2]
     labels = set(re.findall(r'[{,](\w+)="', text))
     assert labels == {"verdict", "reason", "status", "state", "result", "operation", "le",
-                      "version", "path", "code"}
+                      "version", "path", "overload", "code"}
     assert not re.search(r'="(ada|acme)', text)
 
 

@@ -32,10 +32,16 @@ def lives(killed, *, arguments=()):
 
 
 def copied(one, copy):
-    """Once no file is being made."""
-    eventually(lambda: len(one.place.files("journal")) >= 3
-               and not list(one.place.ledger.glob("*.part")))
-    shutil.copytree(one.place.ledger, copy)
+    """Once no file is being made; anew where one went away meanwhile."""
+    def stood_still():
+        eventually(lambda: len(one.place.files("journal")) >= 3
+                   and not list(one.place.ledger.glob("*.part")))
+        try:
+            shutil.copytree(one.place.ledger, copy)
+        except shutil.Error:
+            shutil.rmtree(copy)
+        return copy.exists()
+    eventually(stood_still)
 
 
 def refused(killed):

@@ -12,8 +12,8 @@ struct StatisticName: Equatable {
     /// The labels that are passed on. Each has few values: those of the protocol, or at most as
     /// many as the daemon counts operations by. None is about who calls.
     static let labelsKnown: Set<String> = [
-        "le", "limit", "operation", "path", "reason", "result", "state", "status", "verdict",
-        "version",
+        "le", "limit", "operation", "overload", "path", "reason", "result", "state", "status",
+        "verdict", "version",
     ]
 
     var metric: String
