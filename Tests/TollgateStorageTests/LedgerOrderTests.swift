@@ -12,13 +12,7 @@ import TollgateWire
     @Test func aSnapshotIsNamedAfterTheJournalThatItNeeds() throws {
         let disk = MemoryDisk()
         let world = try LedgerWorld(disk)
-        // More of one shard than is written at once.
-        for quota in 0..<400 {
-            let grant = GrantEntry(
-                organization: "acme", id: "grant", quota: "quota_\(quota)", meter: "tokens",
-                units: 1, priority: 1, effective: world.now.wall, created: world.now.wall)
-            #expect(world.engine.put(grant, at: world.now))
-        }
+        world.fillOneShard()
         let writer = try #require(world.ledger.beginSnapshot(now: world.now))
         disk.record = []
         repeat {

@@ -1,4 +1,5 @@
 import TestSupport
+import Testing
 import TollgateStorage
 import TollgateWire
 
@@ -80,6 +81,16 @@ final class LedgerWorld {
     }
 
     /// One call that costs so many tokens; the reason when it was refused.
+    /// Grants of `acme`: more of one shard than a snapshot writes at once.
+    func fillOneShard() {
+        for quota in 0..<400 {
+            let grant = GrantEntry(
+                organization: "acme", id: "grant", quota: "quota_\(quota)", meter: "tokens",
+                units: 1, priority: 1, effective: now.wall, created: now.wall)
+            #expect(engine.put(grant, at: now))
+        }
+    }
+
     @discardableResult
     func charge(_ organization: String, _ user: String, tokens: UInt64) -> Reason {
         var body: [UInt8] = [

@@ -14,13 +14,7 @@ import TollgateWire
     @Test(arguments: [true, false]) func aWalkThatIsGivenUpHasEnded(fails: Bool) throws {
         let disk = MemoryDisk()
         let world = try LedgerWorld(disk)
-        // More of one shard than is written at once.
-        for quota in 0..<400 {
-            let grant = GrantEntry(
-                organization: "acme", id: "grant", quota: "quota_\(quota)", meter: "tokens",
-                units: 1, priority: 1, effective: world.now.wall, created: world.now.wall)
-            #expect(world.engine.put(grant, at: world.now))
-        }
+        world.fillOneShard()
         var writer = world.ledger.beginSnapshot(now: world.now)
         while !isWalkedOver(world.engine) { try #require(try writer?.step() == true) }
         if fails {
