@@ -32,6 +32,7 @@ let package = Package(
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("crypto")]),
         .target(name: "CSQLite", linkerSettings: [.linkedLibrary("sqlite3")]),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
+        .target(name: "CZstd", linkerSettings: [.linkedLibrary("zstd")]),
         .target(name: "TollgateWire", swiftSettings: strict),
         // 1: the decision, no I/O
         .target(
@@ -42,6 +43,7 @@ let package = Package(
             name: "TollgateStorage",
             dependencies: [
                 "TollgateCore", "TollgateWire", "CChecksum", "CLinux", "COpenSSL", "CSQLite",
+                "CZstd",
             ],
             swiftSettings: strict),
         .target(

@@ -22,6 +22,8 @@ package struct AuditLogSettings: Sendable, Equatable {
     package var keepMilliseconds: UInt64?
     /// The oldest segments are removed while there is more than this; `nil`: none is, for that.
     package var bytesMax: UInt64?
+    /// Segments that have ended are compressed.
+    package var compress = false
 
     package static let ringBytesRange: ClosedRange<UInt64> = (1 << 18)...(1 << 28)
     package static let segmentBytesRange: ClosedRange<UInt64> = (1 << 20)...(1 << 32)
@@ -63,6 +65,7 @@ package struct AuditLogSettings: Sendable, Equatable {
         if let bytesMax, bytesMax < 2 &* UInt64(segmentBytes), let node = values["bytes_max"] {
             reader.fail(node, "bytes_max is at least twice segment_bytes, \(segmentBytes)")
         }
+        compress = reader.boolean(values["compress"], "compress") ?? compress
         guard let place, let read else { return nil }
         func names(_ path: String) -> [Substring] { path.split(separator: "/") }
         for other in others where names(other.path) == names(read) {

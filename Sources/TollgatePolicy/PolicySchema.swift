@@ -34,7 +34,7 @@ enum PolicySchema {
     ]
     static let auditKeys = [
         "path", "overload", "sample_allowed", "ring_bytes", "segment_bytes", "segment_age", "keep",
-        "bytes_max",
+        "bytes_max", "compress",
     ]
     static let addressLimitKeys = [
         "meter", "limit", "window", "mode", "sub_buckets", "classes", "shadow",

@@ -20,8 +20,7 @@ final class Reloader: Sendable {
     private nonisolated(unsafe) var waiters: [Waiter] = []
     private nonisolated(unsafe) var isWanted = false
     private nonisolated(unsafe) var isEnding = false
-    // Written by `start`, read by `end`, both of the thread that owns the server.
-    private nonisolated(unsafe) var thread: pthread_t?
+    private let thread = ServiceThread()
 
     init(load: @escaping @Sendable () -> Outcome) throws(StartError) {
         self.load = load
@@ -35,18 +34,7 @@ final class Reloader: Sendable {
     deinit { close(wakeDescriptor) }
 
     func start() throws(StartError) {
-        let box = Unmanaged.passRetained(self)
-        var made = pthread_t()
-        let result = pthread_create(&made, nil, { argument in
-            guard let argument else { return nil }
-            Unmanaged<Reloader>.fromOpaque(argument).takeRetainedValue().run()
-            return nil
-        }, box.toOpaque())
-        guard result == 0 else {
-            box.release()
-            throw StartError("thread: \(errorText(result))", exitCode: 71)
-        }
-        thread = made
+        try thread.begin { [self] in run() }
     }
 
     /// Asks for a load. The waiter, if any, is called once: on the reloader's thread with the
@@ -72,8 +60,7 @@ final class Reloader: Sendable {
         isEnding = true
         lock.unlock()
         wake()
-        if let thread { pthread_join(thread, nil) }
-        thread = nil
+        thread.join()
     }
 
     private func wake() {

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Synchronization
 import TollgateCore
+import TollgateStorage
 import TollgateWire
 
 /// Listeners, reactors and what they share: a server in one process. The daemon wraps it in
@@ -21,11 +22,11 @@ package final class Server: Sendable {
     let desk: WatchDesk
     private let events: ServerEvents
     private let running: Atomic<Int>
-    // Written by `init`, read by `join`.
-    private nonisolated(unsafe) var threads: [pthread_t] = []
+    /// By reactor.
+    private let threads: [ServiceThread]
 
     /// Reads the policy again; runs on a thread of its own. The message goes to who asked.
-    package typealias Loader = @Sendable () -> Result<PolicyDefinition, PolicyCompileError>
+    package typealias Loader = @Sendable () -> Result<ReloadedPolicy, PolicyCompileError>
     private let loader: Loader
     private let reloadLock = Lock()
     private let onShutdown: @Sendable (UInt32) -> Void
@@ -57,6 +58,7 @@ package final class Server: Sendable {
         var made: [Mailbox] = []
         for _ in 0..<count { made.append(try Mailbox()) }
         mailboxes = made
+        threads = (0..<count).map { _ in ServiceThread() }
         let workers = (0..<count).map { _ in engine.makeWorker() }
         decisions = workers.map(\.counters)
         audit?.open(workers)
@@ -81,7 +83,12 @@ package final class Server: Sendable {
             let reactor = Reactor(
                 index: index, shared: shared, data: data, admin: admin, counters: counters[index],
                 mailbox: mailboxes[index], decisions: worker)
-            threads.append(try start(reactor))
+            // Its thread's own from then on, its worker too, which the list has no more use for.
+            nonisolated(unsafe) let own = reactor
+            try threads[index].begin { [self] in
+                own.run()
+                reactorEnded()
+            }
         }
     }
 
@@ -109,32 +116,6 @@ package final class Server: Sendable {
             data.unlinkOwn()
             throw error
         }
-    }
-
-    /// Hands the reactor to a thread of its own, which owns it from then on.
-    private func start(_ reactor: Reactor) throws(StartError) -> pthread_t {
-        final class Box {
-            let reactor: Reactor
-            let server: Server
-            init(_ reactor: Reactor, _ server: Server) {
-                self.reactor = reactor
-                self.server = server
-            }
-        }
-        let box = Unmanaged.passRetained(Box(reactor, self))
-        var thread = pthread_t()
-        let result = pthread_create(&thread, nil, { argument in
-            guard let argument else { return nil }
-            let box = Unmanaged<Box>.fromOpaque(argument).takeRetainedValue()
-            box.reactor.run()
-            box.server.reactorEnded()
-            return nil
-        }, box.toOpaque())
-        guard result == 0 else {
-            box.release()
-            throw StartError("thread: \(errorText(result))", exitCode: 71)
-        }
-        return thread
     }
 
     private func start(_ directory: DirectoryService) throws(StartError) {
@@ -225,8 +206,7 @@ package final class Server: Sendable {
 
     /// Waits until every thread has ended.
     package func join() {
-        for thread in threads { pthread_join(thread, nil) }
-        threads = []
+        for thread in threads { thread.join() }
         reloader.end()
         directory?.end()
         desk.end()
@@ -263,14 +243,26 @@ package final class Server: Sendable {
     private func loadAndPublish() -> Result<UInt64, PolicyCompileError> {
         switch loader() {
         case .failure(let error): return .failure(error)
-        case .success(let definition):
+        case .success(let loaded):
+            let definition = loaded.definition
+            if let failure = prepare(loaded.alerts) { return .failure(failure) }
             let outcome = publish(directory?.complete(definition) ?? .success(definition))
             guard case .success = outcome else { return outcome }
             directory?.adopt(definition)
+            if let plan = loaded.alerts { audit?.alerts?.take(plan) }
             // Whoever has a policy read says that the clock it begins by is right.
             shared.engine.confirmClock()
             return outcome
         }
+    }
+
+    /// Why alerts cannot be as the policy says.
+    private func prepare(_ alerts: AlertPlan?) -> PolicyCompileError? {
+        guard let alerts, let service = audit?.alerts else { return nil }
+        do throws(AuditFailure) { try service.prepare(alerts) } catch {
+            return PolicyCompileError(messages: ["alerts \(error)"])
+        }
+        return nil
     }
 
     /// Puts the policy that was read last in force with the signing keys as they are now.
@@ -328,6 +320,18 @@ package final class Server: Sendable {
 
     /// Turns of every reactor so far, for a watchdog.
     package var turns: [UInt64] { counters.map { $0.turns.load(ordering: .relaxed) } }
+}
+
+/// What a reload brings.
+package struct ReloadedPolicy: Sendable {
+    package var definition: PolicyDefinition
+    /// `nil`: alerts stay as they are.
+    package var alerts: AlertPlan?
+
+    package init(_ definition: PolicyDefinition, alerts: AlertPlan? = nil) {
+        self.definition = definition
+        self.alerts = alerts
+    }
 }
 
 /// What a server tells whoever runs it; called on the server's own threads.

@@ -41,6 +41,8 @@ struct BenchCommand: ParsableCommand {
             snapshots and during them (with --daemon and --admin), and nothing else.
             """)
     var snapshotUsers: Int?
+    @Option(help: "The same while somebody watches who is nearest to the end of a quota.")
+    var topUsers: Int?
     @Option(
         help: """
             What a target's rate is to be of another's, at least: daemon/off=0.9. May come often.
@@ -74,6 +76,7 @@ struct BenchCommand: ParsableCommand {
         if memory { return try MemoryBench.run(json: json) }
         if engine { return try EngineBench.run(rounds: rounds, json: json) }
         if let snapshotUsers { return try measureSnapshots(users: snapshotUsers) }
+        if let topUsers { return try measureTop(users: topUsers) }
         if let restart { return try measureRestart(restart) }
         let targets = try targets()
         guard !targets.isEmpty else {

@@ -9,8 +9,10 @@ final class EngineBench {
     /// Of one kind, before another has its turn; and before the clock is read again.
     private static let blockRequests = 5_000
     private static let turnRequests = 32
+    /// Their rows take more than the processor's last cache.
+    private static let reservationsKept = 100_000
 
-    private let engine = Engine(EngineConfiguration(hashKey: (1, 2)))
+    private let engine: Engine
     private let worker: DecisionWorker
     private let policy: PolicyImage
     private let checks: [[UInt8]]
@@ -25,7 +27,10 @@ final class EngineBench {
     /// Regions by shard, in order: all but the last two are written through.
     private var regions = [[UnsafeMutableRawPointer]](repeating: [], count: Engine.shardCount)
 
-    init(isJournaled: Bool) throws {
+    init(isJournaled: Bool, reservationsMax: Int? = nil) throws {
+        var configuration = EngineConfiguration(hashKey: (1, 2))
+        if let reservationsMax { configuration.reservationsMax = reservationsMax }
+        engine = Engine(configuration)
         let secret = SecretBytes(copying: (0..<32).map { UInt8(truncatingIfNeeded: $0 &* 73 &+ 5) })
         policy = try PolicyImage(compiling: Self.policy(secret), generation: 1)
         worker = engine.makeWorker()
@@ -47,6 +52,9 @@ final class EngineBench {
     static func run(rounds: Int, json: Bool) throws {
         let bench = try EngineBench(isJournaled: true)
         let bare = try EngineBench(isJournaled: false)
+        // As in a daemon that has run for a while: each new one takes the memory of an old one.
+        let full = try EngineBench(isJournaled: true, reservationsMax: Self.reservationsKept)
+        for _ in 0...(Self.reservationsKept / Self.blockRequests) { _ = try full.hold() }
         for kind in 0..<2 { _ = try kind == 0 ? bench.check() : bare.check() }
         for _ in 0..<3 { _ = try (bench.check(), bare.check(), bench.hold()) }
         var taken: [String: [Double]] = [:]
@@ -56,8 +64,14 @@ final class EngineBench {
             let (reserve, settle) = try bench.hold()
             taken["reserve", default: []].append(reserve)
             taken["settle", default: []].append(settle)
+            let kept = try full.hold()
+            taken["reserve at the ceiling", default: []].append(kept.reserve)
+            taken["settle at the ceiling", default: []].append(kept.settle)
         }
-        let names = ["check without journal", "check", "reserve", "settle"]
+        let names = [
+            "check without journal", "check", "reserve", "settle", "reserve at the ceiling",
+            "settle at the ceiling",
+        ]
         let medians = names.map { BenchCommand.Figure.median(taken[$0] ?? []) }
         guard !json else {
             let members = zip(names, medians).map { "\"\($0)_ns\":\(Report.fixed($1, 0))" }

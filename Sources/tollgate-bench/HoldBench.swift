@@ -15,16 +15,23 @@ struct HoldBench {
 
     /// Reserves for as long as is measured, then settles all of it: one of the two is measured.
     private func holds() throws -> BenchCommand.Round {
-        var reserved: [[UInt8]] = []
+        // Touched before it is measured: the generator is not to make the daemon wait.
+        var ids = [UInt8](repeating: 0, count: Self.idBytes * Self.idsMax)
+        var count = 0
         let reserving = try Generator(
             path: target.path, connections: load.connections, depth: load.depth,
             workload: target.workload)
         reserving.onReply = { body in
-            if let id = Self.reservation(body) { reserved.append(id) }
+            guard count < Self.idsMax, let id = Self.reservation(body) else { return }
+            ids.withUnsafeMutableBytes { $0.copy(id, to: count * Self.idBytes) }
+            count += 1
         }
         let rate = try reserving.saturate(nanoseconds: milliseconds * 1_000_000)
         try reserving.finish()
-        guard !reserved.isEmpty else { throw BenchError(description: "nothing was reserved") }
+        guard count > 0 else { throw BenchError(description: "nothing was reserved") }
+        let reserved = (0..<count).map {
+            Array(ids[($0 * Self.idBytes)..<(($0 + 1) * Self.idBytes)])
+        }
         // Of connections that stay open: a hold ends with the connection that made it.
         let settling = try Generator(
             path: target.path, connections: load.connections, depth: load.depth,
@@ -39,11 +46,15 @@ struct HoldBench {
     }
 
     /// The id in the extension field of a reservation, which stands last: 16 bytes, and 8 more.
-    private static func reservation(_ body: UnsafeRawBufferPointer) -> [UInt8]? {
+    private static func reservation(_ body: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
         let field = 24
         guard body.count > field, body[0] == 1 else { return nil }
-        return Array(body[(body.count - field)..<(body.count - field + 16)])
+        return body.slice(at: body.count - field, length: idBytes)
     }
+
+    private static let idBytes = BodyBytes.reservationID
+    /// Of one round: a few seconds' worth.
+    private static let idsMax = 2_000_000
 
     /// What a daemon would do that syncs for each request: a slot, then a sync.
     private func syncs() throws -> BenchCommand.Round {

@@ -2,32 +2,49 @@
 /// a mark that is combined with a quotation mark makes another character of the two, and is no
 /// reason to take the quotation mark for less.
 enum CSV {
-    /// What a spreadsheet takes for a formula that begins a cell (OWASP, "CSV Injection").
-    private static let formulas = "=+-@\t\r".unicodeScalars
-    private static let quoting = ",\"\n\r".unicodeScalars
-
     static func row(_ cells: [String]) -> String {
-        var row = String.UnicodeScalarView()
+        var row: [UInt8] = []
         for (index, cell) in cells.enumerated() {
-            if index > 0 { row.append(",") }
-            row.append(contentsOf: quoted(cell))
+            if index > 0 { row.append(comma) }
+            put(cell, to: &row)
         }
-        return String(row)
+        return String(decoding: row, as: UTF8.self)
     }
 
-    /// What somebody chose, and a spreadsheet would take for a formula, is told apart by a
-    /// quotation mark before it.
-    private static func quoted(_ cell: String) -> String.UnicodeScalarView {
-        var guarded = String.UnicodeScalarView()
-        if let first = cell.unicodeScalars.first, formulas.contains(first) { guarded.append("'") }
-        guarded.append(contentsOf: cell.unicodeScalars)
-        guard guarded.contains(where: { quoting.contains($0) }) else { return guarded }
-        var quoted = String.UnicodeScalarView(["\""])
-        for scalar in guarded {
-            quoted.append(scalar)
-            if scalar == "\"" { quoted.append(scalar) }
+    static let comma = UInt8(ascii: ",")
+    private static let quote = UInt8(ascii: "\"")
+
+    /// What a spreadsheet takes for a formula that begins a cell (OWASP, "CSV Injection").
+    private static func isFormula(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "="), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "@"), 9, 13: true
+        default: false
         }
-        quoted.append("\"")
-        return quoted
+    }
+
+    private static func isQuoted(_ byte: UInt8) -> Bool {
+        byte == comma || byte == quote || byte == 10 || byte == 13
+    }
+
+    /// A cell. What somebody chose, and a spreadsheet would take for a formula, is told apart by a
+    /// quotation mark before it. By bytes, as who reads it goes.
+    static func put(_ cell: String, to row: inout [UInt8]) {
+        var cell = cell
+        cell.withUTF8 { put($0, to: &row) }
+    }
+
+    static func put(_ cell: some Collection<UInt8>, to row: inout [UInt8]) {
+        let isQuoted = cell.contains(where: isQuoted)
+        if isQuoted { row.append(quote) }
+        if let first = cell.first, isFormula(first) { row.append(UInt8(ascii: "'")) }
+        if isQuoted {
+            for byte in cell {
+                row.append(byte)
+                if byte == quote { row.append(byte) }
+            }
+            row.append(quote)
+        } else {
+            row.append(contentsOf: cell)
+        }
     }
 }

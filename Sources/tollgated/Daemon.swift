@@ -174,20 +174,21 @@ struct Daemon {
 
     private static func reload(
         _ path: String, startedWith started: LoadedPolicy, _ log: Log
-    ) -> Result<PolicyDefinition, PolicyCompileError> {
+    ) -> Result<ReloadedPolicy, PolicyCompileError> {
         do throws(PolicyErrors) {
             let loaded = try PolicyLoader.load(path: path)
             var changed = started.daemon.changes(in: loaded.daemon).map { "daemon.\($0)" }
             if started.directory != loaded.directory { changed.append("directory") }
             if started.ledger != loaded.ledger { changed.append("ledger") }
             if started.audit != loaded.audit { changed.append("audit") }
-            if started.alerts != loaded.alerts { changed.append("alerts") }
+            changed += alertChanges(loaded, startedWith: started)
             if !changed.isEmpty {
                 log.warning(
                     "changed in \(path), but in force only after a restart:"
                         + " \(changed.joined(separator: ", "))")
             }
-            return .success(loaded.definition)
+            let alerts = alertPlan(loaded, startedWith: started)
+            return .success(ReloadedPolicy(loaded.definition, alerts: alerts))
         } catch {
             return .failure(PolicyCompileError(messages: error.errors.map(\.description)))
         }

@@ -2,8 +2,8 @@
 
     python Tests/Fuzz/make_corpus.py
 
-Run it when the protocol, the policy or a target's input changes; the seeds are checked in. Those of
-journal and rows are what a ledger in memory wrote (MemoryLedger in the tests of the core)."""
+Run it when the protocol, the policy or a target's input changes; the seeds are checked in, and
+Tests/tidy compares them with what it makes."""
 
 import base64
 import json
@@ -13,11 +13,30 @@ import zlib
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "Tests/Fuzz/corpus"
 
+# Written once, and made by nothing: by hand, or by a ledger of version 1.
+KEPT = {
+    "base64url": ["long", "short"],
+    "journal": ["region", "used"],
+    "json": ["claims", "header", "nested"],
+    "jwt": ["signed-HS256", "signed-HS384", "signed-HS512", "signed-escapes"],
+    "rows": ["used"],
+}
+
+SEEDS: dict[tuple[str, str], bytes] = {}
+
 
 def write(target, name, data):
-    folder = CORPUS / target
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(data)
+    assert (target, name) not in SEEDS, f"{target}/{name} is made twice"
+    SEEDS[target, name] = data
+
+
+def byte_of(name, most=256):
+    """The same for a name whatever else there is."""
+    return zlib.crc32(name.encode()) % most
+
+
+def vector(name):
+    return bytes.fromhex((ROOT / "Tests/Vectors" / name).read_text())
 
 
 def unbase64(text):
@@ -28,10 +47,10 @@ def frames():
     """Byte 0, then frames: each request of the vectors alone, and all good ones in a row."""
     vectors = json.loads((ROOT / "Tests/Vectors/frames.json").read_text())["requests"]
     decided = [v for v in vectors if v["opcode"] in ("CHECK", "CONSUME", "USAGE")]
-    for index, vector in enumerate(decided):
+    for vector in decided:
         data = bytes.fromhex(vector["hex"])
         if len(data) < 3_000:
-            write("frame", vector["name"], bytes([index % 256]) + data)
+            write("frame", vector["name"], bytes([byte_of(vector["name"])]) + data)
     row = b"".join(bytes.fromhex(v["hex"]) for v in decided if v["status"] == 0)
     write("frame", "row", b"\x0b" + row[:8_000])
 
@@ -48,9 +67,10 @@ def reservations():
 
     chosen = [v for v in vectors if v["opcode"] in kinds and len(v["hex"]) < 2_000]
     (first,) = [v for v in chosen if v["name"] == "reserve"]
-    for index, vector in enumerate(chosen):
+    for vector in chosen:
         if "chance" not in vector["name"] and vector["opcode"] in ("EXTEND", "SETTLE", "CANCEL"):
-            write("reservation", vector["name"], step(first) + step(vector, index % 128))
+            which = byte_of(vector["name"], 128)
+            write("reservation", vector["name"], step(first) + step(vector, which))
     row = b"".join(step(v, i % 128) + bytes([6, 3, 0, 0]) for i, v in enumerate(chosen)
                    if v["status"] in (0, 16) and "chance" not in v["name"])
     write("reservation", "row", row[:8_900])
@@ -161,27 +181,96 @@ def calls():
         write("call", f"text-{index}", text.encode())
 
 
-def audits():
-    """Byte 0 and a segment; or blocks of u8 kind, u8 records, u16 bytes and payload, as the
-    harness seals them."""
-    segment = bytes.fromhex((ROOT / "Tests/Vectors/audit-v1.hex").read_text())
+def audit_blocks(segment, version):
+    """Blocks of u8 kind, u8 records, u16 bytes, the two wall clocks less that of the test's first
+    decision, u32 each, and payload, as the harness seals them."""
     blocks, at = b"", 128
     while at < len(segment):
         length = int.from_bytes(segment[at + 8:at + 12], "little")
         kind, payload = segment[at + 4], segment[at + 72:at + 72 + length]
+        if version > 1 and kind in (1, 4):
+            payload = payload[(length + 1_027) // 1_028 * 4:]
         if kind == 4:
             payload = payload[:-36]
         blocks += bytes([kind - 1, segment[at + 12]])
-        blocks += len(payload).to_bytes(2, "little") + payload
+        blocks += len(payload).to_bytes(2, "little")
+        for place in (24, 32):
+            wall = int.from_bytes(segment[at + place:at + place + 8], "little")
+            blocks += (wall - 1_800_000_000_000).to_bytes(4, "little")
+        blocks += payload
         at += 72 + length + 32
-    for name, mode in (("table", 0), ("json", 16), ("csv", 32), ("last", 48 | 64),
-                       ("taken-up", 48 | 4), ("replayed", 48 | 8)):
-        write("audit", f"segment-{name}", bytes([mode]) + segment)
-        write("audit", f"blocks-{name}", bytes([mode | 1]) + blocks)
-    write("audit", "head", bytes([48 | 2 | 4]) + b"TGAUHEAD" + bytes(1_016) + segment)
+    return blocks
+
+
+def audits():
+    """Byte 0 and a segment; or its blocks."""
+    for version, bit, end in ((1, 0, ""), (2, 128, "-v2")):
+        segment = vector(f"audit-v{version}.hex")
+        blocks = audit_blocks(segment, version)
+        for name, mode in (("table", 0), ("json", 16), ("csv", 32), ("last", 48 | 64),
+                           ("taken-up", 48 | 4), ("replayed", 48 | 8)):
+            write("audit", f"segment-{name}{end}", bytes([mode | bit]) + segment)
+            write("audit", f"blocks-{name}{end}", bytes([mode | bit | 1]) + blocks)
+        head = b"TGAUHEAD" + bytes(1_016)
+        write("audit", f"head{end}", bytes([48 | bit | 2 | 4]) + head + segment)
+
+
+def ledgers():
+    """Of a life with reservations and answers to idempotency ids, in version 2. A region: byte 0
+    and it as it is; or an odd byte 0, which names the shard, and of each slot what the harness
+    seals: kind, flags and payload. Rows as they are."""
+    region = vector("kept-journal.hex")
+    shard = int.from_bytes(region[10:12], "little")
+    slots = [region[at + 8:at + 32] for at in range(64, len(region), 32)]
+    write("journal", "kept-region", b"\0" + region)
+    write("journal", "kept", bytes([shard * 2 + 1]) + b"".join(slots))
+    # Names of rows and counters, and all that is said of one kind: idempotency, hold, settled (with
+    # the hold that it ends).
+    names = {2, 3}
+    for kind, kinds in (("idempotency", {6}), ("hold", {12}), ("settled", {12, 13})):
+        assert kinds <= {slot[0] for slot in slots}, f"kept-journal.hex has no {kind}"
+        # Each item ends its transaction here: what it stood beside is left out.
+        taken, chosen = b"", [slot for slot in slots if slot[0] in names | kinds]
+        for slot, behind in zip(chosen, chosen[1:] + [bytes(24)]):
+            ends = not behind[1] & 2
+            taken += bytes([slot[0], slot[1] & 2 | ends]) + slot[2:]
+        write("journal", f"kept-{kind}", bytes([shard * 2 + 1]) + taken)
+    write("rows", "kept", vector("kept-rows.hex"))
+
+
+def make():
+    """What there is to be, by target and name."""
+    SEEDS.clear()
+    for some in (frames, reservations, tokens, policies, routes, secrets, calls, others, audits,
+                 ledgers):
+        some()
+    return dict(SEEDS)
+
+
+def found():
+    return {(path.parent.name, path.name): path.read_bytes()
+            for path in CORPUS.rglob("*") if path.is_file()}
+
+
+def differences(made, there):
+    """What of the corpus is not what the script makes, in words."""
+    kept = {(target, name) for target, names in KEPT.items() for name in names}
+    wrong = [f"{target}/{name} is not there"
+             for target, name in (made.keys() | kept) - there.keys()]
+    wrong += [f"{target}/{name} is made by nothing"
+              for target, name in there.keys() - made.keys() - kept]
+    wrong += [f"{target}/{name} is made otherwise"
+              for (target, name), data in made.items() if there.get((target, name), data) != data]
+    wrong += [f"{target}/{name} is kept, and made" for target, name in kept & made.keys()]
+    return sorted(wrong)
 
 
 if __name__ == "__main__":
-    for make in (frames, reservations, tokens, policies, routes, secrets, calls, others, audits):
-        make()
-    print(sum(1 for path in CORPUS.rglob("*") if path.is_file()), "seeds")
+    seeds = make()
+    for target, name in found().keys() - seeds.keys():
+        if name not in KEPT.get(target, []):
+            (CORPUS / target / name).unlink()
+    for (target, name), data in seeds.items():
+        (CORPUS / target).mkdir(parents=True, exist_ok=True)
+        (CORPUS / target / name).write_bytes(data)
+    print(len(found()), "seeds")

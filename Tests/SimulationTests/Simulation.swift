@@ -25,6 +25,8 @@ struct SimulationPlan {
     var rots = false
     /// The call of the disk that fails, once, counted from the first of the run.
     var failsOnce: (call: Int, errno: Int32)?
+    /// Reloads take quotas out of the policy and put them back within their periods.
+    var takesQuotasOut = false
     /// A system broken on purpose; the run must find it.
     var mutation = Mutation.none
 }
@@ -109,6 +111,7 @@ final class Simulation {
         random = SeededRandom(seed: plan.seed &* 0x9e37_79b9 &+ 1)
         clock = SimulatedClock(&random)
         frame = SimulationPolicy.Frame(&random)
+        frame.takesQuotasOut = plan.takesQuotasOut
         definition = SimulationPolicy.make(frame, &random)
         policy = try Self.compile(definition, generation: 1, plan.mutation)
         crowd = random.next() % 24 == 0 ? (0..<200).map { "one of a crowd, number \($0)" } : []

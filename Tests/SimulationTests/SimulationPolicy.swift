@@ -40,6 +40,8 @@ enum SimulationPolicy {
         /// Members share an organization's quota.
         var hasPool: Bool
         var idempotencyMilliseconds: UInt64
+        /// Reloads take quotas and limits of open reservations out, for others, and put them back.
+        var takesQuotasOut = false
 
         init(_ random: inout SeededRandom) {
             zone = zones[Int(random.next() % UInt64(zones.count))]
@@ -62,8 +64,7 @@ enum SimulationPolicy {
             frame.hasTight ? pick([0, 1, 3, 10, 40]) : pick([40, 1_000, 1 << 40])
         }
         var policy = PolicyDefinition()
-        policy.meters = meters
-        policy.timeZone = frame.zone
+        (policy.meters, policy.timeZone) = (meters, frame.zone)
         policy.idempotency.lifetimeMilliseconds = frame.idempotencyMilliseconds
         policy.operations = [
             OperationDefinition(
@@ -114,7 +115,29 @@ enum SimulationPolicy {
             }
             return plan
         }
+        if frame.takesQuotasOut { takeSomeOut(of: &policy, &random) }
         return policy
+    }
+
+    /// Others come in the place of some, or nothing does.
+    private static func takeSomeOut(
+        of policy: inout PolicyDefinition, _ random: inout SeededRandom
+    ) {
+        let isPoolOut = random.next() % 3 == 0
+        let others = ["monthly_user", "monthly_tokens", "open_calls", "open_org"].filter { _ in
+            random.next() % 2 == 0
+        }
+        for plan in policy.plans.indices {
+            if isPoolOut { policy.plans[plan].quotas.removeAll { $0.name == poolName } }
+            for quota in policy.plans[plan].quotas.indices
+            where others.contains(policy.plans[plan].quotas[quota].name) {
+                policy.plans[plan].quotas[quota].name += "_other"
+            }
+            for limit in policy.plans[plan].concurrency.indices
+            where others.contains(policy.plans[plan].concurrency[limit].name) {
+                policy.plans[plan].concurrency[limit].name += "_other"
+            }
+        }
     }
 
     /// What reservations are held by, and what is carried over.

@@ -66,6 +66,14 @@ import Testing
         _ = try Self.simulate("trouble", seeds: Self.seeds(10)) { $0.hasDiskTrouble = true }
     }
 
+    /// Whatever came in its place, a quota goes on where it was when it is put back.
+    @Test func aQuotaThatIsPutBackHasForgottenNothing() throws {
+        let seeds = Self.seeds(12)
+        let statistics = try Self.simulate("put back", seeds: seeds) { $0.takesQuotasOut = true }
+        guard seeds.count > 10 else { return }
+        #expect(statistics.outcomes["settle cut: ok none", default: 0] > 2)
+    }
+
     /// Each of these is a system that was broken on purpose.
     @Test(arguments: Mutation.inForce)
     func aBrokenSystemIsSeen(_ mutation: Mutation) throws {

@@ -64,7 +64,7 @@ enum ClientHarness {
         return try Server(
             settings, policy: try PolicyImage(compiling: policy(hourly: hourly), generation: 1),
             engine: Engine(EngineConfiguration(hashKey: (7, 8))), version: "9.9",
-            loader: { .success(policy(hourly: hourly)) }, onShutdown: { _ in })
+            loader: { .success(ReloadedPolicy(policy(hourly: hourly))) }, onShutdown: { _ in })
     }
 
     static func makeDirectory() throws -> String {

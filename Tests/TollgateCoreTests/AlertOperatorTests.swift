@@ -143,7 +143,7 @@ import TollgateWire
         let silence = try #require(state.silences.first)
         #expect(silence.rule == "r" && silence.subject == AlertSubject() && silence.until == 99)
         let again = state.encoded
-        #expect(Array(again.prefix(8)) == Array("TGALERT2".utf8))
+        #expect(Array(again.prefix(8)) == Array("TGALERT3".utf8))
         #expect(again.withUnsafeBytes { AlertState(decoding: $0) } == state)
     }
 }

@@ -110,3 +110,10 @@ struct AlertWorld {
 
     func count(_ rule: String) -> Int { alerts.filter { $0.rule == rule }.count }
 }
+
+extension AlertEngine {
+    /// The period of the quota that a decision shows.
+    static func interval(_ kind: PeriodKind?, _ head: AuditHead) -> (start: Int64?, end: Int64) {
+        interval(kind, QuotaLook(shownIn: head), head.wallMilliseconds)
+    }
+}

@@ -37,6 +37,7 @@ final class MemoryRing {
         var user: String
         var charges: [AuditCharge]
         var standings: [AuditStanding]
+        var shadowQuotas: [AuditStanding]
         var hold: [UInt8]?
         var idempotency: [UInt8]?
         var key: String?
@@ -48,6 +49,7 @@ final class MemoryRing {
             user = String(decoding: entry.user, as: UTF8.self)
             charges = (0..<entry.chargeCount).map { entry.charge($0) }
             standings = (0..<entry.standingCount).map { entry.standing($0) }
+            shadowQuotas = (0..<entry.shadowQuotaCount).map { entry.shadowQuota($0) }
             hold = entry.holdID.map { Array($0) }
             idempotency = entry.idempotencyID.map { Array($0) }
             key = entry.keyID.map { String(decoding: $0, as: UTF8.self) }

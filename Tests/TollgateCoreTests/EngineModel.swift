@@ -257,6 +257,11 @@ struct EngineModel {
             counter.window = limit.window
             carried[limit.identity] = counter
         }
+        // What a reload took out goes on where it was if it is put back within its period.
+        for (identity, counter) in held
+        where create && all[identity] == nil && counter.window == nil
+            && now.wall.seconds < counter.end
+        { carried[identity] = counter }
         rows[row] = carried
     }
 

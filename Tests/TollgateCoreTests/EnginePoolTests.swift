@@ -113,6 +113,22 @@ import TollgateWire
         #expect(check(harness, "ada", 19).isAllowed)
     }
 
+    /// A sweep gives up bob's row after the reset; when he comes again he is one member, not two.
+    @Test func whoWasForgottenIsCountedOnce() throws {
+        let harness = try harness(min: 20)
+        #expect(check(harness, "ada", 5).isAllowed)
+        #expect(check(harness, "bob", 1).isAllowed)
+        #expect(
+            harness.engine.resetQuotas(of: "acme", isPersonal: false, at: harness.moment))
+        #expect(check(harness, "ada", 1).isAllowed)
+        harness.advance(milliseconds: 120_000)
+        for _ in 0..<(4 * Engine.shardCount) { harness.worker.sweep() }
+        #expect(check(harness, "bob", 1).isAllowed)
+        // Of 98 that are left, 19 are owed to bob.
+        #expect(check(harness, "ada", 80).reason == .quotaExhausted)
+        #expect(check(harness, "ada", 79).isAllowed)
+    }
+
     @Test func moreMinimaThanThereAreUnitsAreServedAsTheyCome() throws {
         let harness = try harness(
             limit: 30, min: 20, members: ["ada", "bob", "cyd"])

@@ -29,6 +29,24 @@ final class JournalBench {
             JournalRegion(base: base, bytes: bytes, file: UInt64(regions.count)))
     }
 
+    /// A region with the slots of another, of `version`.
+    static func sealed(_ region: [UInt8], version: UInt16) -> [UInt8] {
+        var bytes = region
+        bytes.withUnsafeMutableBytes { region in
+            guard let base = region.baseAddress else { return }
+            region.storeLittle(version, at: 8)
+            var chain = JournalFormat.checksum(0, base, 60)
+            region.storeLittle(chain, at: 60)
+            var at = JournalFormat.headerBytes
+            while at + JournalFormat.slotBytes <= region.count, region[at + 8] != 0 {
+                chain = JournalFormat.checksum(chain, base + at + 4, 28)
+                region.storeLittle(chain, at: at)
+                at += JournalFormat.slotBytes
+            }
+        }
+        return bytes
+    }
+
     func makeRoom(_ slots: Int) -> Bool {
         journal.makeRoom(slots: slots, boot: boot, billing: billing)
     }

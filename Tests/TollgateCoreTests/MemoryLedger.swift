@@ -1,3 +1,4 @@
+import Testing
 import TollgateWire
 
 @testable import TollgateCore
@@ -27,6 +28,15 @@ final class MemoryLedger {
     }
 
     deinit { for region in regions { region.deallocate() } }
+
+    /// Takes a region that another wrote.
+    func read(_ bytes: [UInt8]) {
+        let memory = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: max(regionBytes, bytes.count), alignment: 64)
+        memory.initializeMemory(as: UInt8.self, repeating: 0)
+        memory.copyBytes(from: bytes)
+        regions.append(memory)
+    }
 
     func begin(_ engine: Engine, life: UInt64 = 1) {
         engine.beginJournal(ledgerID: 7, life: life)
@@ -104,5 +114,30 @@ final class MemoryLedger {
             try restorer.finish(nextSequence: next, at: max(restorer.billing, now.wall))
             billing = max(billing, restorer.billing)
         }
+    }
+}
+
+extension MemoryLedger {
+    /// Closes every period that is over, of all shards: each with the name of its counter.
+    func closeWhatIsOver(
+        of engine: Engine, at now: Moment
+    ) -> [(name: String, period: ClosedPeriod)] {
+        var closed: [(name: String, period: ClosedPeriod)] = []
+        for shard in 0..<Engine.shardCount {
+            var cursor = 0
+            while cursor >= 0 {
+                let hasRoom = engine.closePeriods(
+                    shard: shard, slots: 64, cursor: &cursor, now: now)
+                #expect(hasRoom)
+                tend(engine)
+            }
+            for item in engine.takeClosed(shard: shard).periods {
+                guard let period = item.bytes.withUnsafeBytes({ ClosedPeriod($0) }) else {
+                    continue
+                }
+                closed.append((engine.counterNames[Int(period.counter)], period))
+            }
+        }
+        return closed
     }
 }

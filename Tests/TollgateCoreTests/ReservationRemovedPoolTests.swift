@@ -50,23 +50,10 @@ import TollgateWire
     private func billed(_ harness: EngineHarness, _ ledger: MemoryLedger) -> Billed {
         harness.advance(milliseconds: 31 * 86_400_000)
         var billed = Billed()
-        for shard in 0..<Engine.shardCount {
-            var cursor = 0
-            while cursor >= 0 {
-                let isClosed = harness.engine.closePeriods(
-                    shard: shard, slots: 64, cursor: &cursor, now: harness.moment)
-                #expect(isClosed)
-                ledger.tend(harness.engine)
-            }
-            for item in harness.engine.takeClosed(shard: shard).periods {
-                guard let closed = item.bytes.withUnsafeBytes({ ClosedPeriod($0) }) else {
-                    continue
-                }
-                let name = harness.engine.counterNames[Int(closed.counter)]
-                if name.hasPrefix("q monthly_tokens ") { billed.whole += closed.used }
-                if name.hasPrefix("m monthly_tokens ") {
-                    billed.shares[closed.user ?? "", default: 0] += closed.used
-                }
+        for (name, closed) in ledger.closeWhatIsOver(of: harness.engine, at: harness.moment) {
+            if name.hasPrefix("q monthly_tokens ") { billed.whole += closed.used }
+            if name.hasPrefix("m monthly_tokens ") {
+                billed.shares[closed.user ?? "", default: 0] += closed.used
             }
         }
         return billed

@@ -9,15 +9,6 @@ import TollgateWire
 
     init() throws { harness = try EngineHarness(.holding()) }
 
-    @Test func theRowsFieldsStandWhereTheirTableSays() {
-        #expect(MemoryLayout<KeptHead>.size == KeptHead.bytes)
-        #expect(MemoryLayout<ReservationHead>.size == ReservationHead.bytes)
-        #expect(MemoryLayout<ReservationHead>.offset(of: \.state) == 64)
-        #expect(MemoryLayout<ReservationHead>.offset(of: \.answerBytes) == 74)
-        #expect(MemoryLayout<ReservationMeter>.size == ReservationMeter.bytes)
-        #expect(MemoryLayout<ReservationLine>.size == ReservationLine.bytes)
-    }
-
     @Test func anEstimateIsHeldAndTheTrueAmountCharged() throws {
         let hold = harness.reserve(tokens: 400)
         let id = try #require(hold.id)

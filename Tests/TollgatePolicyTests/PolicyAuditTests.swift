@@ -13,13 +13,15 @@ import TollgateCore
         let read = try loaded(
             """
             audit: {path: /a, overload: drop, sample_allowed: 10, ring_bytes: 1048576, \
-            segment_bytes: 2097152, segment_age: 1h, keep: 7d, bytes_max: 4194304}
+            segment_bytes: 2097152, segment_age: 1h, keep: 7d, bytes_max: 4194304, \
+            compress: true}
             """
         ).audit
         var wanted = AuditLogSettings(path: "/a")
         (wanted.overload, wanted.sampleAllowed, wanted.ringBytes) = (.drop, 10, 1 << 20)
         (wanted.segmentBytes, wanted.segmentAgeMilliseconds) = (2 << 20, 3_600_000)
         (wanted.keepMilliseconds, wanted.bytesMax) = (7 * 86_400_000, 4 << 20)
+        wanted.compress = true
         #expect(read == wanted)
         #expect(try loaded("credential_bytes_max: 8192").audit == nil)
     }
@@ -35,6 +37,7 @@ import TollgateCore
             "audit: {path: /a, bytes_max: 4194304}",
             "7:30: bytes_max is at least twice segment_bytes, 67108864"
         ),
+        ("audit: {path: /a, compress: 3}", "7:29: compress is true or false, not \"3\""),
         ("audit: {path: /a, keep: 1m}", "7:25: keep is 1h to 3650d"),
         (
             "audit: {path: /a/}\nledger: {path: /a}",

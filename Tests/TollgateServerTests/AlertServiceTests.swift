@@ -3,6 +3,7 @@ import Testing
 
 @testable import TollgateCore
 @testable import TollgateServer
+@testable import TollgateStorage
 
 @Suite struct AlertServiceTests {
     /// A change, and a round, hold the lock while they wait for the disk; reactors answer STATS
@@ -78,5 +79,70 @@ import Testing
             directory: path, rules: rules, sampleOneIn: 1, log: logged.log)
         again.settle(now: now + 3_000)
         #expect(again.status.waiting == 0 && again.status.fired == 0)
+    }
+
+    /// Sinks that a reload brings, and takes away: what waits stays, and ids are nobody's twice.
+    @Test func aReloadTakesRulesAndASpoolAndLosesNothingThatWaits() throws {
+        let path = NSTemporaryDirectory() + "tollgate-alerts-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let logged = LogPipe()
+        let trouble = AlertRule("daemon_trouble", .daemonTrouble)
+        let service = try AlertService(
+            directory: path, rules: AlertRules([trouble]), sampleOneIn: 1, log: logged.log)
+        var now: Int64 = 1_700_000_000_000
+        func fire(_ name: String) {
+            now += 10
+            service.observe(.trouble(name: name, isOn: true, words: "is bad"), now: now)
+            service.settle(now: now)
+        }
+        fire("a")
+        #expect(service.spoolStatistics.isEmpty)
+        let spool = AlertSpool(path + "/spool")
+        #expect(try spool.reloadMark() == nil)
+        let plan = AlertPlan(
+            rules: AlertRules([trouble]),
+            spool: AlertSpoolPlan(directory: path + "/spool", alertsMax: 2))
+        try service.prepare(plan)
+        fire("b")
+        #expect(try spool.entries().isEmpty)
+        service.take(plan)
+        let first = try #require(try spool.reloadMark())
+        for name in ["c", "d", "e"] { fire(name) }
+        #expect(try spool.entries().map(\.id) == [3, 4])
+        #expect(service.spoolStatistics.map(\.value) == [2, 1, 1])
+        // More room.
+        var wider = plan
+        wider.spool?.alertsMax = 10
+        try service.prepare(wider)
+        service.take(wider)
+        #expect(try #require(try spool.reloadMark()) != first)
+        fire("f")
+        #expect(try spool.entries().map(\.id) == [3, 4, 6])
+        // No sinks, and other rules.
+        service.take(AlertPlan(rules: AlertRules(), spool: nil))
+        fire("g")
+        #expect(try spool.entries().count == 3 && service.spoolStatistics.isEmpty)
+        #expect(service.lookAtSpool() == nil && service.hasRule("quota_threshold"))
+        for name in ["a", "g"] {
+            service.observe(.trouble(name: name, isOn: true, words: "is bad"), now: now)
+        }
+        service.settle(now: now)
+        #expect(service.status.fired == 7 && logged.text.contains("alerts: rules changed: "))
+    }
+
+    @Test func aSpoolThatCannotBeMadeIsSaidBeforeAnythingChanges() throws {
+        let path = NSTemporaryDirectory() + "tollgate-alerts-" + UUID().uuidString
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let log = Log(level: .error, isJSON: false, hasPriorities: false)
+        let service = try AlertService(
+            directory: path, rules: AlertRules([]), sampleOneIn: 1, log: log)
+        #expect(FileManager.default.createFile(atPath: path + "/spool", contents: nil))
+        #expect(throws: AuditFailure.self) {
+            try service.prepare(
+                AlertPlan(
+                    rules: AlertRules(),
+                    spool: AlertSpoolPlan(directory: path + "/spool", alertsMax: 2)))
+        }
+        #expect(!service.hasRule("quota_threshold") && service.spoolStatistics.isEmpty)
     }
 }

@@ -47,8 +47,8 @@ final class DirectoryHarness {
         change(&plan)
         return try ServerHarness(
             definition: definition, plan: plan, log: log,
-            onStorageFailure: { failures.add() }, loader: { .success(next.definition) },
-            change: settings)
+            onStorageFailure: { failures.add() },
+            loader: { .success(ReloadedPolicy(next.definition)) }, change: settings)
     }
 
     func stopServer() { server.stop() }

@@ -45,7 +45,7 @@ final class ServerHarness: Sendable {
         server = try Server(
             settings, policy: image, engine: engine, version: "test",
             directory: directoryService, bells: bells, events: events,
-            loader: loader ?? { .success(definition) }, onShutdown: onShutdown)
+            loader: loader ?? { .success(ReloadedPolicy(definition)) }, onShutdown: onShutdown)
     }
 
     deinit { if let memory { munmap(memory, Self.regionBytes * Engine.shardCount) } }

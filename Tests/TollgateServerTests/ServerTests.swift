@@ -284,9 +284,9 @@ final class StopFlag: Sendable {
 final class ReloadBox: Sendable {
     private let broken = StopFlag()
     func breakIt() { broken.set() }
-    func load() -> Result<PolicyDefinition, PolicyCompileError> {
+    func load() -> Result<ReloadedPolicy, PolicyCompileError> {
         var policy = ServerHarness.policy()
         if broken.isSet { policy.plans[0].quotas[0].meter = "nothing" }
-        return .success(policy)
+        return .success(ReloadedPolicy(policy))
     }
 }

@@ -170,10 +170,27 @@ import TollgateWire
         }
     }
 
-    /// Payloads that a hash would cover, and no writer wrote.
-    @Test func noPayloadTrapsAndEachPrefixIsRefused() throws {
+    /// A block with that content and a right hash.
+    private static func block(
+        _ kind: AuditBlockKind, _ content: [UInt8], count: UInt32
+    ) throws -> AuditReadBlock {
+        var block = AuditBlock(kind)
+        block.count = count
+        block.payload = AuditPieces.payload(content)
+        let made = block.encoded(number: 0, previous: .zero).bytes
+        return try #require(AuditReadBlock(made, offset: 128))
+    }
+
+    private static func content(_ payload: [UInt8]) throws -> [UInt8] {
+        let sizes = try #require(AuditPieces.sizes(payload.count))
+        return Array(payload.suffix(sizes.content))
+    }
+
+    /// Contents that checksums and a hash would cover, and no writer wrote.
+    @Test func noContentTrapsAndEachPrefixIsRefused() throws {
         var random = SeededRandom.printed("audit payloads")
         var builder = AuditBlockBuilder()
+        var book = AuditNameBook()
         let world = try AuditWorld()
         for _ in 0..<40 {
             var sample = AuditSample.random(&random, at: world.now)
@@ -182,49 +199,51 @@ import TollgateWire
         var position = world.log.rings[0].start
         #expect(
             world.log.rings[0].read(&position) { entry in
-                builder.add(entry, ring: 1, life: 3)
+                builder.add(entry, ring: 1, life: 3, &book)
                 return true
             })
         let block = builder.finish { _, _ in 0 }
-        func walk(_ bytes: [UInt8]) -> Bool {
-            bytes.withUnsafeBytes { bytes in
-                guard let page = AuditPage(bytes, count: block.count) else { return false }
-                var at = 0
-                for _ in 0..<page.count {
-                    guard let record = page.record(at: at) else { return false }
-                    at = record.end
-                }
-                return at == page.records.count
+        let written = try #require(block.draft).payload(&book)
+        func walk(_ content: [UInt8]) throws -> Bool {
+            let read = try Self.block(.records, content, count: block.count)
+            guard let pieces = AuditPieces(read), let page = try AuditPage(pieces) else {
+                return false
             }
+            return try page.isWhole(behind: AuditNameCounts())
         }
-        #expect(walk(block.payload))
-        for count in 0..<block.payload.count { #expect(!walk(Array(block.payload.prefix(count)))) }
+        let content = try Self.content(written.bytes)
+        #expect(try walk(content))
+        for count in 0..<content.count { #expect(!(try walk(Array(content.prefix(count))))) }
         for _ in 0..<(4_000 * testScale) {
-            var bytes = block.payload
+            var bytes = content
             for _ in 0..<Int.random(in: 1...4, using: &random) {
                 bytes[Int.random(in: 0..<bytes.count, using: &random)] =
                     UInt8.random(in: 0...255, using: &random)
             }
-            _ = walk(bytes)
+            _ = try walk(bytes)
         }
         var index = AuditIndexBuilder()
         index.add(
-            AuditIndexBlock(kind: .records, offset: 128, bytes: 900, count: 40, first: 5, last: 9),
-            block.keys)
+            AuditIndexBlock(
+                kind: .records, offset: 128, bytes: 900, count: 40, first: 5, last: 9,
+                fresh: written.fresh), block.keys)
         let key = try #require([UInt8](repeating: 1, count: 32).withUnsafeBytes { AuditKey($0) })
-        let seal = AuditSeal.block(
-            index, [AuditRingMark(ring: 1)], segment: 1, previous: .zero, key: key,
-            now: WallTime(milliseconds: 0)
-        ).payload
-        for count in 0..<seal.count {
-            #expect(seal.prefix(count).withUnsafeBytes { AuditSeal($0) } == nil)
+        let seal = try Self.content(
+            AuditSeal.block(
+                index, [AuditRingMark(ring: 1)], segment: 1, previous: .zero, key: key,
+                now: WallTime(milliseconds: 0)
+            ).payload)
+        func open(_ content: [UInt8]) throws -> AuditSeal? {
+            try AuditSeal(try Self.block(.seal, content, count: 40), version: 2)
         }
+        #expect(try open(seal)?.blocks == index.blocks)
+        for count in 0..<seal.count { #expect(try open(Array(seal.prefix(count))) == nil) }
         for _ in 0..<(4_000 * testScale) {
             var bytes = seal
             bytes[Int.random(in: 0..<(bytes.count - 36), using: &random)] =
                 UInt8.random(in: 0...255, using: &random)
-            bytes.withUnsafeBytes {
-                _ = AuditSeal($0)?.places(.organizations, hash: random.next() % 2 == 0 ? 0 : .max)
+            for hash in [0, UInt32.max, block.keys.organizations[0]] {
+                _ = try open(bytes)?.places(.organizations, hash: hash)
             }
         }
     }

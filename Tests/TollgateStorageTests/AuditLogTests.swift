@@ -8,7 +8,9 @@ import TollgateWire
 
 @Suite struct AuditLogTests {
     /// A request as most are: 10,000 users of 1,000 organizations, tokens or keys, IPv4.
-    static func realistic(_ random: inout SeededRandom, _ world: AuditWorld) -> AuditSample {
+    static func realistic(
+        _ random: inout SeededRandom, _ world: AuditWorld, nameBytes: Int = 0
+    ) -> AuditSample {
         var sample = AuditSample()
         let user = Int.random(in: 0..<10_000, using: &random)
         sample.head.kind = 1
@@ -26,8 +28,8 @@ import TollgateWire
         sample.head.addressFamily = 4
         sample.head.addressHigh = random.next() >> 32
         sample.charges = [AuditCharge(meter: 1, units: 1, weighted: 1)]
-        sample.organization = "org-\(100 + user / 10)"
-        sample.user = "user-\(10_000 + user)"
+        sample.organization = named("org-\(100 + user / 10)", nameBytes)
+        sample.user = named("user-\(10_000 + user)", nameBytes)
         if random.next() % 4 == 0 {
             sample.head.credentialKind = 2
             sample.key = Array("key0123456\(100_000 + user)".utf8)
@@ -44,6 +46,10 @@ import TollgateWire
             ]
         }
         return sample
+    }
+
+    private static func named(_ name: String, _ bytes: Int) -> String {
+        name + String(repeating: "x", count: max(0, bytes - name.utf8.count))
     }
 
     @Test func everyFieldOfEveryEntryIsReadAsItWasWritten() throws {
@@ -81,19 +87,21 @@ import TollgateWire
         #expect(check.records == UInt64(records.count))
     }
 
-    @Test func aDecisionTakesAtMost64BytesOfRealisticTraffic() throws {
+    /// Names as they are, of as many bytes as a UUID has, and of as many as there may be.
+    @Test(arguments: [0, 36, 128])
+    func aDecisionTakesAtMost64BytesOfRealisticTraffic(nameBytes: Int) throws {
         var random = SeededRandom(seed: 9)
         let world = try AuditWorld { $0.ringBytes = 4 << 20 }
         let count = 100_000
         for index in 0..<count {
-            var sample = Self.realistic(&random, world)
+            var sample = Self.realistic(&random, world, nameBytes: nameBytes)
             #expect(world.put(&sample))
             // 20,000 a second.
             if index % 2_000 == 1_999 { world.drain() }
         }
         world.close()
         let bytes = Double(world.log.status.bytes) / Double(count)
-        print("audit: \(bytes) bytes a decision, index and chain included")
+        print("audit: \(bytes) bytes a decision, names of \(nameBytes), index and chain included")
         #expect(bytes <= 64)
         #expect(try world.reader.verify().records == UInt64(count))
     }

@@ -59,7 +59,10 @@ import TollgateWire
                 var block = AuditBlock(read.head.kind)
                 block.count = read.head.count
                 (block.first, block.last) = (read.head.first, read.head.last)
-                block.payload = Array(read.payload).map { $0 == UInt8(ascii: "u") ? 0x76 : $0 }
+                let pieces = read.head.kind == .records ? AuditPieces(read) : nil
+                let bytesBefore = Array(pieces?.content ?? read.payload)
+                let changed = bytesBefore.map { $0 == UInt8(ascii: "u") ? 0x76 : $0 }
+                block.payload = pieces == nil ? changed : AuditPieces.payload(changed)
                 read.keep()
                 let made = block.encoded(number: end.block, previous: end.head)
                 bytes += Array(made.bytes.read)

@@ -80,6 +80,39 @@ import TollgateWire
         #expect(try world.reader.decision(77) == nil)
     }
 
+    /// A block that has a damaged piece answers who does not ask for that piece, and nobody else.
+    @Test func aQueryOfOneOrganizationLooksAtItsOwnRecordsAlone() throws {
+        let world = try AuditWorld()
+        for number in 0..<600 {
+            var sample = AuditSample()
+            sample.organization = "o\(number / 60)"
+            sample.hold = [UInt8](repeating: UInt8(number / 60 + 200), count: 16)
+            world.put(&sample)
+        }
+        world.drain()
+        world.close()
+        let disk = try #require(world.disk as? MemoryDisk)
+        let inode = try #require(disk.files["/audit/" + AuditFiles.segment(1)])
+        let bytes = Array(inode.memory.prefix(inode.size))
+        // In the middle of its records.
+        let wanted = [UInt8](repeating: 205, count: 16)
+        let found = bytes.indices.dropLast(16).filter { Array(bytes[$0..<($0 + 16)]) == wanted }
+        let damaged = try #require(found.dropFirst(found.count / 2).first)
+        inode.memory[damaged] ^= 1
+        func count(_ organization: String?) throws -> Int {
+            var query = AuditQuery()
+            query.organization = organization
+            return try world.reader.count(query)
+        }
+        for own in ["o0", "o1", "o2", "o9"] { #expect(try count(own) == 60) }
+        for own in ["o5", nil] {
+            #expect {
+                _ = try count(own)
+            } throws: { ($0 as? AuditFailure)?.kind == .damaged }
+        }
+        #expect(try world.reader.verify().faults.first?.segment == 1)
+    }
+
     @Test func oldSegmentsAreRemovedAndTheRestIsWhole() throws {
         var random = SeededRandom(seed: 12)
         let world = try AuditWorld {

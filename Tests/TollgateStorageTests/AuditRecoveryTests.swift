@@ -203,11 +203,14 @@ import TollgateWire
         }
         let other = disk.copy()
         let inode = try #require(other.files[path])
-        inode.memory[8] = 2
+        inode.memory[8] = UInt8(AuditSegmentHeader.version) + 1
         AuditHash(of: UnsafeRawBufferPointer(inode.memory).slice(at: 0, length: 96))
             .store(to: inode.memory, at: 96)
         #expect {
             try AuditWorld(other)
-        } throws: { ($0 as? AuditFailure)?.kind == .version }
+        } throws: { error in
+            let failure = error as? AuditFailure
+            return failure?.kind == .version && failure?.message.contains("version 3") == true
+        }
     }
 }

@@ -5,13 +5,14 @@ import TollgateWire
 @testable import TollgateCore
 @testable import TollgateStorage
 
-/// Tests/Vectors/audit-v1-names-2.hex: a segment of version 1, a line for each 32 bytes, as it must
-/// be written and read for as long as there is a version 1. TOLLGATE_WRITE_VECTORS=1 writes it.
-/// audit-v1.hex is the same with names as they were before, which are read.
+/// Tests/Vectors/audit-v2.hex: a segment of version 2, a line for each 32 bytes, as it must be
+/// written and read for as long as there is a version 2. TOLLGATE_WRITE_VECTORS=1 writes it.
+/// audit-v1-names-2.hex is the same of version 1, and audit-v1.hex that with names as they were
+/// before: both are read.
 @Suite struct AuditVectorTests {
     private static let vectors = URL(filePath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "Vectors")
-    private static let file = vectors.appending(path: "audit-v1-names-2.hex")
+    private static let file = vectors.appending(path: "audit-v2.hex")
     private static let name = "/audit/" + AuditFiles.segment(1)
 
     private static func written() throws -> (AuditWorld, [AuditSample]) {
@@ -66,14 +67,20 @@ import TollgateWire
         #expect(try String(contentsOf: Self.file, encoding: .utf8) == text)
     }
 
-    @Test(arguments: ["audit-v1.hex", "audit-v1-names-2.hex"])
-    func theSegmentIsReadFieldForField(_ name: String) throws {
-        let file = Self.vectors.appending(path: name)
+    static func bytes(_ name: String) throws -> [UInt8] {
+        let file = vectors.appending(path: name)
         let digits = try String(contentsOf: file, encoding: .utf8).filter { !$0.isWhitespace }
         let bytes = stride(from: 0, to: digits.count, by: 2).compactMap { at in
             UInt8(digits.dropFirst(at).prefix(2), radix: 16)
         }
-        #expect(bytes.count * 2 == digits.count)
+        try #require(bytes.count * 2 == digits.count)
+        return bytes
+    }
+
+    @Test(arguments: ["audit-v1.hex", "audit-v1-names-2.hex", "audit-v2.hex"])
+    func theSegmentIsReadFieldForField(_ name: String) throws {
+        let file = Self.vectors.appending(path: name)
+        let bytes = try Self.bytes(name)
         let (world, samples) = try Self.written()
         let inode = MemoryDisk.Inode(bytes.count)
         bytes.withUnsafeBytes { inode.memory.copy($0, to: 0) }
@@ -88,6 +95,11 @@ import TollgateWire
         }
         #expect(records[0].address == "192.168.1.1")
         #expect(records[5].organization == "globex")
+        for (organization, count) in [("acme", 5), ("globex", 1), ("none", 0)] {
+            var query = AuditQuery()
+            query.organization = organization
+            #expect(try world.reader.count(query) == count)
+        }
         #expect(records[4].standings[0].limit == "per-minute")
         let faults = try world.reader.verify(key: world.reader.key()).faults
         #expect(faults.allSatisfy { file != Self.file && $0.path.hasSuffix(AuditFiles.head) })

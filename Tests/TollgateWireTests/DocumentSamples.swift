@@ -115,6 +115,7 @@ enum DocumentSamples {
         (alert.threshold, alert.value, alert.limit) = (38, 39, 40)
         alert.periodEndsAt = instant(41)
         alert.exhaustedAt = instant(42)
+        alert.isShadow = true
         alert.isSilenced = true
         alert.acknowledgedAt = instant(43)
         alert.acknowledgedBy = 44

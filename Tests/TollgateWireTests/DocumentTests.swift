@@ -22,7 +22,7 @@ import TollgateWire
         "PeriodUsage": ["user", "ends_at"],
         "AlertInfo": [
             "organization", "user", "key", "address", "quota", "operation", "trouble",
-            "period_ends_at", "exhausted_at", "acknowledged_at", "acknowledged_by",
+            "period_ends_at", "exhausted_at", "shadow", "acknowledged_at", "acknowledged_by",
         ],
         "AlertSilenceInfo": [
             "rule", "organization", "personal", "user", "key", "address", "quota", "operation",

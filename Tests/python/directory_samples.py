@@ -313,8 +313,8 @@ def _of_alerts():
     subject = dict.fromkeys(("user", "key", "address", "quota", "operation", "trouble"))
     alert = {"id": 3, "rule": "test", "kind": "test", "severity": "info", "at": NOW, "text": "t",
              "organization": None, "personal": False, **subject, "threshold": 0, "value": 0,
-             "limit": 0, "period_ends_at": None, "exhausted_at": None, "silenced": False,
-             "acknowledged_at": None, "acknowledged_by": None, "note": ""}
+             "limit": 0, "period_ends_at": None, "exhausted_at": None, "shadow": False,
+             "silenced": False, "acknowledged_at": None, "acknowledged_by": None, "note": ""}
     silence = {"id": 4, "rule": None, "organization": "acme", "personal": None, **subject,
                "at": NOW, "until_at": LATER, "uid": 0, "note": ""}
     full = {"rule": "r", "organization": "acme", "personal": True, "user": "u", "key": "k",

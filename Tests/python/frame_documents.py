@@ -112,7 +112,8 @@ ALERT = {
     "at": NOW, "text": "organization acme: 80 % of quota monthly used: 805 of 1000",
     "organization": "acme", "personal": False, **SUBJECT, "quota": "monthly", "threshold": 80,
     "value": 805, "limit": 1_000, "period_ends_at": LATER, "exhausted_at": LATER - 1,
-    "silenced": True, "acknowledged_at": None, "acknowledged_by": None, "note": ""}
+    "shadow": False, "silenced": True, "acknowledged_at": None, "acknowledged_by": None,
+    "note": ""}
 TEST_ALERT = {
     **ALERT, "id": 18, "rule": "test", "kind": "test", "severity": "info",
     "text": "a test that an operator asked for", "organization": None, "quota": None,

@@ -92,3 +92,30 @@ def test_what_fires_is_logged_listed_and_counted():
     for one in rules:
         assert f": {one}: " in logged
     assert "organization beta: 80 % of quota small_tokens used: 999 of 1000" in logged
+
+
+def test_a_quota_in_shadow_is_told_of_as_one_that_refuses_nobody():
+    with daemon({**TODAY, "costly_operation": {"enabled": False}}) as made:
+        text = made.policy.read_text()
+        enforced = "limit: 1000, period: month"
+        assert enforced in text
+        made.policy.write_text(text.replace(enforced, enforced + ", shadow: true"))
+        made.admins.reload()
+        for _ in range(11):
+            assert spend(made, 100).allowed
+        eventually(lambda: len(told(made)) == 3, 20)
+        made.die_and_start_again()
+        assert spend(made, 100).allowed
+        alerts = told(made)
+        asked = list(made.admins.alerts.list())
+        made.policy.write_text(text)
+        made.admins.reload()
+        assert not spend(made, 100).allowed
+        eventually(lambda: len(told(made)) == 6, 20)
+        later = told(made)
+    assert [one["threshold"] for one in alerts] == [80, 95, 100]
+    assert all(one["shadow"] and one["severity"] == "warning" for one in alerts)
+    assert all("in shadow and refuses nobody" in one["text"] for one in alerts)
+    assert [one.shadow for one in asked] == [True, True, True]
+    assert later[:3] == alerts and not any("shadow" in one for one in later[3:])
+    assert [one["severity"] for one in later[3:]] == ["warning", "warning", "critical"]

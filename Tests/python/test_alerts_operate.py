@@ -1,12 +1,13 @@
 """What operators do about alerts: acknowledged, silenced and tested, over kills, and by whom."""
 
+import json
 import re
 import subprocess
 
 import audit_daemon as audit
 import pytest
 import tollgate
-from commandline import Cli
+from commandline import TOLLGATE, Cli
 from directory_daemon import Place
 from hardening import eventually
 from ledger_damage import RESET_PLAN, policy_with
@@ -243,3 +244,26 @@ def test_without_alerts_the_calls_are_conflicts_and_others_are_answered():
             [str(audit.ROOT / ".build/debug/tollgate"), "alerts", "list", "-c",
              str(made.policy)], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 1 and "no alerts" in done.stderr
+
+
+def test_who_follows_sees_each_alert_once_over_kills():
+    with daemon(QUIET) as made:
+        spend(made, 800, "before")
+        when_told(made, 1)
+        follower = subprocess.Popen(
+            [TOLLGATE, "alerts", "list", "-f", "--directory", str(made.place.alerts), "--json",
+             "--rule", "quota_threshold"], stdout=subprocess.PIPE, text=True)
+        try:
+            assert json.loads(follower.stdout.readline())["organization"] == "before"
+            for number in range(3):
+                spend(made, 800, f"o{number}")
+                when_told(made, number + 2)
+                made.die_and_start_again()
+            made.admins.alerts.test()
+            spend(made, 800, "last")
+            seen = [json.loads(follower.stdout.readline()) for _ in range(4)]
+        finally:
+            follower.terminate()
+            rest, _ = follower.communicate(timeout=20)
+        assert [one["organization"] for one in seen] == ["o0", "o1", "o2", "last"] and not rest
+        assert seen == [one for one in told(made) if one["kind"] != "test"][1:]

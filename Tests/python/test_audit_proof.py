@@ -6,9 +6,10 @@ import struct
 import audit_daemon as audit
 import pytest
 from hardening import eventually
+from test_ledger_hands import crc32c
 from tollgate import Client
 
-HEADER, HEAD, HASH, SEAL = 128, 72, 32, 4
+HEADER, HEAD, HASH, RECORDS, SEAL = 128, 72, 32, 1, 4
 
 
 def written(place):
@@ -31,6 +32,13 @@ def blocks(data):
         at += HEAD + size + HASH
 
 
+def renamed(payload):
+    """Another organization's name, and the checksums before it."""
+    content = payload[(len(payload) + 1_027) // 1_028 * 4:].replace(b"acme", b"evil")
+    sums = [crc32c(content[at:at + 1_024]) for at in range(0, len(content), 1_024)]
+    return struct.pack(f"<{len(sums)}I", *sums) + content
+
+
 def forge(place):
     """Another organization's name, all hashes anew, no seals."""
     previous, length, number = bytes(32), 0, 0
@@ -47,7 +55,7 @@ def forge(place):
                 continue
             struct.pack_into("<Q", head, 16, number)
             head[40:72] = previous
-            block = bytes(head) + payload.replace(b"acme", b"evil")
+            block = bytes(head) + (renamed(payload) if head[4] == RECORDS else payload)
             previous = hashlib.sha256(block).digest()
             made += block + previous
             number += 1

@@ -77,8 +77,8 @@ ALERT = {
         "refresh_reuse", "key_networks", "sudden_rise", "costly_operation", "daemon_trouble",
         "test"},
     **ABOUT, "personal": bool, "threshold": int, "value": int, "limit": int,
-    "period_ends_at?": int, "exhausted_at?": int, "silenced": bool, "acknowledged_at?": int,
-    "acknowledged_by?": int, "note": str}
+    "period_ends_at?": int, "exhausted_at?": int, "shadow": bool, "silenced": bool,
+    "acknowledged_at?": int, "acknowledged_by?": int, "note": str}
 SILENCE = {"id": int, "rule?": str, **ABOUT, "personal?": bool, "at": int, "until_at": int,
            "uid": int, "note": str}
 TOP = {

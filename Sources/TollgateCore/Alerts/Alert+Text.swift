@@ -4,12 +4,13 @@ extension Alert {
         switch kind {
         case .quotaThreshold:
             "\(who): \(threshold) % of quota \(subject.quota) used: \(value) of \(limit)"
+                + inShadow
         case .quotaExhaustedEarly:
-            "\(who): quota \(subject.quota) (\(limit)) is gone before \(threshold) % of its period"
-                + " has passed"
+            "\(who): quota \(subject.quota) (\(limit)) \(subject.isShadow ? "would be" : "is") gone"
+                + " before \(threshold) % of its period has passed" + inShadow
         case .quotaForecast:
-            "\(who): quota \(subject.quota) will be gone before its period ends: \(value) of"
-                + " \(limit) used"
+            "\(who): quota \(subject.quota) \(subject.isShadow ? "would" : "will") be gone before"
+                + " its period ends: \(value) of \(limit) used" + inShadow
         case .invalidCredentials:
             "\(value) invalid credentials"
                 + (subject.address.isEmpty ? "" : " from \(subject.address)")
@@ -25,6 +26,10 @@ extension Alert {
         case .daemonTrouble: "\(subject.trouble): \(words)"
         case .test: words
         }
+    }
+
+    private var inShadow: String {
+        subject.isShadow ? "; it is in shadow and refuses nobody" : ""
     }
 
     private var who: String {

@@ -10,13 +10,15 @@ package struct AlertSubject: Sendable, Hashable, Comparable {
     package var address = ""
     /// Name of a quota.
     package var quota = ""
+    /// The quota refuses nobody; one that is enforced later is another subject.
+    package var isShadow = false
     package var operation = ""
     /// Of the daemon: what is wrong, one word.
     package var trouble = ""
 
     package init() {}
 
-    /// Whether each of its parts is that of the other, where the other has one.
+    /// Whether each of its parts is that of the other, where the other has one; in shadow or not.
     func has(_ other: AlertSubject) -> Bool {
         func fits(_ part: KeyPath<AlertSubject, String>) -> Bool {
             other[keyPath: part].isEmpty || other[keyPath: part] == self[keyPath: part]
@@ -26,7 +28,10 @@ package struct AlertSubject: Sendable, Hashable, Comparable {
     }
 
     private var parts: [String] {
-        [organization, isPersonal ? "1" : "", user, key, address, quota, operation, trouble]
+        [
+            organization, isPersonal ? "1" : "", user, key, address, quota, operation, trouble,
+            isShadow ? "1" : "",
+        ]
     }
 
     package static func < (a: AlertSubject, b: AlertSubject) -> Bool {

@@ -1,6 +1,7 @@
 import TollgateWire
 
-/// Rules of quotas: of the one that a decision shows, the tightest.
+/// Rules of quotas: of the one that a decision shows, the tightest of those that are enforced; and
+/// of each that is in shadow, as if it were enforced.
 extension AlertEngine {
     /// Ends of periods that are nearer to each other are one: no period is shorter than a day but
     /// for a clock that is set.
@@ -57,19 +58,53 @@ extension AlertEngine {
         }
     }
 
-    mutating func observeQuota(_ entry: AuditEntry, _ names: AlertNames) {
-        let head = entry.head
-        let index = Int(head.quota)
-        guard head.quota != AuditHead.none, head.quotaLimit > 0,
-            head.quotaLimit != QuotaDefinition.unlimited, index < names.periods.count,
+    /// Where a quota stood after a decision, as its entry has it.
+    struct QuotaLook {
+        /// Index of the limit.
+        var limit: UInt16
+        var used: UInt64
+        var most: UInt64
+        var resetSeconds: UInt32
+        var periodDays: UInt8
+        /// It refused, or in shadow would have.
+        var isRefused: Bool
+        var isShadow = false
+
+        /// The quota that a decision shows.
+        init(shownIn head: AuditHead) {
+            (limit, used, most) = (head.quota, head.quotaUsed, head.quotaLimit)
+            (resetSeconds, periodDays) = (head.quotaResetSeconds, head.quotaPeriodDays)
+            isRefused = head.reason == Reason.quotaExhausted.rawValue
+        }
+
+        init(inShadow standing: AuditStanding) {
+            (limit, used) = (standing.limit, standing.used.addingClamped(standing.held))
+            most = standing.most
+            (resetSeconds, periodDays) = (standing.resetSeconds, standing.periodDays)
+            isRefused = standing.flags & AuditStanding.refuses != 0
+            isShadow = true
+        }
+    }
+
+    mutating func observeQuotas(_ entry: AuditEntry, _ names: AlertNames) {
+        observe(QuotaLook(shownIn: entry.head), entry, names)
+        for index in 0..<entry.shadowQuotaCount {
+            observe(QuotaLook(inShadow: entry.shadowQuota(index)), entry, names)
+        }
+    }
+
+    private mutating func observe(_ look: QuotaLook, _ entry: AuditEntry, _ names: AlertNames) {
+        let index = Int(look.limit)
+        guard look.limit != AuditHead.none, look.most > 0,
+            look.most != QuotaDefinition.unlimited, index < names.periods.count,
             index < names.names.limits.count
         else { return }
         var view: QuotaView?
         for rule in rules.rules where rule.isEnabled && rule.kind.isOfQuota {
-            guard isNear(rule, head) else { continue }
-            let looked = view ?? self.view(entry, names, index)
+            guard isNear(rule, look) else { continue }
+            let looked = view ?? self.view(look, entry, names)
             view = looked
-            guard !isBeforeReset(looked.subject, head) else { return }
+            guard !isBeforeReset(looked.subject, entry.head) else { return }
             guard rule.quotas.isEmpty || rule.quotas.contains(looked.subject.quota),
                 rule.plans.isEmpty || rule.plans.contains(looked.plan)
             else { continue }
@@ -78,50 +113,54 @@ extension AlertEngine {
     }
 
     /// Cheaply: whether the rule could fire.
-    private func isNear(_ rule: AlertRule, _ head: AuditHead) -> Bool {
+    private func isNear(_ rule: AlertRule, _ look: QuotaLook) -> Bool {
         switch rule.kind {
         case .quotaThreshold:
             let lowest = rule.percents.min() ?? 100
-            return QuotaView.isAtLeast(head.quotaUsed, 100, head.quotaLimit, UInt64(lowest))
+            return QuotaView.isAtLeast(look.used, 100, look.most, UInt64(lowest))
         case .quotaExhaustedEarly:
-            return QuotaView.isAtLeast(head.quotaUsed, 100, head.quotaLimit, 99)
+            return QuotaView.isAtLeast(look.used, 100, look.most, 99)
         default: return true
         }
     }
 
-    private func view(_ entry: AuditEntry, _ names: AlertNames, _ index: Int) -> QuotaView {
+    private func view(
+        _ look: QuotaLook, _ entry: AuditEntry, _ names: AlertNames
+    ) -> QuotaView {
         let head = entry.head
-        let limit = names.names.limits[index]
+        let limit = names.names.limits[Int(look.limit)]
         var subject = AlertSubject()
         subject.organization = String(decoding: entry.organization, as: UTF8.self)
         subject.isPersonal = head.flags.contains(.personal)
         subject.quota = limit.name
+        subject.isShadow = look.isShadow
         if limit.scope == LimitScope.user.rawValue {
             subject.user = String(decoding: entry.user, as: UTF8.self)
         }
         let now = head.wallMilliseconds
-        let interval = Self.interval(names.periods[index], head)
+        let interval = Self.interval(names.periods[Int(look.limit)], look, now)
         let plans = names.names.plans
         return QuotaView(
             subject: subject, plan: Int(head.plan) < plans.count ? plans[Int(head.plan)] : "",
-            used: head.quotaUsed, limit: head.quotaLimit, now: now, start: interval.start,
-            end: interval.end, isRefused: head.reason == Reason.quotaExhausted.rawValue)
+            used: look.used, limit: look.most, now: now, start: interval.start,
+            end: interval.end, isRefused: look.isRefused)
     }
 
     /// Milliseconds since 1970. The end is as the decision had it, and the start so many days
     /// before: the clock changes of a zone aside. Where a decision says not how many days, as
     /// those of an earlier version in a ring do, they follow from the date of the end.
-    static func interval(_ kind: PeriodKind?, _ head: AuditHead) -> (start: Int64?, end: Int64) {
-        let now = head.wallMilliseconds
+    static func interval(
+        _ kind: PeriodKind?, _ look: QuotaLook, _ now: Int64
+    ) -> (start: Int64?, end: Int64) {
         guard let kind, kind != .total else { return (nil, .max) }
-        guard head.quotaResetSeconds != 0 else {
+        guard look.resetSeconds != 0 else {
             let calendar = Calendar.interval(
                 of: kind, at: WallTime(milliseconds: now), zone: .utc)
             return (calendar.start &* 1_000, calendar.end &* 1_000)
         }
-        let end = (now &+ Int64(head.quotaResetSeconds) &* 1_000) / 1_000
-        if head.quotaPeriodDays != 0 {
-            return ((end &- Int64(head.quotaPeriodDays) &* 86_400) &* 1_000, end &* 1_000)
+        let end = (now &+ Int64(look.resetSeconds) &* 1_000) / 1_000
+        if look.periodDays != 0 {
+            return ((end &- Int64(look.periodDays) &* 86_400) &* 1_000, end &* 1_000)
         }
         switch kind {
         case .day: return ((end &- 86_400) &* 1_000, end &* 1_000)

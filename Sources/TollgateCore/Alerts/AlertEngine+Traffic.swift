@@ -30,7 +30,10 @@ extension AlertEngine {
         }
         var window = counters[index].windows[key]
             ?? AlertState.Window(stretch: stretch, current: 0, previous: 0)
-        if stretch > window.stretch {
+        // Far ahead, it was counted in stretches of another length, before a restart, or by a clock
+        // that was set back.
+        let isFarAhead = window.stretch > stretch && window.stretch &- stretch > 1
+        if stretch > window.stretch || isFarAhead {
             window.previous = stretch == window.stretch &+ 1 ? window.current : 0
             window.current = 0
             window.stretch = stretch

@@ -40,11 +40,19 @@ package struct AlertEngine {
         return kept
     }
 
-    /// Other rules from now on; what those of the same names remember stays.
+    /// Other rules from now on; what has fired stays so, and those of the same names go on counting
+    /// where they count the same.
     package mutating func replace(_ rules: AlertRules) {
         let kept = snapshot
+        let before = Dictionary(
+            self.rules.rules.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         self.rules = rules
-        counters = rules.rules.map { kept.counters[$0.name] ?? AlertState.Counters() }
+        counters = rules.rules.map { rule in
+            guard let old = before[rule.name], let counted = kept.counters[rule.name],
+                old.countsAs(rule)
+            else { return AlertState.Counters() }
+            return counted
+        }
     }
 
     package mutating func takePending() -> [Alert] {
@@ -72,7 +80,7 @@ package struct AlertEngine {
             case .refreshReuse, .daemonTrouble, .test: continue
             }
         }
-        observeQuota(entry, names)
+        observeQuotas(entry, names)
     }
 
     /// What counts as an attempt: not what is merely missing or out of date.
@@ -166,7 +174,9 @@ package struct AlertEngine {
     }
 
     private static func severity(_ alert: Alert) -> AlertSeverity {
-        switch alert.kind {
+        // It stops nobody.
+        if alert.subject.isShadow { return .warning }
+        return switch alert.kind {
         case .quotaThreshold: alert.threshold >= 100 ? .critical : .warning
         case .quotaExhaustedEarly, .refreshReuse, .keyNetworks, .daemonTrouble: .critical
         case .quotaForecast, .invalidCredentials, .suddenRise: .warning

@@ -107,6 +107,12 @@ package struct AlertRule: Sendable, Equatable {
         }
     }
 
+    /// What one has counted is what the other would have.
+    func countsAs(_ other: AlertRule) -> Bool {
+        kind == other.kind && scope == other.scope
+            && windowMilliseconds == other.windowMilliseconds
+    }
+
     fileprivate init(flood name: String, _ scope: FloodScope, count: UInt64) {
         self.init(name, .invalidCredentials)
         self.scope = scope
@@ -121,6 +127,13 @@ package struct AlertRules: Sendable, Equatable {
     package var rules: [AlertRule]
 
     package init(_ rules: [AlertRule] = AlertRules.standard) { self.rules = rules }
+
+    /// Of rules that only one of the two has, or has otherwise; sorted.
+    package static func names(thatDifferIn a: [AlertRule], _ b: [AlertRule]) -> [String] {
+        let differing = a.filter { !b.contains($0) } + b.filter { !a.contains($0) }
+        let names = Set(differing.map(\.name)).sorted()
+        return names.isEmpty ? ["their order"] : names
+    }
 
     /// What holds without any configuration.
     package static let standard: [AlertRule] = [

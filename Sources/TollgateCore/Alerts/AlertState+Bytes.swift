@@ -1,6 +1,6 @@
 import TollgateWire
 
-/// The state as bytes, little-endian: "TGALERT2", then its parts in the order below, each list with
+/// The state as bytes, little-endian: "TGALERT3", then its parts in the order below, each list with
 /// its u32 count first and sorted, so that one state has one spelling. A text is its u16 length and
 /// its UTF-8; a number is a u64, an optional number a u8 (0: none) and then it.
 ///
@@ -8,10 +8,13 @@ import TollgateWire
 /// firings (rule, subject, fired at, u8 cleared); counters (rule, hour, alerts of the hour, windows
 /// of key, stretch, current, previous; networks of key, day, list of seen; rises of key, since,
 /// hour, count, last day, list of peaks), a key being u8 scope and two numbers; alerts; silences;
-/// resets of quotas (two numbers). "TGALERT1" is read as well: it has no resets, alerts end with
-/// the time of acknowledgement, and silences are of at most one rule and organization.
+/// resets of quotas (two numbers). A subject begins with a u8: bit 0 personal, bit 1 of a quota in
+/// shadow. "TGALERT2" is read as well, which has no such quotas, and "TGALERT1": it has no resets
+/// either, alerts end with the time of acknowledgement, and silences are of at most one rule and
+/// organization.
 extension AlertState {
-    private static let magic = Array("TGALERT2".utf8)
+    private static let magic = Array("TGALERT3".utf8)
+    private static let magicWithoutShadow = Array("TGALERT2".utf8)
     private static let magicBefore = Array("TGALERT1".utf8)
 
     package var encoded: [UInt8] {
@@ -64,7 +67,11 @@ extension AlertState {
         var reader = AlertReader(ByteReader(bytes))
         guard let magic = reader.bytes.take(Self.magic.count) else { return nil }
         reader.isBefore = magic.elementsEqual(Self.magicBefore)
-        guard reader.isBefore || magic.elementsEqual(Self.magic) else { return nil }
+        guard
+            [Self.magic, Self.magicWithoutShadow, Self.magicBefore].contains(where: {
+                magic.elementsEqual($0)
+            })
+        else { return nil }
         nextID = reader.number()
         evicted = reader.number()
         suppressed = reader.number()
@@ -120,7 +127,7 @@ struct AlertBytes {
     }
 
     mutating func put(_ subject: AlertSubject) {
-        all.append(subject.isPersonal ? 1 : 0)
+        all.append((subject.isPersonal ? 1 : 0) | (subject.isShadow ? 2 : 0))
         for text in [
             subject.organization, subject.user, subject.key, subject.address, subject.quota,
             subject.operation, subject.trouble,
@@ -225,7 +232,8 @@ struct AlertReader {
 
     mutating func subject() -> AlertSubject {
         var subject = AlertSubject()
-        subject.isPersonal = byte() != 0
+        let flags = byte()
+        (subject.isPersonal, subject.isShadow) = (flags & 1 != 0, flags & 2 != 0)
         subject.organization = text()
         subject.user = text()
         subject.key = text()

@@ -37,7 +37,9 @@ package struct AuditFlags: OptionSet, BitwiseCopyable, Sendable {
 }
 
 /// The fixed part of an entry, as it stands in a ring. All numbers are little-endian. Behind it,
-/// without gaps: charges, standings, hold id, idempotency id, key id, organization, user.
+/// without gaps: charges, standings, hold id, idempotency id, key id, organization, user. Behind
+/// that, at the next multiple of 8, for alerts alone and not for the log: how each quota in shadow
+/// stands after the decision, at most `shadowQuotasMax`, as standings, to the entry's end.
 ///
 /// | offset | bytes | field |
 /// |---|---|---|
@@ -153,7 +155,8 @@ package struct AuditCharge: BitwiseCopyable, Sendable, Equatable {
 /// | 0 | 2 | limit; 65,535: the operation's permission |
 /// | 2 | 1 | `LimitScope` |
 /// | 3 | 1 | bit 0: it refuses; bit 1: it is in shadow, and would have |
-/// | 4 | 4 | spare, 0 |
+/// | 4 | 4 | of a quota in shadow, for alerts: bits 0 to 26 seconds until its period ends, begun
+/// ones too, bits 27 to 31 whole days of the period; 0: unknown, or it never ends; else spare, 0 |
 /// | 8 | 8 | used |
 /// | 16 | 8 | held |
 /// | 24 | 8 | limit |
@@ -165,7 +168,7 @@ package struct AuditStanding: BitwiseCopyable, Sendable, Equatable {
     package var limit: UInt16
     package var scope: UInt8
     package var flags: UInt8
-    private var spare: UInt32 = 0
+    private var period: UInt32 = 0
     package var used: UInt64
     package var held: UInt64
     package var most: UInt64
@@ -180,15 +183,33 @@ package struct AuditStanding: BitwiseCopyable, Sendable, Equatable {
         self.held = held
         self.most = most
     }
+
+    private static let secondsMost: UInt32 = (1 << 27) - 1
+
+    /// Until the quota's period ends; 0: unknown, or it never ends. More than four years are told
+    /// as that.
+    package var resetSeconds: UInt32 {
+        get { period & Self.secondsMost }
+        set { period = period & ~Self.secondsMost | min(newValue, Self.secondsMost) }
+    }
+
+    /// How long the quota's period is, whole days, 1 to 31; 0: unknown, or it never ends.
+    package var periodDays: UInt8 {
+        get { UInt8(truncatingIfNeeded: period &>> 27) }
+        set { period = period & Self.secondsMost | UInt32(newValue) &<< 27 }
+    }
 }
 
 /// An entry of a ring, whole. Borrows the ring's memory.
 package struct AuditEntry: BitwiseCopyable {
     package static let standingsMax = 255
+    /// Of a policy's plan with more quotas in shadow, alerts see the first.
+    package static let shadowQuotasMax = 16
     /// The largest there is: every charge, every standing, every id, the longest names.
     package static let bytesMax =
         AuditHead.bytes + WireLimits.metersMax * AuditCharge.bytes
-        + standingsMax * AuditStanding.bytes + 3 * 16 + 2 * WireLimits.identifierBytesMax + 8
+        + (standingsMax + shadowQuotasMax) * AuditStanding.bytes + 3 * 16
+        + 2 * WireLimits.identifierBytesMax + 8
 
     package let head: AuditHead
     private let bytes: UnsafeRawBufferPointer
@@ -208,6 +229,9 @@ package struct AuditEntry: BitwiseCopyable {
         standingsOffset(head) + Int(head.standingCount) * AuditStanding.bytes
             + idCount(head.flags) * 16 + Int(head.organizationBytes) + Int(head.userBytes)
     }
+
+    /// Without what stands behind for alerts.
+    static func paddedBytes(_ head: AuditHead) -> Int { (unpaddedBytes(head) + 7) & ~7 }
 
     private static func standingsOffset(_ head: AuditHead) -> Int {
         AuditHead.bytes + Int(head.chargeCount) * AuditCharge.bytes
@@ -234,6 +258,21 @@ package struct AuditEntry: BitwiseCopyable {
         precondition(index >= 0 && index < standingCount)
         return bytes.loadUnaligned(
             fromByteOffset: Self.standingsOffset(head) + index * AuditStanding.bytes,
+            as: AuditStanding.self)
+    }
+
+    /// Behind all that goes into the log.
+    private var shadowQuotasOffset: Int { Self.paddedBytes(head) }
+
+    package var shadowQuotaCount: Int {
+        min(Self.shadowQuotasMax, (Int(head.bytes) - shadowQuotasOffset) / AuditStanding.bytes)
+    }
+
+    /// How a quota in shadow stands after the decision. Traps on an index that is none.
+    package func shadowQuota(_ index: Int) -> AuditStanding {
+        precondition(index >= 0 && index < shadowQuotaCount)
+        return bytes.loadUnaligned(
+            fromByteOffset: shadowQuotasOffset + index * AuditStanding.bytes,
             as: AuditStanding.self)
     }
 

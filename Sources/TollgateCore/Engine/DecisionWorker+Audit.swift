@@ -9,6 +9,9 @@ struct AuditDesk {
     /// Of the request at hand: limits as they stood when one of them refused.
     let standings: UnsafeMutablePointer<AuditStanding>
     var standingCount = 0
+    /// Of the request at hand: quotas in shadow as it left them.
+    let shadowQuotas: UnsafeMutablePointer<AuditStanding>
+    var shadowQuotaCount = 0
     var request = AuditRequest(kind: .check)
     /// Of the key that the request at hand showed, good or not.
     var key = APIKeyID.none
@@ -18,6 +21,7 @@ struct AuditDesk {
     init(_ ring: AuditRing, isBlocking: Bool) {
         pen = AuditPen(ring)
         standings = .allocate(capacity: AuditEntry.standingsMax)
+        shadowQuotas = .allocate(capacity: AuditEntry.shadowQuotasMax)
         self.isBlocking = isBlocking
     }
 }
@@ -63,6 +67,7 @@ extension DecisionWorker {
     func closeAudit() {
         guard let audit else { return }
         audit.pointee.standings.deallocate()
+        audit.pointee.shadowQuotas.deallocate()
         audit.deallocate()
         self.audit = nil
     }
@@ -105,6 +110,7 @@ extension DecisionWorker {
         audit.pointee.id = audit.pointee.pen.takeID()
         audit.pointee.order = 0
         audit.pointee.standingCount = 0
+        audit.pointee.shadowQuotaCount = 0
         audit.pointee.request = AuditRequest(kind: kind)
         return true
     }
@@ -161,6 +167,41 @@ extension DecisionWorker {
                 held: standing.held, most: standing.step.limit)
             audit.pointee.standingCount &+= 1
         }
+    }
+
+    /// Notes, for alerts, how the quotas in shadow stand, which no reply shows. After the charge,
+    /// under the shard's lock.
+    @inline(__always)
+    func noteShadowQuotas(_ program: StepRange, _ evaluation: inout Evaluation) {
+        guard let audit, let binding, binding.policy.hasShadowQuotas else { return }
+        noteQuotas(program, &evaluation, audit)
+    }
+
+    @inline(never)
+    private func noteQuotas(
+        _ program: StepRange, _ evaluation: inout Evaluation,
+        _ audit: UnsafeMutablePointer<AuditDesk>
+    ) {
+        var count = 0
+        for index in Int(program.start)..<Int(program.end)
+        where count < AuditEntry.shadowQuotasMax && evaluation.steps[index].isQuota
+            && evaluation.steps[index].flags.contains(.shadow)
+        {
+            let standing = evaluation.standing(index)
+            let left = evaluation.periodLeft(standing.step)
+            var noted = AuditStanding(
+                limit: standing.step.limitIndex, scope: standing.step.scope.rawValue,
+                flags: AuditStanding.shadow
+                    | (evaluation.isShadowed(index) ? AuditStanding.refuses : 0),
+                used: standing.used, held: standing.held, most: standing.step.limit)
+            if left.milliseconds != WireLimits.resetNever {
+                noted.resetSeconds = UInt32(clamping: (left.milliseconds &+ 999) / 1_000)
+                noted.periodDays = left.days
+            }
+            audit.pointee.shadowQuotas[count] = noted
+            count &+= 1
+        }
+        audit.pointee.shadowQuotaCount = count
     }
 
     /// The same of a key's own limit.

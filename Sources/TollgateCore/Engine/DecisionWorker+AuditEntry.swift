@@ -24,9 +24,11 @@ extension DecisionWorker {
         guard let audit else { return }
         let (request, id) = (audit.pointee.request, audit.pointee.id)
         let (order, standings) = (audit.pointee.order, audit.pointee.standingCount)
+        let shadowQuotas = audit.pointee.shadowQuotaCount
         audit.pointee.request = AuditRequest(kind: .cut)
         audit.pointee.request.hold = reservation.id
         audit.pointee.standingCount = 0
+        audit.pointee.shadowQuotaCount = 0
         audit.pointee.id = audit.pointee.pen.takeID()
         noteOrder(in: shard)
         var decision = heldDecision(scene)
@@ -36,6 +38,7 @@ extension DecisionWorker {
         audit.pointee.id = id
         audit.pointee.order = order
         audit.pointee.standingCount = standings
+        audit.pointee.shadowQuotaCount = shadowQuotas
     }
 
     @inline(never)
@@ -67,7 +70,9 @@ extension DecisionWorker {
         if head.reason != 0 || head.flags.contains(.shadow) {
             head.standingCount = UInt8(truncatingIfNeeded: audit.pointee.standingCount)
         }
-        let bytes = (AuditEntry.unpaddedBytes(head) &+ 7) & ~7
+        let padded = AuditEntry.paddedBytes(head)
+        let shadowQuotas = audit.pointee.shadowQuotaCount &* AuditStanding.bytes
+        let bytes = padded &+ shadowQuotas
         head.bytes = UInt32(truncatingIfNeeded: bytes)
         guard let place = audit.pointee.pen.place(bytes) else { return }
         place.storeBytes(of: head, as: AuditHead.self)
@@ -92,6 +97,8 @@ extension DecisionWorker {
         }
         append(decision.organization, &at)
         append(decision.user, &at)
+        guard shadowQuotas > 0 else { return }
+        (place + padded).copyMemory(from: audit.pointee.shadowQuotas, byteCount: shadowQuotas)
     }
 
     @inline(__always)

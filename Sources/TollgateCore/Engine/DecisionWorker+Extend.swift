@@ -113,6 +113,7 @@ extension DecisionWorker {
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
         decision.quota = evaluation.state(
             evaluation.quotaStep, isRefused: evaluation.quotaRefused)
+        noteShadowQuotas(scene.program, &evaluation)
         if request.flags & RequestFlags.explain != 0 {
             add(scene.program, &evaluation, isRecorded: decision.reason == .none)
             addConcurrency(scene.concurrency, &evaluation)

@@ -112,6 +112,7 @@ extension DecisionWorker {
         evaluation.roll(scene.program)
         matchMeters(reservation, scene, policy)
         let wasOpen = reservation.state == .open
+        if !wasOpen { closeBoth(reservation) }
         let slots =
             2 * Int(scene.program.end &- scene.program.start) + 2 * reservation.lineCount
             + reservation.packedSlots(answer: reservation.row.content.count)

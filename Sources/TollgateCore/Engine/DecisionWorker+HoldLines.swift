@@ -48,17 +48,15 @@ extension DecisionWorker {
             }
         case .concurrency:
             guard wasOpen else { return }
-            let cell = row.concurrency(slot.offset)
-            if cell.pointee.open > 0 { cell.pointee.open -= 1 }
-            line.pointee.units = 0
+            Evaluation.end(row.concurrency(slot.offset), line)
         case .window: break
         }
     }
 
-    /// Of a quota whose counter is no more, and in no plan: its row was forgotten, or made room for
-    /// Of a quota whose counter is no more, and in no plan: its row was forgotten, or made room
-    /// for others. What is charged besides is billed as a part of the period that it was held in,
-    /// while that goes on; what was charged before was billed, and is given back no more.
+    /// Of a quota whose counter is no more, and for which there is no room: its row was forgotten,
+    /// or made room for others. What is charged besides is billed as a part of the period that it
+    /// was held in, while that goes on; what was charged before was billed, and is given back no
+    /// more.
     private func end(
         lineThatIsGone line: UnsafeMutablePointer<ReservationLine>, _ reservation: Reservation,
         wasOpen: Bool, _ evaluation: inout Evaluation, in shard: Shard
@@ -100,10 +98,11 @@ extension DecisionWorker {
         return slots
     }
 
-    /// Makes room in rows for counters that are to be charged and that the policy has, if not in
-    /// this plan: a row with nothing in it was forgotten, or made anew with the counters of a plan.
-    /// So what is charged counts wherever the quota does. False when the journal has no room for
-    /// what a row is to drop. Where there is no room for a row, what is charged is billed alone.
+    /// Makes room in rows for counters that are to be charged, whether this plan has them, another,
+    /// or none any more: a row with nothing in it was forgotten, or made anew with the counters of
+    /// a plan. So what is charged counts wherever the quota does, also once it is put back. False
+    /// when the journal has no room for what a row is to drop. Where there is no room for a row,
+    /// what is charged is billed alone.
     func keepCounters(
         of reservation: Reservation, _ scene: HoldScene, _ evaluation: inout Evaluation,
         in shard: Shard
@@ -111,29 +110,48 @@ extension DecisionWorker {
         guard let binding else { return true }
         let plan = scene.plan < 0 ? nil : binding.policy.compiledPlans[scene.plan]
         lacksJournal = false
-        if lacksCounter(reservation, isUser: true, in: shard, binding.policy) {
-            let row = widenedRow(scene.principal, isUser: true, in: &shard.table.pointee, binding)
-            if let row, let plan, evaluation.user.row != nil {
+        defer { lacksJournal = false }
+        for isUser in [true, false]
+        where lackedCounter(reservation, isUser: isUser, in: shard) != nil {
+            guard let row = row(of: reservation, scene, isUser: isUser, in: shard, binding) else {
+                if lacksJournal { return false }
+                continue
+            }
+            guard let plan else { continue }
+            if isUser, evaluation.user.row != nil {
                 let offsets = binding.offsets(of: Int(plan.userLayout), in: row)
                 evaluation.user = RowView(row: row, offsets: offsets)
-            }
-        }
-        if !lacksJournal, lacksCounter(reservation, isUser: false, in: shard, binding.policy) {
-            let row = widenedRow(scene.principal, isUser: false, in: &shard.table.pointee, binding)
-            if let row, let plan, evaluation.shared.row != nil {
+            } else if !isUser, evaluation.shared.row != nil {
                 let offsets = binding.offsets(of: Int(plan.organizationLayout), in: row)
                 evaluation.shared = RowView(row: row, offsets: offsets)
             }
         }
-        defer { lacksJournal = false }
-        return !lacksJournal
+        return true
     }
 
-    /// Whether something is to be charged to a quota of the policy whose counter stands nowhere.
-    private func lacksCounter(
-        _ reservation: Reservation, isUser: Bool, in shard: Shard, _ policy: PolicyImage
-    ) -> Bool {
-        let layout = policy.layouts[isUser ? policy.userUnion : policy.organizationUnion]
+    /// The row of a scope with every counter of it that is to be charged, as far as there is room.
+    private func row(
+        of reservation: Reservation, _ scene: HoldScene, isUser: Bool, in shard: Shard,
+        _ binding: PolicyBinding
+    ) -> Row? {
+        guard
+            let widened = widenedRow(
+                scene.principal, isUser: isUser, in: &shard.table.pointee, binding)
+        else { return nil }
+        let key = isUser ? scene.principal.userKey : scene.principal.organizationKey
+        var row = widened
+        while let lacked = lackedCounter(reservation, isUser: isUser, in: shard) {
+            let handle = shard.table.pointee.find(key)
+            guard addQuota(lacked, to: handle, in: &shard.table.pointee, binding) else { break }
+            row = shard.table.pointee.row(shard.table.pointee.find(key))
+        }
+        return row
+    }
+
+    /// The identity of a quota that is to be charged and whose counter stands nowhere.
+    private func lackedCounter(
+        _ reservation: Reservation, isUser: Bool, in shard: Shard
+    ) -> String? {
         for index in 0..<reservation.lineCount {
             let line = reservation.lines[index]
             let meter = Int(line.meter)
@@ -141,13 +159,11 @@ extension DecisionWorker {
                 !line.isOver(clock.period)
             else { continue }
             let before = reservation.state == .open ? 0 : reservation.meters[meter].used
-            guard holdUnits[meter] > before,
-                engine.place(of: line, reservation, in: shard) == nil,
-                let name = engine.layouts.names.name(Int(line.counter))
-            else { continue }
-            if layout.slot(name)?.kind == .quota { return true }
+            if holdUnits[meter] > before, engine.place(of: line, reservation, in: shard) == nil {
+                return engine.layouts.names.name(Int(line.counter))
+            }
         }
-        return false
+        return nil
     }
 
     /// Whether a line's counter is there, and counts in a period that goes on.
@@ -184,17 +200,29 @@ extension DecisionWorker {
     private func lacksOther(
         of index: Int, _ reservation: Reservation, in shard: Shard
     ) -> Bool {
+        guard let other = other(of: index, reservation) else { return false }
+        return !counts(reservation.lines[other], reservation, in: shard)
+    }
+
+    /// What was closed of one of both, of a pool or of the member's share in it, the other does not
+    /// give back either: a pool stays the sum of its members' shares.
+    func closeBoth(_ reservation: Reservation) {
+        let lines = reservation.lines
+        for index in 0..<reservation.lineCount where lines[index].isClosed {
+            if let other = other(of: index, reservation) { lines[other].isClosed = true }
+        }
+    }
+
+    private func other(of index: Int, _ reservation: Reservation) -> Int? {
         let line = reservation.lines[index]
-        guard let name = engine.layouts.names.name(Int(line.counter)) else { return false }
-        for other in 0..<reservation.lineCount where other != index {
+        guard let name = engine.layouts.names.name(Int(line.counter)) else { return nil }
+        return (0..<reservation.lineCount).first { other in
             let candidate = reservation.lines[other]
             guard candidate.kind == .quota, candidate.isUser != line.isUser,
-                let own = engine.layouts.names.name(Int(candidate.counter)),
-                CounterSlot.isOfPool(name, own)
-            else { continue }
-            return !counts(candidate, reservation, in: shard)
+                let own = engine.layouts.names.name(Int(candidate.counter))
+            else { return false }
+            return CounterSlot.isOfPool(name, own)
         }
-        return false
     }
 }
 

@@ -265,6 +265,23 @@ extension DecisionWorker {
         }
     }
 
+    /// Brings near what a RESERVE is likely to write, while its limits are looked at: its row and
+    /// where that is looked up, its place among those that are open, its slots in the journal, and
+    /// where there are as many as there may be the one that gives place.
+    @inline(__always)
+    func prefetchReservation(in shard: Shard) {
+        guard let ledger = shard.ledger else { return }
+        ledger.pointee.kept.prefetchNext(in: shard.table.pointee)
+        ledger.pointee.journal.prefetchNext(slots: Self.slotsOfReservation)
+        let count = engine.reservations.load(ordering: .relaxed)
+        if count >= engine.configuration.reservationsMax {
+            ledger.pointee.kept.ended.prefetchFirst(in: shard.table.pointee)
+        }
+    }
+
+    /// About what a RESERVE writes.
+    private static let slotsOfReservation = 8
+
     // MARK: forgetting
 
     /// Removes rows whose time to be remembered is over, at most so many of each list.

@@ -57,7 +57,7 @@ extension DecisionWorker {
         let isOwnFirst = own.isRefused && ownRetry >= evaluation.rateRetry
         decision.rate.merge(isOwnFirst ? ownState : state)
         decision.rate.merge(isOwnFirst ? state : ownState)
-        showQuota(&evaluation, &decision)
+        showQuota(program, &evaluation, &decision)
         if explain {
             add(program, &evaluation)
             add(own, windowMilliseconds: engine.keyWindows.milliseconds(

@@ -46,6 +46,7 @@ extension DecisionWorker {
         let shard = engine.tenantShard(principal.pointee.organizationHash)
         shard.lock.pointee.lock()
         defer { shard.lock.pointee.unlock() }
+        if keep.isReservation { prefetchReservation(in: shard) }
         endDue(in: shard, binding)
         if !dryRun, answerAgain(principal, in: shard) { return }
         guard
@@ -64,6 +65,7 @@ extension DecisionWorker {
             pool: poolContext(principal.pointee, shard, binding), ledger: shard.ledger,
             ledgerState: engine.state)
         evaluation.look(program)
+        if keep.isReservation { evaluation.prefetchCharges(program) }
         let concurrency =
             keep.isReservation
             ? binding.policy.compiledPlans[principal.pointee.plan].concurrency : StepRange()
@@ -84,20 +86,22 @@ extension DecisionWorker {
                 principal, program, concurrency, &evaluation, in: shard, binding.policy, &decision)
             if made != nil { own?.charge() }
         }
-        fill(&decision, &evaluation, own, ownRetry, binding.policy)
+        fill(&decision, program, &evaluation, own, ownRetry, binding.policy)
         if let made, let ledger = shard.ledger {
             writeKept(decision, made.reservation, binding.policy)
             finish(made, isJournaled: evaluation.isJournaled, in: shard, ledger)
         }
-        if explain {
-            add(program, &evaluation)
-            addConcurrency(concurrency, &evaluation)
-            if let own {
-                add(
-                    own, windowMilliseconds: engine.keyWindows.milliseconds(
-                        Int(principal.pointee.keyWindow)), binding.policy)
-            }
-        }
+        guard explain else { return }
+        add(program, &evaluation)
+        addConcurrency(concurrency, &evaluation)
+        if let own { add(own, of: principal, binding.policy) }
+    }
+
+    private func add(
+        _ own: KeyLook, of principal: UnsafePointer<Principal>, _ policy: PolicyImage
+    ) {
+        let window = engine.keyWindows.milliseconds(Int(principal.pointee.keyWindow))
+        add(own, windowMilliseconds: window, policy)
     }
 
     /// There is no room for a row, or none in the journal for what a row is to drop.
@@ -109,9 +113,10 @@ extension DecisionWorker {
     }
 
     private func fill(
-        _ decision: inout Decision, _ evaluation: inout Evaluation,
+        _ decision: inout Decision, _ program: StepRange, _ evaluation: inout Evaluation,
         _ own: KeyLook?, _ ownRetry: UInt32, _ policy: PolicyImage
     ) {
+        noteShadowQuotas(program, &evaluation)
         note(&decision, evaluation)
         let state = evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused)
         if let own {
@@ -192,7 +197,7 @@ extension DecisionWorker {
             meters: meters, lines: lines, names: names, answerRoom: answerRoom)
         let index = Int(truncatingIfNeeded: principal.pointee.organizationHash &>> 58)
         let id = ledger.pointee.kept.nextID(
-            shard: index, engine.hash, in: shard.table.pointee)
+            shard: index, engine.hash)
         let handle = id.withKey { key in
             shard.table.pointee.find(key) == .none
                 ? shard.table.pointee.insert(key, layout: 0, layoutBytes: bytes) : .none
@@ -202,6 +207,7 @@ extension DecisionWorker {
             return nil
         }
         let reservation = Reservation(shard.table.pointee.row(handle))
+        ledger.pointee.kept.unitsOfLast = reservation.row.units
         reservation.kept.reset(handle)
         setTerms(of: reservation, principal, policy.compiledPlans[decision.plan].holds)
         reservation.head.pointee.meterCount = UInt8(meters)

@@ -139,50 +139,6 @@ extension DecisionWorker {
         return RowView(row: row, offsets: binding.offsets(of: need.layout, in: row))
     }
 
-    /// Gives the row every counter that the policy has in its scope: no further plan will need
-    /// another layout, and no counter of any plan is lost. What it counts of quotas that the policy
-    /// has no more is closed before.
-    @inline(never)
-    private func migrate(
-        _ handle: RowHandle, to need: RowNeed, in table: inout RowTable, _ binding: PolicyBinding
-    ) -> RowView? {
-        if let hash = need.organizationHash, let ledger = engine.tenantShard(hash).ledger {
-            let kept = binding.policy.layouts[need.union]
-            lacksJournal = !close(quotasOf: table.row(handle), without: kept, in: table, ledger)
-            if lacksJournal { return nil }
-        }
-        let moved = table.replaceLayout(
-            handle, layout: binding.number(need.union),
-            layoutBytes: binding.layoutBytes[need.union]
-        ) { binding.migrate(from: $0, to: $1, need.union, now: now.boot) }
-        guard moved != .none else { return nil }
-        let row = table.row(moved)
-        return RowView(row: row, offsets: binding.offsets(of: need.layout, in: row))
-    }
-
-    /// Puts among the closed periods what a row counts of quotas that `kept` has not: what is not
-    /// over yet as the part before a reset. False when the journal had no room.
-    private func close(
-        quotasOf row: Row, without kept: RowLayout, in table: borrowing RowTable,
-        _ ledger: UnsafeMutablePointer<ShardLedger>
-    ) -> Bool {
-        let (state, billing) = (engine.state, Moment(boot: now.boot, wall: clock.period))
-        let counters = engine.layouts.counters(row.layout)
-        for (index, slot) in engine.layouts.layout(row.layout).slots.enumerated()
-        where slot.kind == .quota && kept.slot(slot.identity)?.kind != .quota {
-            let cell = row.quota(slot.headOffset)
-            guard cell.pointee.used > 0, !cell.pointee.isClosed else { continue }
-            let credits = engine.credits(of: slot, row, in: table)
-            guard
-                ledger.pointee.close(
-                    row, counters[index], cell, isReset: !cell.pointee.isOver(billing.wall),
-                    state, now: billing, credits)
-            else { return false }
-            if state == .serving { hasJournaled = true }
-        }
-        return true
-    }
-
     /// The row as it would be with the counters of `layout`: a copy, so that looking changes
     /// nothing. There are two, for the two rows of a stage; valid until the next look.
     @inline(never)
@@ -195,7 +151,7 @@ extension DecisionWorker {
         memset(base, 0, bytes)
         let copied = Row(base: base)
         copied.layout = binding.number(layout)
-        binding.migrate(from: row, to: copied, layout, now: now.boot)
+        binding.migrate(from: row, to: copied, now: now.boot)
         return RowView(row: copied, offsets: binding.offsets(of: layout, in: copied))
     }
 

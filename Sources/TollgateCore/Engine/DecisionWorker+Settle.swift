@@ -349,6 +349,7 @@ extension DecisionWorker {
         }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
         decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
+        noteShadowQuotas(scene.program, &evaluation)
     }
 
     /// Writes a decision that is kept nowhere.

@@ -84,13 +84,16 @@ extension DecisionWorker {
         }
         decision.rate.merge(
             evaluation.state(evaluation.rateStep, isRefused: evaluation.rateRefused))
-        showQuota(&evaluation, &decision)
+        showQuota(program, &evaluation, &decision)
         if explain { add(program, &evaluation) }
     }
 
     /// Says where the tightest quota stands, and that soft ones admitted what is beyond them.
     @inline(__always)
-    func showQuota(_ evaluation: inout Evaluation, _ decision: inout Decision) {
+    func showQuota(
+        _ program: StepRange, _ evaluation: inout Evaluation, _ decision: inout Decision
+    ) {
+        noteShadowQuotas(program, &evaluation)
         decision.quota = evaluation.state(
             evaluation.quotaStep, isRefused: evaluation.quotaRefused)
         note(&decision, evaluation)

@@ -116,6 +116,7 @@ extension DecisionWorker {
         }
         decision.rate = evaluation.state(evaluation.rateStep, isRefused: false)
         decision.quota = evaluation.state(evaluation.quotaStep, isRefused: false)
+        noteShadowQuotas(program, &evaluation)
         if keep.isActive, let made, let ledger = shard.ledger {
             writeKept(decision, nil, binding.policy)
             finish(made, isJournaled: evaluation.isJournaled, in: shard, ledger)

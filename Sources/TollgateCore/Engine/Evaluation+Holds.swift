@@ -1,3 +1,4 @@
+import COpenSSL
 import TollgateWire
 
 /// What reservations do to a stage's counters. All under the shard's lock; what is journaled, after
@@ -61,12 +62,31 @@ extension Evaluation {
     mutating func end(_ step: ChargeStep, _ line: UnsafeMutablePointer<ReservationLine>) {
         let view = view(step)
         guard let row = view.row, let offsets = view.offsets else { return }
-        let cell = row.concurrency(Int(offsets[Int(step.slot)].head))
-        if cell.pointee.open > 0 { cell.pointee.open &-= 1 }
+        Self.end(row.concurrency(Int(offsets[Int(step.slot)].head)), line)
+    }
+
+    /// A line that was given up counts nowhere.
+    static func end(
+        _ cell: UnsafeMutablePointer<ConcurrencyCell>,
+        _ line: UnsafeMutablePointer<ReservationLine>
+    ) {
+        if line.pointee.units > 0, cell.pointee.open > 0 { cell.pointee.open &-= 1 }
         line.pointee.units = 0
     }
 
     // MARK: holding
+
+    /// Brings near the cells of windows that `hold` charges: `look` reads sums alone.
+    func prefetchCharges(_ range: StepRange) {
+        for index in Int(range.start)..<Int(range.end) where !steps[index].isQuota {
+            let step = steps[index]
+            let view = view(step)
+            guard let row = view.row, let offsets = view.offsets else { continue }
+            let shape = turnShapes + Int(step.form)
+            let cell = shape.pointee.cell &* Int(shape.pointee.shape.cellBytes)
+            tg_prefetch(row.counters + Int(offsets[Int(step.slot)].ring) + cell)
+        }
+    }
 
     /// Holds what `look` admitted: quotas hold it, windows are charged, and a line tells of each.
     /// How many lines.

@@ -47,6 +47,16 @@ final class LayoutRegistry: Sendable {
         return UInt32(next)
     }
 
+    /// A layout with `more` behind what `layout` has; `nil` when a row would be too large, or half
+    /// of all numbers are given: the others are policies'.
+    func wider(_ layout: RowLayout, _ more: [CounterSlot]) -> (number: UInt32, bytes: Int)? {
+        let made = RowLayout(layout.slots + more)
+        guard made.bytes <= RowArena.rowUnitsMax / 2 * RowArena.unitBytes,
+            total < Self.layoutsMax / 2, let number = number(of: made)
+        else { return nil }
+        return (number, made.bytes)
+    }
+
     /// How many there are.
     var total: Int { count.load(ordering: .acquiring) }
 

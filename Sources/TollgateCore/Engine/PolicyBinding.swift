@@ -26,6 +26,8 @@ final class PolicyBinding {
     private var foreign: [UInt64: UnsafeMutablePointer<SlotOffsets>] = [:]
     /// Whether rows of a layout carry units over, by its number.
     private var carrying: [UInt32: Bool] = [:]
+    /// Numbers of layouts that have one of the policy's, and more of another: keys as of `foreign`.
+    private var wider: [UInt64: UInt32] = [:]
 
     init(
         _ policy: PolicyImage, _ registry: LayoutRegistry, _ calendars: CalendarTable,
@@ -130,12 +132,35 @@ final class PolicyBinding {
         return row.quota(found.headOffset)
     }
 
-    /// Copies what both count from one row to another, which has the policy's layout `layout`.
-    func migrate(from: Row, to: Row, _ layout: Int, now: BootTime) {
-        for new in policy.layouts[layout].slots {
-            guard let old = registry.layout(from.layout).slot(new.identity) else { continue }
+    /// Copies what both count from one row to another, which has its layout.
+    func migrate(from: Row, to: Row, now: BootTime) {
+        let held = registry.layout(from.layout)
+        for new in registry.layout(to.layout).slots {
+            guard let old = held.slot(new.identity) else { continue }
             CounterSlot.migrate(old, of: from, to: new, of: to, now: now)
         }
+    }
+
+    /// Whether a row counts something now that the policy's layout `layout` has not.
+    func isCounting(_ row: Row, beyond layout: Int, at wall: WallTime) -> Bool {
+        let own = policy.layouts[layout]
+        return registry.layout(row.layout).slots.contains {
+            own.slot($0.identity) == nil && $0.isCounting(in: row, at: wall)
+        }
+    }
+
+    /// A layout with all that the policy's layout `layout` has, and the quotas and limits of open
+    /// reservations that `other` has besides; `nil` when a row cannot have it.
+    func layout(_ layout: Int, with other: UInt32) -> (number: UInt32, bytes: Int)? {
+        let key = UInt64(other) << 32 | UInt64(layout)
+        if let known = wider[key] { return (known, registry.layout(known).bytes) }
+        let own = policy.layouts[layout]
+        let more = registry.layout(other).slots.filter {
+            ($0.kind == .quota || $0.kind == .concurrency) && own.slot($0.identity) == nil
+        }
+        guard let made = registry.wider(own, more) else { return nil }
+        wider[key] = made.number
+        return made
     }
 
     /// The turn of another worker may have begun this much earlier, and what is over by the clock

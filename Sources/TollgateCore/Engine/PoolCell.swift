@@ -10,7 +10,7 @@ struct PoolCell: BitwiseCopyable {
     var expected: UInt64
     var memberMin: UInt64
     var endSeconds: Int64
-    /// Members who have used something in the period.
+    /// Members who have something used or held in the period: whose rows no sweep gives up.
     var seen: UInt32
     /// The directory's members when the period was opened, and how many ever joined by then.
     var membersAtOpen: UInt32
@@ -44,8 +44,6 @@ struct PoolContext {
 }
 
 extension QuotaCell {
-    /// Bit of `spare`: this member counts among those who have used something.
-    static let seen: UInt32 = 4
     /// Bit of `spare`: whoever uses this is no member in the directory.
     static let stranger: UInt32 = 8
 
@@ -93,7 +91,7 @@ extension Evaluation {
                 ? shares.pointee.membersAtOpen > 0 : context.members.count > 0)
         if shares.pointee.membersAtOpen == 0 {
             others &+= UInt64(shares.pointee.seen)
-            isAmong = isAmong || own.spare & QuotaCell.seen != 0
+            isAmong = isAmong || (isMember && own.occupied > 0)
         }
         if isAmong, others > 0 { others &-= 1 }
         let (all, overflow) = others.multipliedReportingOverflow(by: terms.memberMin)
@@ -124,12 +122,8 @@ extension Evaluation {
                 guard row.kind == RowKind.user.rawValue, context.tenant.owns(row, context.hash),
                     let own = binding.quota(layout, Int(terms.memberSlot), in: row),
                     own.pointee.endSeconds == cell.endSeconds,
-                    own.pointee.spare & QuotaCell.stranger == 0
+                    own.pointee.spare & QuotaCell.stranger == 0, own.pointee.occupied > 0
                 else { return }
-                // Also one whose use was reset since: `changeShare` counts nobody twice.
-                guard own.pointee.occupied > 0 || own.pointee.spare & QuotaCell.seen != 0
-                else { return }
-                own.pointee.spare |= QuotaCell.seen
                 counted.seen &+= 1
                 counted.covered = counted.covered.addingClamped(
                     min(terms.memberMin, own.pointee.occupied))
@@ -185,15 +179,16 @@ extension Evaluation {
         if context.members.isStranger, cell.pointee.spare & QuotaCell.stranger == 0 {
             cell.pointee.spare |= QuotaCell.stranger
             // A member until now.
-            if cell.pointee.spare & QuotaCell.seen != 0 {
-                shares.pointee.seen &-= 1
+            if before > 0 {
+                shares.pointee.seen &-= min(shares.pointee.seen, 1)
                 shares.pointee.covered = shares.pointee.covered &- min(terms.memberMin, before)
             }
         }
         guard cell.pointee.spare & QuotaCell.stranger == 0 else { return }
-        if after > 0, cell.pointee.spare & QuotaCell.seen == 0 {
-            cell.pointee.spare |= QuotaCell.seen
+        if after > 0, before == 0 {
             shares.pointee.seen &+= 1
+        } else if after == 0, before > 0 {
+            shares.pointee.seen &-= min(shares.pointee.seen, 1)
         }
         shares.pointee.covered = shares.pointee.covered &+ min(terms.memberMin, after)
             &- min(terms.memberMin, before)

@@ -1,5 +1,9 @@
 import COpenSSL
 
+#if _endian(big)
+    #error("rows stand in a ledger's files as they stand in memory, and there little-endian")
+#endif
+
 /// One subject's counters in memory: a user, an organization or an address; of a tenant also what
 /// else its ledger holds. A snapshot of the ledger holds rows as they stand here.
 ///

@@ -1,3 +1,4 @@
+import COpenSSL
 import Glibc
 
 /// Memory for rows, in chunks that are taken from the system as they are needed and never given
@@ -77,6 +78,25 @@ struct RowArena: ~Copyable {
         let unit = (chunkCount - 1) * Self.unitsPerChunk + unitsTaken
         unitsTaken += units
         return RowHandle(raw: UInt32(unit + 1))
+    }
+
+    /// Asks for the lines of the row of `units` units that `take` is likely to give next.
+    @inline(__always)
+    func prefetchNext(units: Int) {
+        let next: UnsafeRawPointer
+        guard chunkCount > 0, units <= Self.rowUnitsMax else { return }
+        if let freeLists, freeLists[units] != .none {
+            next = UnsafeRawPointer(pointer(freeLists[units]))
+        } else if unitsTaken &+ units <= Self.unitsPerChunk, let newest = chunks[chunkCount &- 1] {
+            next = UnsafeRawPointer(newest) + unitsTaken &* Self.unitBytes
+        } else {
+            return
+        }
+        var offset = 0
+        while offset < units &* Self.unitBytes {
+            tg_prefetch(next + offset)
+            offset &+= 64
+        }
     }
 
     /// Takes a row back. Its kind becomes 0, which no key has: a `RowHint` finds nobody there. Its

@@ -140,6 +140,19 @@ extension CounterSlot {
         default: return
         }
     }
+
+    /// Whether what it counts in a row stays though the policy has it no more: a quota while its
+    /// period goes on, or, of one that never ends, something is used or held; open reservations
+    /// while there are any.
+    func isCounting(in row: Row, at wall: WallTime) -> Bool {
+        switch kind {
+        case .quota:
+            let cell = row.quota(headOffset).pointee
+            return !cell.isOver(wall) && (cell.endSeconds != .max || cell.occupied > 0)
+        case .concurrency: return row.concurrency(headOffset).pointee.open > 0
+        case .window, .pool, .grants: return false
+        }
+    }
 }
 
 /// The shape of a row's counters: heads and quotas first, so that they share the row's first

@@ -80,7 +80,16 @@ struct RowTable: ~Copyable {
     @inline(__always)
     func prefetchRow(_ hash: UInt64, lines: Int) {
         let handle = likelyRow(hash)
-        guard handle != .none else { return }
+        if handle != .none { prefetchRow(handle, lines: lines) }
+    }
+
+    /// Asks for the memory of the next row of so many units.
+    @inline(__always)
+    func prefetchNext(units: Int) { arena.prefetchNext(units: units) }
+
+    /// Asks for the first lines of a row.
+    @inline(__always)
+    func prefetchRow(_ handle: RowHandle, lines: Int) {
         let base = UnsafeRawPointer(arena.pointer(handle))
         for line in 0..<lines { tg_prefetch(base + line &* 64) }
     }

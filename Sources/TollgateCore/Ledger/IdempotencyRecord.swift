@@ -2,6 +2,7 @@ import TollgateWire
 
 /// What the row of an idempotency id holds: which request it stands for, and the first answer. The
 /// row's owner is the organization's fingerprint, its hash that of the id within the organization.
+/// Integers are little-endian; so it stands in journals and snapshots.
 ///
 /// | offset | bytes | field |
 /// |---|---|---|
@@ -24,11 +25,15 @@ struct IdempotencyRecord: BitwiseCopyable {
     var kept: KeptRow { KeptRow(row) }
 
     var request: UInt64 {
-        get { base.load(fromByteOffset: 24, as: UInt64.self) }
-        nonmutating set { base.storeBytes(of: newValue, toByteOffset: 24, as: UInt64.self) }
+        get { UInt64(littleEndian: base.load(fromByteOffset: 24, as: UInt64.self)) }
+        nonmutating set {
+            base.storeBytes(of: newValue.littleEndian, toByteOffset: 24, as: UInt64.self)
+        }
     }
 
-    private var answerBytes: Int { Int(base.load(fromByteOffset: 32, as: UInt16.self)) }
+    private var answerBytes: Int {
+        Int(UInt16(littleEndian: base.load(fromByteOffset: 32, as: UInt16.self)))
+    }
     var answer: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: base + Self.headBytes, count: answerBytes)
     }
@@ -38,7 +43,8 @@ struct IdempotencyRecord: BitwiseCopyable {
     /// Keeps the answer, for which there is room.
     func setAnswer(_ answer: UnsafeRawBufferPointer) {
         precondition(answer.count <= row.content.count - Self.headBytes)
-        base.storeBytes(of: UInt16(answer.count), toByteOffset: 32, as: UInt16.self)
+        base.storeBytes(
+            of: UInt16(answer.count).littleEndian, toByteOffset: 32, as: UInt16.self)
         if let from = answer.baseAddress {
             (base + Self.headBytes).copyMemory(from: from, byteCount: answer.count)
         }

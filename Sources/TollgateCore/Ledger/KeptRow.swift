@@ -53,6 +53,8 @@ struct KeptList {
     /// When the first of them may be forgotten; `Int64.max` where there is none. So who asks with
     /// every request reads no row.
     private(set) var firstForgetAt = Int64.max
+    /// Of its key, by which it is looked up.
+    private var firstHash: UInt64 = 0
 
     /// The last of them from now on, with its `forgetAt`, which changes no more.
     mutating func append(_ kept: KeptRow, in table: borrowing RowTable) {
@@ -63,10 +65,27 @@ struct KeptList {
             KeptRow(table.row(last)).head.pointee.next = handle
         } else {
             first = handle
-            firstForgetAt = kept.head.pointee.forgetAt
+            note(first: kept)
         }
         last = handle
         count += 1
+    }
+
+    @inline(__always)
+    private mutating func note(first: KeptRow?) {
+        firstForgetAt = first?.head.pointee.forgetAt ?? .max
+        firstHash = first?.row.hash ?? 0
+    }
+
+    /// Asks for the first row, for where it is looked up, and for the head of the next one: what
+    /// removing it and making another in its place will touch.
+    @inline(__always)
+    func prefetchFirst(in table: borrowing RowTable) {
+        guard first != .none else { return }
+        table.prefetchPlace(firstHash)
+        table.prefetchRow(first, lines: 8)
+        let next = KeptRow(table.row(first)).head.pointee.next
+        if next != .none { table.prefetchRow(next, lines: 2) }
     }
 
     /// Takes a row out that stands in it.
@@ -76,8 +95,7 @@ struct KeptList {
             KeptRow(table.row(previous)).head.pointee.next = next
         } else {
             first = next
-            firstForgetAt =
-                next == .none ? .max : KeptRow(table.row(next)).head.pointee.forgetAt
+            note(first: next == .none ? nil : KeptRow(table.row(next)))
         }
         if next != .none {
             KeptRow(table.row(next)).head.pointee.previous = previous
@@ -171,6 +189,14 @@ struct HoldQueue {
     @inline(__always)
     func prefetch(_ ticket: UInt32) {
         if let tickets { tg_prefetch(tickets + Int(ticket)) }
+    }
+
+    /// Asks for what `insert` will write: a ticket, and the last entry.
+    @inline(__always)
+    func prefetchInsert() {
+        guard let tickets, let entries, used < capacity else { return }
+        tg_prefetch(tickets + Int(firstFree))
+        tg_prefetch(entries + used)
     }
 
     mutating func insert(_ kept: KeptRow, end: UInt64) {
@@ -348,46 +374,5 @@ struct HoldQueue {
             next = tickets[Int(next)].place
         }
         precondition(used + free == Int(ticketsMade) && Int(ticketsMade) <= capacity)
-    }
-}
-
-/// What one tenant shard keeps of reservations and idempotency records beside their rows. Guarded
-/// by the shard's lock.
-struct KeptState {
-    var open = HoldQueue()
-    var ended = KeptList()
-    var records = KeptList()
-    /// Of this life of the ledger, of the next reservation.
-    var life: UInt32 = 0
-    var counter: UInt32 = 0
-    /// The id of the next one, where it was made ahead; its low half is 0 where not.
-    private var ahead = ReservationID(low: 0, high: 0)
-
-    /// The id of a new reservation in the shard, which nobody was given before. Where the one after
-    /// it is to be looked for is brought near: others' requests pass meanwhile.
-    mutating func nextID(
-        shard: Int, _ hash: KeyedHash, in table: borrowing RowTable
-    ) -> ReservationID {
-        counter &+= 1
-        let made = ahead.names(shard: shard, life: life, counter: counter)
-            ? ahead : ReservationID(shard: shard, life: life, counter: counter, hash)
-        ahead = ReservationID(shard: shard, life: life, counter: counter &+ 1, hash)
-        table.prefetchPlace(ahead.high)
-        return made
-    }
-
-    @inline(__always)
-    func hasDue(_ now: BootTime) -> Bool { open.firstEnd <= now.nanoseconds }
-
-    /// Takes a row out of whatever it stands in, before it is removed from its table.
-    mutating func detach(_ row: Row, in table: borrowing RowTable) {
-        let kept = KeptRow(row)
-        if row.kind == RowKind.idempotency.rawValue {
-            records.remove(kept, in: table)
-        } else if kept.head.pointee.ticket > 0 {
-            open.remove(kept)
-        } else {
-            ended.remove(kept, in: table)
-        }
     }
 }

@@ -83,7 +83,8 @@ struct ReservationMeter: BitwiseCopyable {
 /// | 2 | 1 | bits 0 to 3: 1 the user's, 2 the organization's; bits 4 to 7: `Kind` |
 /// | 3 | 1 | which meter of the reservation |
 /// | 4 | 4 | quota: local date of the period's start, and bit 23; window: units to be given back |
-/// | 8 | 8 | quota: units held of it; window: units charged to it; concurrency: 1 |
+/// | 8 | 8 | quota: units held of it; window: units charged to it; concurrency: 1, or 0 of what
+///   was given up |
 /// | 16 | 8 | quota: the period's end; window: the boottime of those that may be given back |
 ///
 /// Bit 23 of a quota's date: what a cut has charged of it was closed by a reset since, as a part of
@@ -171,6 +172,14 @@ struct Reservation: BitwiseCopyable {
         TenantHash(
             kind: isPersonal ? .personalOrganization : .organization,
             hash: head.pointee.organizationHash, fingerprint: head.pointee.fingerprint)
+    }
+
+    /// Whether what one of its lines counts stands in that row.
+    func isOf(_ row: Row, _ line: ReservationLine) -> Bool {
+        let head = head.pointee
+        guard line.isUser else { return row.matches(tenant.organizationKey(organization)) }
+        return row.matches(
+            RowKey(kind: .user, owner: head.fingerprint, id: user, hash: head.userHash))
     }
 
     var isPersonal: Bool { head.pointee.flags & Self.personal != 0 }

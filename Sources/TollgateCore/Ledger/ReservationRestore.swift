@@ -189,7 +189,7 @@ extension ShardRestorer {
         let slotKind: CounterSlot.Kind = kind == .quota ? .quota : .concurrency
         let (row, offset) = try counter(name, slotKind, of: handle)
         if kind == .concurrency {
-            row.concurrency(offset).pointee.open &+= 1
+            if line.units > 0 { row.concurrency(offset).pointee.open &+= 1 }
             return
         }
         let cell = row.quota(offset)

@@ -295,6 +295,17 @@ package struct ShardJournal: BitwiseCopyable {
         if let next { tg_prefetch(next + JournalFormat.slotBytes) }
     }
 
+    /// Asks for so many slots behind those that `commit` asks for.
+    @inline(__always)
+    func prefetchNext(slots: Int) {
+        guard let next else { return }
+        var slot = 3
+        while slot <= slots {
+            tg_prefetch(next + slot &* JournalFormat.slotBytes)
+            slot &+= 2
+        }
+    }
+
     /// The next slot, with its number and kind. `makeRoom` said how many there may be, so there is
     /// one: beyond its region nothing is ever written.
     @inline(__always)

@@ -211,6 +211,8 @@ package final class PolicyImage: Sendable {
     package let isShadow: Bool
     /// Some limit may be in shadow.
     let hasShadow: Bool
+    /// Some quota is in shadow.
+    let hasShadowQuotas: Bool
     /// Limits of plans and of addresses that are in shadow, by themselves or with the policy.
     package let limitsInShadow: Int
 
@@ -270,6 +272,7 @@ package final class PolicyImage: Sendable {
         let shadowed = compiler.steps.lazy.filter { $0.flags.contains(.shadow) }
         limitsInShadow = Set(shadowed.map(\.limitIndex)).count
         hasShadow = isShadow || limitsInShadow > 0
+        hasShadowQuotas = shadowed.contains { $0.isQuota }
     }
 
     deinit {

@@ -266,6 +266,7 @@ extension AlertInfo {
             periodEndsAt = Timestamp(milliseconds: alert.periodEnd)
         }
         exhaustedAt = alert.exhaustedAt.map { Timestamp(milliseconds: $0) }
+        isShadow = alert.subject.isShadow
         isSilenced = alert.isSilenced
         acknowledgedAt = alert.acknowledgedAt.map { Timestamp(milliseconds: $0) }
         acknowledgedBy = alert.acknowledgedBy.map { UInt64($0) }

@@ -4,6 +4,18 @@ import TollgateCore
 import TollgateStorage
 import TollgateWire
 
+/// What a reload may change of alerts.
+package struct AlertPlan: Sendable {
+    package var rules: AlertRules
+    /// `nil`: there are no sinks.
+    package var spool: AlertSpoolPlan?
+
+    package init(rules: AlertRules, spool: AlertSpoolPlan?) {
+        self.rules = rules
+        self.spool = spool
+    }
+}
+
 /// Where alerts wait for who delivers them, and how many may. The daemon reads it from the policy.
 package struct AlertSpoolPlan: Sendable {
     package var directory: String
@@ -23,28 +35,46 @@ package struct AlertSpoolPlan: Sendable {
 /// but for what is put in while somebody lists.
 final class AlertOutbox: Sendable {
     private let spool: AlertSpool
-    private let alertsMax: Int
     private let log: Log
-    /// The highest id that was there when the daemon started; 0: none.
-    let idMaxAtStart: UInt64
-    private let waiting: Atomic<UInt64>
+    /// 0: there are no sinks, and nothing is put there.
+    private let alertsMax = Atomic<Int>(0)
+    private let waiting = Atomic<UInt64>(0)
     /// Boottime from which on the directory may be listed again.
     private let nextLook = Atomic<UInt64>(0)
     private static let lookShare: UInt64 = 50
     private let dropped = Atomic<UInt64>(0)
     private let isFull = Atomic<Bool>(false)
 
-    init(_ plan: AlertSpoolPlan, _ log: Log) throws(AuditFailure) {
-        spool = try AlertSpool.open(plan.directory)
-        alertsMax = plan.alertsMax
+    /// Makes the directory if need be. Nothing is put there before `use`.
+    init(_ directory: String, _ log: Log) throws(AuditFailure) {
+        spool = try AlertSpool.open(directory)
         self.log = log
-        let contents = try spool.contents()
-        idMaxAtStart = contents.idMax
-        waiting = Atomic(UInt64(contents.entries.count))
+    }
+
+    var isInUse: Bool { alertsMax.load(ordering: .relaxed) > 0 }
+
+    /// The highest id that is there, or was set aside; 0: none.
+    func idMax() throws(AuditFailure) -> UInt64 { try spool.contents().idMax }
+
+    /// So many may wait from now on; `nil`: there are no sinks any more. What waits stays. Has who
+    /// delivers read the sinks again. Under the service's lock.
+    func use(alertsMax most: Int?) {
+        alertsMax.store(most ?? 0, ordering: .relaxed)
+        nextLook.store(0, ordering: .relaxed)
+        _ = look()
+        do throws(AuditFailure) {
+            try spool.noteReload("\(tg_walltime())-\(tg_boottime())\n")
+        } catch {
+            log.error(
+                "alerts: who delivers them is not told of the policy's sinks: \(error); reload"
+                    + " again, or start tollgate alerts deliver anew")
+        }
     }
 
     /// Durable when it returns, unless there is no room. Under the service's lock.
     func put(_ alert: Alert) throws(AuditFailure) {
+        let alertsMax = alertsMax.load(ordering: .relaxed)
+        guard alertsMax > 0 else { return }
         let count = waiting.load(ordering: .relaxed)
         // One that is told again takes no more room.
         guard count < alertsMax || spool.has(alert.id) else {
@@ -63,6 +93,8 @@ final class AlertOutbox: Sendable {
 
     /// How many wait, and what is wrong with that, in words that stay the same while it is.
     func look() -> String? {
+        let alertsMax = alertsMax.load(ordering: .relaxed)
+        guard alertsMax > 0 else { return nil }
         let began = tg_boottime()
         if began >= nextLook.load(ordering: .relaxed) {
             let count: Int

@@ -20,7 +20,8 @@ package final class AlertService: Sendable {
     static let untoldMax = AlertState.recentMax
 
     private let store: AlertStore
-    fileprivate let spool: AlertOutbox?
+    /// Made when the policy first has sinks.
+    private let outbox = AtomicLazyReference<AlertOutbox>()
     private let log: Log
     private let lock = Lock()
     // Guarded by the lock.
@@ -56,13 +57,53 @@ package final class AlertService: Sendable {
             // Locks the directory, in which the spool lies.
             store = try AlertStore.open(directory)
             engine = AlertEngine(rules, try store.read() ?? AlertState())
-            spool = try plan.map { (plan) throws(AuditFailure) in try AlertOutbox(plan, log) }
+            engine.sampleOneIn = sampleOneIn
+            if let plan { try open(plan).use(alertsMax: plan.alertsMax) }
         } catch { throw StartError("alerts \(error)", exitCode: error.exitCode) }
-        engine.sampleOneIn = sampleOneIn
-        if let spool { engine.state.takeIDs(after: spool.idMaxAtStart) }
         // Noted by a life that ended before it could tell.
         untold = engine.state.recent.filter { $0.id > engine.state.handed }
         publish()
+    }
+
+    /// The spool, whose alerts' ids are taken. In `init`, or under the lock.
+    @discardableResult
+    private func open(_ plan: AlertSpoolPlan) throws(AuditFailure) -> AlertOutbox {
+        let spool: AlertOutbox
+        if let made = outbox.load() {
+            spool = made
+        } else {
+            spool = outbox.storeIfNil(try AlertOutbox(plan.directory, log))
+        }
+        engine.state.takeIDs(after: try spool.idMax())
+        return spool
+    }
+
+    /// Before a reload's policy is in force: whether its alerts can be as it says. Throws why not,
+    /// and then nothing has changed.
+    func prepare(_ plan: AlertPlan) throws(AuditFailure) {
+        guard let spool = plan.spool else { return }
+        lock.lock()
+        defer { lock.unlock() }
+        try open(spool)
+    }
+
+    /// Other rules, and another number that may wait, from now on: what has fired fires not anew,
+    /// and what waits stays. Behind `prepare` of the same.
+    func take(_ plan: AlertPlan) {
+        lock.lock()
+        defer {
+            publish()
+            lock.unlock()
+        }
+        wait(engine.takePending())
+        let before = engine.rules.rules
+        if before != plan.rules.rules {
+            let names = AlertRules.names(thatDifferIn: before, plan.rules.rules)
+            log.info("alerts: rules changed: \(names.joined(separator: ", "))")
+            engine.replace(plan.rules)
+            mustKeep = true
+        }
+        outbox.load()?.use(alertsMax: plan.spool?.alertsMax)
     }
 
     /// Before the policy is in force: what the indices in its entries mean.
@@ -212,7 +253,7 @@ package final class AlertService: Sendable {
             isLosing = false
             guard !untold.isEmpty else { return }
             while let alert = untold.first {
-                if !alert.isSilenced { try spool?.put(alert) }
+                if !alert.isSilenced { try outbox.load()?.put(alert) }
                 tell(alert)
                 engine.state.handed = max(engine.state.handed, alert.id)
                 untold.removeFirst()
@@ -253,7 +294,13 @@ package final class AlertService: Sendable {
     }
 
     /// What is wrong with the way to the sinks. Of the audit log's thread, once a second.
-    func lookAtSpool() -> String? { spool?.look() }
+    func lookAtSpool() -> String? { outbox.load()?.look() }
+
+    /// Of the spool; nothing where there are no sinks.
+    var spoolStatistics: [Statistic] {
+        guard let spool = outbox.load(), spool.isInUse else { return [] }
+        return spool.statistics
+    }
 
     struct Status: Equatable {
         var fired: UInt64 = 0
@@ -298,6 +345,6 @@ extension Server {
             Statistic(name: "tollgate_alerts_waiting", value: status.waiting, isGauge: true),
             Statistic(
                 name: "tollgate_alerts_failing", value: status.isFailing ? 1 : 0, isGauge: true),
-        ] + (alerts.spool?.statistics ?? [])
+        ] + alerts.spoolStatistics
     }
 }

@@ -22,6 +22,9 @@ package struct AuditPlan: Sendable {
 package final class AuditService: Sendable {
     /// How long an entry waits at most, so that who follows the log sees it.
     private static let roundMilliseconds: Int32 = 100
+    /// How often it is looked whether there is a segment to compress, and after a failure.
+    private static let packMilliseconds: Int32 = 1_000
+    private static let packAgainMilliseconds: Int32 = 60_000
 
     let plan: AuditPlan
     let audit: AuditLog
@@ -34,8 +37,10 @@ package final class AuditService: Sendable {
     /// What is wrong with the daemon, beside the log. Set before `start`.
     nonisolated(unsafe) var troubles: @Sendable () -> DaemonTroubles = { DaemonTroubles() }
     private let isEnding = Atomic<Bool>(false)
-    // Written by `start`, read by `end`, both of the thread that owns the server.
-    private nonisolated(unsafe) var thread: pthread_t?
+    private let thread = ServiceThread()
+    /// Compresses segments that are sealed, and what wakes it.
+    private let packer = ServiceThread()
+    private let packBell: Bell
 
     /// Throws with the exit code when the log cannot be used. `reactors`: how many will decide.
     package init(
@@ -46,6 +51,7 @@ package final class AuditService: Sendable {
         self.alerts = alerts
         self.log = log
         bell = try Bell()
+        packBell = try Bell()
         do throws(AuditFailure) {
             audit = try AuditLog.open(
                 plan.settings, rings: reactors, boot: boot, life: nil, now: Self.now
@@ -87,18 +93,28 @@ package final class AuditService: Sendable {
 
     func start() throws(StartError) {
         watch()
-        let box = Unmanaged.passRetained(self)
-        var made = pthread_t()
-        let result = pthread_create(&made, nil, { argument in
-            guard let argument else { return nil }
-            Unmanaged<AuditService>.fromOpaque(argument).takeRetainedValue().run()
-            return nil
-        }, box.toOpaque())
-        guard result == 0 else {
-            box.release()
-            throw StartError("thread: \(errorText(result))", exitCode: 71)
+        try thread.begin { [self] in run() }
+        if plan.settings.compresses { try packer.begin { [self] in pack() } }
+    }
+
+    /// Compresses segments as they are sealed.
+    private func pack() {
+        // On Linux of this thread alone: whatever else there is to do comes first.
+        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 19)
+        var told: String?
+        while !isEnding.load(ordering: .acquiring) {
+            var wait = Self.packMilliseconds
+            do throws(AuditFailure) {
+                let had = try audit.packNext { !isEnding.load(ordering: .acquiring) }
+                if had { wait = 0 }
+                told = nil
+            } catch {
+                wait = Self.packAgainMilliseconds
+                if told != "\(error)" { log.error("audit: a file was not compressed: \(error)") }
+                told = "\(error)"
+            }
+            if wait > 0 { packBell.wait(milliseconds: wait) }
         }
-        thread = made
     }
 
     private func run() {
@@ -147,8 +163,9 @@ package final class AuditService: Sendable {
     func end() -> Bool {
         isEnding.store(true, ordering: .releasing)
         bell.ring()
-        if let thread { pthread_join(thread, nil) }
-        thread = nil
+        packBell.ring()
+        thread.join()
+        packer.join()
         audit.close(now: Self.now)
         alerts?.end(now: Self.now.milliseconds)
         guard let failure = audit.status.failure else { return true }

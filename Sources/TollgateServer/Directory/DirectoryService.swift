@@ -80,8 +80,7 @@ package final class DirectoryService: Sendable {
     // Of the thread that makes the service, then of the directory's own, then `nil`: with it the
     // directory is closed.
     private nonisolated(unsafe) var keeper: DirectoryKeeper?
-    // Written by `start`, read by `end`, both of the thread that owns the server.
-    private nonisolated(unsafe) var thread: pthread_t?
+    private let thread = ServiceThread()
 
     /// Opens the directory and loads it into the engine's image; throws with the exit code when it
     /// cannot be used.
@@ -126,25 +125,13 @@ package final class DirectoryService: Sendable {
     func start(_ links: DirectoryLinks) throws(StartError) {
         keeper?.links = links
         keeper?.tellResets()
-        let box = Unmanaged.passRetained(self)
-        var made = pthread_t()
-        let result = pthread_create(&made, nil, { argument in
-            guard let argument else { return nil }
-            Unmanaged<DirectoryService>.fromOpaque(argument).takeRetainedValue().run()
-            return nil
-        }, box.toOpaque())
-        guard result == 0 else {
-            box.release()
-            throw StartError("thread: \(errorText(result))", exitCode: 71)
-        }
-        thread = made
+        try thread.begin { [self] in run() }
     }
 
     /// Carries out what waits, and lets the thread end.
     func end() {
         calls.end()
-        if let thread { pthread_join(thread, nil) }
-        thread = nil
+        thread.join()
     }
 
     /// Closes the directory, once the ledger has ended too.

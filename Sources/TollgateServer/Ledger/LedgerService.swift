@@ -50,8 +50,8 @@ package final class LedgerService: Sendable {
     private(set) nonisolated(unsafe) var links: LedgerLinks?
     // Of the thread that answers calls.
     nonisolated(unsafe) var exported = ExportedUsage()
-    // Written by `start`, read by `end`, both of the thread that owns the server.
-    private nonisolated(unsafe) var threads: [pthread_t] = []
+    /// By what each does: `start`.
+    private let threads = (0..<4).map { _ in ServiceThread() }
 
     /// Puts the engine together as the ledger has it, and begins its journal; throws with the exit
     /// code when the ledger cannot be used. `reactors`: how many will decide.
@@ -133,28 +133,8 @@ package final class LedgerService: Sendable {
 
     func start(_ links: LedgerLinks) throws(StartError) {
         self.links = links
-        for work in [supplyRegions, flush, keep, answerCalls] {
-            threads.append(try thread(work))
-        }
-    }
-
-    private func thread(_ work: @escaping @Sendable () -> Void) throws(StartError) -> pthread_t {
-        final class Box: Sendable {
-            let work: @Sendable () -> Void
-            init(_ work: @escaping @Sendable () -> Void) { self.work = work }
-        }
-        let box = Unmanaged.passRetained(Box(work))
-        var made = pthread_t()
-        let result = pthread_create(&made, nil, { argument in
-            guard let argument else { return nil }
-            Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().work()
-            return nil
-        }, box.toOpaque())
-        guard result == 0 else {
-            box.release()
-            throw StartError("thread: \(errorText(result))", exitCode: 71)
-        }
-        return made
+        let works = [supplyRegions, flush, keep, answerCalls]
+        for (thread, work) in zip(threads, works) { try thread.begin(work) }
     }
 
     /// Answers what waits, syncs, writes a last snapshot, archives; whether all of it is on the
@@ -164,8 +144,7 @@ package final class LedgerService: Sendable {
         calls.end()
         isEnding.store(true, ordering: .releasing)
         for bell in [ending, bells.supply, bells.rounds?.bell, snapshots.bell] { bell?.ring() }
-        for thread in threads { pthread_join(thread, nil) }
-        threads = []
+        for thread in threads { thread.join() }
         guard links != nil else { return true }
         var isSound = archive()
         isSound = writeSnapshot(answering: []) && isSound

@@ -18,10 +18,7 @@ final class WatchDesk: Sendable {
     private nonisolated(unsafe) var mailboxes: [Mailbox] = []
     private nonisolated(unsafe) var engine: Engine?
     private nonisolated(unsafe) var log: Log?
-    // Made by `start`, then the desk's thread's own.
-    private nonisolated(unsafe) var top: TopCalls?
-    // Written by `start`, read by `end`, both of the thread that owns the server.
-    private nonisolated(unsafe) var thread: pthread_t?
+    private let thread = ServiceThread()
 
     init(_ alerts: AlertService?, ledger: CallQueue?) throws(StartError) {
         calls = try CallQueue()
@@ -33,45 +30,34 @@ final class WatchDesk: Sendable {
         mailboxes: [Mailbox], engine: Engine, top: sending TopCalls, log: Log?
     ) throws(StartError) {
         (self.mailboxes, self.engine, self.log) = (mailboxes, engine, log)
-        self.top = top
-        let box = Unmanaged.passRetained(self)
-        var made = pthread_t()
-        let result = pthread_create(&made, nil, { argument in
-            guard let argument else { return nil }
-            Unmanaged<WatchDesk>.fromOpaque(argument).takeRetainedValue().run()
-            return nil
-        }, box.toOpaque())
-        guard result == 0 else {
-            box.release()
-            throw StartError("thread: \(errorText(result))", exitCode: 71)
-        }
-        thread = made
+        try thread.begin { [self] in run(top) }
     }
 
     /// Answers what waits, and lets the thread end.
     func end() {
         calls.end()
-        if let thread { pthread_join(thread, nil) }
-        thread = nil
+        thread.join()
     }
 
-    private func run() {
+    private func run(_ top: TopCalls) {
         var forbidden = ForbiddenLines()
         while true {
             let requests = calls.take()
-            for request in requests { answer(request, &forbidden) }
+            for request in requests { answer(request, top, &forbidden) }
             for refused in calls.takeForbidden() { tell(refused, &forbidden) }
             if calls.hasEnded { return }
             if requests.isEmpty { calls.wait(milliseconds: DirectoryService.tickMilliseconds) }
         }
     }
 
-    private func answer(_ request: CallRequest, _ forbidden: inout ForbiddenLines) {
+    private func answer(
+        _ request: CallRequest, _ top: TopCalls, _ forbidden: inout ForbiddenLines
+    ) {
         let decoded = DecodedCall(request)
         if let call = decoded.call, call.call.isOfAlerts {
             return reply(AlertCalls.reply(to: call, by: request.peer, alerts), to: request)
         }
-        if let call = decoded.call, call.call == .showTop, let top {
+        if let call = decoded.call, call.call == .showTop {
             return reply(top.reply(to: call), to: request)
         }
         guard let ledger else {

@@ -10,6 +10,7 @@ import TollgateWire
 /// | `alert.NNNNNNNNNNNNNNNNNNNN.SINK.done` | empty: it has arrived at that sink |
 /// | `*.part` | being written |
 /// | `*.damaged` | set aside by who delivers: it was no alert |
+/// | `reload` | by the daemon: other content, read the policy's sinks again |
 /// | `lock` | locked by who delivers |
 package final class AlertSpool: Sendable {
     package static let alertBytesMax = 64 << 10
@@ -17,6 +18,7 @@ package final class AlertSpool: Sendable {
     private static let ending = ".json"
     private static let doneEnding = ".done"
     private static let damagedSuffix = ".damaged"
+    private static let reload = "reload"
     private static let digits = 20
 
     /// One that waits, and the sinks at which it has arrived.
@@ -71,10 +73,14 @@ package final class AlertSpool: Sendable {
 
     /// Puts an alert in; durable when it returns. One of the same id is replaced.
     package func put(_ id: UInt64, _ document: [UInt8]) throws(AuditFailure) {
-        let path = path(id) + Self.ending
-        let block = Block(document.count)
+        try write(document, to: path(id) + Self.ending)
+    }
+
+    /// Whole under its name, and durable, when it returns.
+    private func write(_ content: [UInt8], to path: String) throws(AuditFailure) {
+        let block = Block(content.count)
         defer { block.keep() }
-        document.withUnsafeBytes { block.bytes.copy($0, to: 0) }
+        content.withUnsafeBytes { block.bytes.copy($0, to: 0) }
         try onAuditDisk { () throws(DiskError) in
             let part = path + AuditFiles.partSuffix
             let file = try auditPart(part, bytes: 0, disk)
@@ -82,6 +88,23 @@ package final class AlertSpool: Sendable {
             try file.sync()
             try disk.rename(part, to: path)
             try disk.syncDirectory(directory)
+        }
+    }
+
+    /// Has who delivers read its sinks again; `mark` is none that was given before.
+    package func noteReload(_ mark: String) throws(AuditFailure) {
+        try write(Array(mark.utf8), to: directory + "/" + Self.reload)
+    }
+
+    /// What the daemon noted last; `nil`: nothing yet.
+    package func reloadMark() throws(AuditFailure) -> [UInt8]? {
+        do throws(DiskError) {
+            let block = try disk.read(directory + "/" + Self.reload, bytesMax: Self.alertBytesMax)
+            defer { block.keep() }
+            return Array(block.read)
+        } catch {
+            guard error.isAbsent else { throw AuditFailure(error) }
+            return nil
         }
     }
 

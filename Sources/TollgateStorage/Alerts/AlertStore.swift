@@ -8,7 +8,7 @@ import TollgateWire
 /// | offset | bytes | field |
 /// |---|---|---|
 /// | 0 | 8 | "TGALFILE" |
-/// | 8 | 4 | version, 2; 1 is read as well |
+/// | 8 | 4 | version, 4; 1 and 2 are read as well: no flipped bit makes one another |
 /// | 12 | 4 | CRC-32C of the state |
 /// | 16 | 8 | bytes of the state |
 /// | 24 | | the state (`AlertState`) |
@@ -21,8 +21,8 @@ package final class AlertStore: Sendable {
     static let headBytes = 24
     static let bytesMax = 256 << 20
     private static let magic: UInt64 = 0x454c_4946_4c41_4754
-    private static let version: UInt32 = 2
-    private static let versionMin: UInt32 = 1
+    private static let version: UInt32 = 4
+    private static let versions: Set<UInt32> = [1, 2, version]
 
     package let directory: String
     private let disk: any Disk
@@ -43,6 +43,9 @@ package final class AlertStore: Sendable {
         }
     }
 
+    /// Of the file in a directory.
+    package static func path(_ directory: String) -> String { directory + "/" + file }
+
     /// What a daemon, running or not, wrote last; `nil`: nothing yet.
     package static func read(_ directory: String) throws(AuditFailure) -> AlertState? {
         try read(directory, SystemDisk())
@@ -53,7 +56,7 @@ package final class AlertStore: Sendable {
     private static func read(
         _ directory: String, _ disk: any Disk
     ) throws(AuditFailure) -> AlertState? {
-        let path = directory + "/" + file
+        let path = Self.path(directory)
         let block: Block
         do throws(DiskError) { block = try disk.read(path, bytesMax: bytesMax) } catch {
             guard error.isAbsent else { throw AuditFailure(error) }
@@ -64,7 +67,7 @@ package final class AlertStore: Sendable {
         guard bytes.count >= headBytes, bytes.loadLittle(at: 0, as: UInt64.self) == magic else {
             throw damaged(path, "not a state of alerts")
         }
-        guard (versionMin...version).contains(bytes.loadLittle(at: 8, as: UInt32.self)) else {
+        guard versions.contains(bytes.loadLittle(at: 8, as: UInt32.self)) else {
             throw AuditFailure(
                 .version, path, "of a version that this program does not know; use a newer one")
         }

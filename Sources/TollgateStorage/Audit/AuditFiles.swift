@@ -154,9 +154,16 @@ enum AuditBytes {
 
 extension ByteReader {
     /// The next number that `AuditBytes.put` wrote; `nil` at the end, or when it is too large.
+    @inline(__always)
     mutating func varint() -> UInt64? {
-        var value: UInt64 = 0
-        var shift: UInt64 = 0
+        // Most are of one byte.
+        guard let first = read(UInt8.self) else { return nil }
+        return first < 0x80 ? UInt64(first) : longer(first)
+    }
+
+    private mutating func longer(_ first: UInt8) -> UInt64? {
+        var value = UInt64(first & 0x7f)
+        var shift: UInt64 = 7
         while shift < 64 {
             guard let byte = read(UInt8.self) else { return nil }
             let bits = UInt64(byte & 0x7f)

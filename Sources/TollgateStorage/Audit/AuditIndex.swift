@@ -19,6 +19,8 @@ struct AuditIndexBlock: Sendable, Equatable {
     var count: UInt32
     var first: Int64
     var last: Int64
+    /// Names that it says for the first time.
+    var fresh = AuditNameCounts()
 }
 
 /// What is known of a ring, over all lives.
@@ -61,6 +63,8 @@ struct AuditIndexBuilder {
     private var users: [UInt64] = []
     private var keys: [UInt64] = []
     private(set) var records: UInt64 = 0
+    /// Pairs in a bucket, about.
+    private static let pairsAim = 256
 
     mutating func add(_ block: AuditIndexBlock, _ hashes: AuditIndexKeys) {
         let place = UInt64(truncatingIfNeeded: blocks.count)
@@ -71,27 +75,42 @@ struct AuditIndexBuilder {
         for hash in hashes.keys { keys.append(UInt64(hash) &<< 32 | place) }
     }
 
-    /// The payload of a seal but for its signature (`AuditSeal`).
+    /// The content of a seal but for its signature (`AuditSeal`).
     func encoded(_ marks: [AuditRingMark]) -> [UInt8] {
-        var bytes: [UInt8] = []
-        AuditBytes.put(UInt64(truncatingIfNeeded: blocks.count), to: &bytes)
+        var front: [UInt8] = []
+        AuditBytes.put(UInt64(truncatingIfNeeded: blocks.count), to: &front)
         var wall: Int64 = 0
         for block in blocks {
-            bytes.append(block.kind.rawValue)
-            AuditBytes.put(UInt64(truncatingIfNeeded: block.bytes), to: &bytes)
-            AuditBytes.put(UInt64(block.count), to: &bytes)
-            Self.putDifference(block.first, wall, to: &bytes)
-            Self.putDifference(block.last, block.first, to: &bytes)
+            front.append(block.kind.rawValue)
+            AuditBytes.put(UInt64(truncatingIfNeeded: block.bytes), to: &front)
+            AuditBytes.put(UInt64(block.count), to: &front)
+            Self.putDifference(block.first, wall, to: &front)
+            Self.putDifference(block.last, block.first, to: &front)
             wall = block.first
-        }
-        AuditBytes.put(UInt64(truncatingIfNeeded: marks.count), to: &bytes)
-        for mark in marks {
-            bytes.append(mark.ring)
-            for value in [mark.nextID, mark.highest, mark.life, mark.position, mark.dropped] {
-                AuditBytes.put(value, to: &bytes)
+            guard block.kind == .records else { continue }
+            for kind in AuditNameKind.allCases {
+                AuditBytes.put(UInt64(truncatingIfNeeded: block.fresh[kind]), to: &front)
             }
         }
-        for pairs in [organizations, users, keys] { Self.put(pairs, to: &bytes) }
+        AuditBytes.put(UInt64(truncatingIfNeeded: marks.count), to: &front)
+        for mark in marks {
+            front.append(mark.ring)
+            for value in [mark.nextID, mark.highest, mark.life, mark.position, mark.dropped] {
+                AuditBytes.put(value, to: &front)
+            }
+        }
+        var lists: [UInt8] = []
+        for pairs in [organizations, users, keys] {
+            let (bits, list) = Self.list(pairs)
+            front.append(bits)
+            AuditBytes.put(UInt64(truncatingIfNeeded: list.count), to: &front)
+            lists.append(contentsOf: list)
+        }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(4 &+ front.count &+ lists.count &+ AuditSeal.tailBytes)
+        AuditPieces.put(UInt32(truncatingIfNeeded: 4 &+ front.count), to: &bytes)
+        bytes.append(contentsOf: front)
+        bytes.append(contentsOf: lists)
         return bytes
     }
 
@@ -99,26 +118,32 @@ struct AuditIndexBuilder {
         AuditBytes.put(AuditBytes.zigzag(UInt64(bitPattern: value &- base)), to: &bytes)
     }
 
-    private static func put(_ pairs: [UInt64], to bytes: inout [UInt8]) {
+    /// Hashes in buckets by their highest bits, and where each bucket ends.
+    private static func list(_ pairs: [UInt64]) -> (bits: UInt8, bytes: [UInt8]) {
         let pairs = sorted(pairs)
-        var lists: [UInt8] = []
-        var (count, start, lastHash) = (0, 0, UInt64(0))
-        while start < pairs.count {
-            let hash = pairs[start] >> 32
-            var end = start
-            while end < pairs.count, pairs[end] >> 32 == hash { end &+= 1 }
-            AuditBytes.put(hash &- lastHash, to: &lists)
-            AuditBytes.put(UInt64(truncatingIfNeeded: end &- start), to: &lists)
-            var place: UInt64 = 0
-            for index in start..<end {
-                AuditBytes.put((pairs[index] & 0xffff_ffff) &- place, to: &lists)
-                place = pairs[index] & 0xffff_ffff
+        var bits = 0
+        while bits < AuditSeal.bitsMax, pairs.count >> bits > pairsAim { bits &+= 1 }
+        var (ends, data): ([UInt8], [UInt8]) = ([], [])
+        var start = 0
+        for bucket in 0..<(1 &<< bits) {
+            let highest = UInt64(truncatingIfNeeded: bucket)
+            var hash = highest &<< UInt64(32 &- bits)
+            while start < pairs.count, pairs[start] >> UInt64(64 &- bits) == highest {
+                let own = pairs[start] >> 32
+                var end = start
+                while end < pairs.count, pairs[end] >> 32 == own { end &+= 1 }
+                AuditBytes.put(own &- hash, to: &data)
+                AuditBytes.put(UInt64(truncatingIfNeeded: end &- start), to: &data)
+                var place: UInt64 = 0
+                for index in start..<end {
+                    AuditBytes.put((pairs[index] & 0xffff_ffff) &- place, to: &data)
+                    place = pairs[index] & 0xffff_ffff
+                }
+                (hash, start) = (own, end)
             }
-            (count, start, lastHash) = (count &+ 1, end, hash)
+            AuditPieces.put(UInt32(truncatingIfNeeded: data.count), to: &ends)
         }
-        AuditBytes.put(UInt64(truncatingIfNeeded: count), to: &bytes)
-        AuditBytes.put(UInt64(truncatingIfNeeded: lists.count), to: &bytes)
-        bytes.append(contentsOf: lists)
+        return (UInt8(truncatingIfNeeded: bits), ends + data)
     }
 
     /// By hash; of one hash, as they were: three passes of eleven bits each, the lowest first. A
@@ -137,154 +162,5 @@ struct AuditIndexBuilder {
             swap(&from, &to)
         }
         return from
-    }
-}
-
-/// The end of a segment: where its blocks are and what they have, signed. Numbers are varints
-/// (LEB128), differences as in `AuditPage`.
-///
-/// | what | how |
-/// |---|---|
-/// | blocks | how many; of each u8 kind, its bytes, its records, and wall clocks: |
-/// | | earliest (difference from the block's before, at first from 0), latest (from the earliest) |
-/// | rings | how many; of each u8 number, next id, highest id in the log, life, read, dropped |
-/// | organizations | how many hashes, bytes of what follows; of each, ascending: |
-/// | | less the hash before, how many blocks, and of each its place less the place before |
-/// | users | the same |
-/// | key ids | the same |
-/// | payload's bytes | u32: whoever reads from the file's end finds the block's beginning |
-/// | signature | HMAC-SHA-256, by `audit.key`: of u64 number of the segment, |
-/// | | the hash of the block before, and the payload up to here |
-struct AuditSeal {
-    static let tailBytes = 4 + AuditHash.bytes
-
-    enum List: Int { case organizations, users, keys }
-
-    private(set) var blocks: [AuditIndexBlock] = []
-    private(set) var marks: [AuditRingMark] = []
-    private var lists: [UnsafeRawBufferPointer] = []
-    private var counts: [Int] = []
-    let signature: AuditHash
-
-    static func block(
-        _ index: AuditIndexBuilder, _ marks: [AuditRingMark], segment: UInt64,
-        previous: AuditHash, key: AuditKey, now: WallTime
-    ) -> AuditBlock {
-        var block = AuditBlock(.seal)
-        block.count = UInt32(truncatingIfNeeded: index.records)
-        block.first = index.blocks.map(\.first).min() ?? now.milliseconds
-        block.last = index.blocks.map(\.last).max() ?? now.milliseconds
-        block.payload = index.encoded(marks)
-        let bytes = block.payload.count &+ tailBytes
-        for shift in [0, 8, 16, 24] {
-            block.payload.append(UInt8(truncatingIfNeeded: bytes &>> shift))
-        }
-        let signature = block.payload.withUnsafeBytes {
-            sign($0, segment: segment, previous: previous, key)
-        }
-        withUnsafeBytes(of: signature) { block.payload.append(contentsOf: $0) }
-        return block
-    }
-
-    private static func sign(
-        _ payload: UnsafeRawBufferPointer, segment: UInt64, previous: AuditHash, _ key: AuditKey
-    ) -> AuditHash {
-        let text = Block(8 &+ AuditHash.bytes &+ payload.count)
-        defer { text.keep() }
-        text.bytes.storeLittle(segment, at: 0)
-        previous.store(to: text.bytes, at: 8)
-        text.bytes.copy(payload, to: 8 &+ AuditHash.bytes)
-        return key.sign(text.read)
-    }
-
-    /// Whether the seal of that segment, behind that block, was made with the key.
-    static func isSigned(
-        _ payload: UnsafeRawBufferPointer, segment: UInt64, previous: AuditHash, _ key: AuditKey
-    ) -> Bool {
-        guard payload.count >= tailBytes else { return false }
-        let covered = payload.count &- AuditHash.bytes
-        return sign(
-            payload.slice(at: 0, length: covered), segment: segment, previous: previous, key)
-            == AuditHash(payload, at: covered)
-    }
-
-    /// `nil` when it is none. Borrows the payload.
-    init?(_ payload: UnsafeRawBufferPointer) {
-        guard payload.count >= Self.tailBytes else { return nil }
-        let covered = payload.count &- Self.tailBytes
-        guard payload.loadLittle(at: covered, as: UInt32.self) == UInt32(exactly: payload.count)
-        else { return nil }
-        signature = AuditHash(payload, at: covered &+ 4)
-        var reader = ByteReader(payload.slice(at: 0, length: covered))
-        guard readBlocks(&reader), readMarks(&reader) else { return nil }
-        for _ in 0..<3 {
-            guard let count = reader.count(most: covered),
-                let bytes = reader.count(most: reader.remaining), let list = reader.take(bytes)
-            else { return nil }
-            counts.append(count)
-            lists.append(list)
-        }
-        guard reader.remaining == 0 else { return nil }
-    }
-
-    private mutating func readBlocks(_ reader: inout ByteReader) -> Bool {
-        guard let count = reader.count(most: reader.remaining) else { return false }
-        var offset = AuditSegmentHeader.bytes
-        var wall: Int64 = 0
-        for _ in 0..<count {
-            guard let raw = reader.read(UInt8.self), let kind = AuditBlockKind(rawValue: raw),
-                let bytes = reader.count(most: AuditBlockHead.sealMax),
-                let records = reader.small(UInt32.self), let first = reader.varint(),
-                let last = reader.varint()
-            else { return false }
-            wall = wall &+ Int64(bitPattern: AuditBytes.difference(first))
-            blocks.append(
-                AuditIndexBlock(
-                    kind: kind, offset: offset, bytes: bytes, count: records, first: wall,
-                    last: wall &+ Int64(bitPattern: AuditBytes.difference(last))))
-            offset &+= bytes
-        }
-        return true
-    }
-
-    private mutating func readMarks(_ reader: inout ByteReader) -> Bool {
-        guard let count = reader.count(most: 256) else { return false }
-        for _ in 0..<count {
-            guard let ring = reader.read(UInt8.self), let next = reader.varint(),
-                let highest = reader.varint(), let life = reader.varint(),
-                let position = reader.varint(), let dropped = reader.varint()
-            else { return false }
-            var mark = AuditRingMark(ring: ring)
-            mark.nextID = next
-            mark.highest = highest
-            mark.life = life
-            mark.position = position
-            mark.dropped = dropped
-            marks.append(mark)
-        }
-        return true
-    }
-
-    /// Places of the blocks that may have a name; `nil` when the list is none.
-    func places(_ list: List, hash: UInt32) -> [Int]? {
-        guard lists.count == 3, counts.count == 3 else { return nil }
-        var reader = ByteReader(lists[list.rawValue])
-        var current: UInt64 = 0
-        for _ in 0..<counts[list.rawValue] {
-            guard let difference = reader.varint(), let count = reader.count(most: blocks.count)
-            else { return nil }
-            current = current &+ difference
-            var places: [Int] = []
-            var place: UInt64 = 0
-            for _ in 0..<count {
-                guard let step = reader.varint() else { return nil }
-                place = place &+ step
-                guard place < UInt64(truncatingIfNeeded: blocks.count) else { return nil }
-                if current == UInt64(hash) { places.append(Int(truncatingIfNeeded: place)) }
-            }
-            if current == UInt64(hash) { return places }
-            if current > UInt64(hash) { return [] }
-        }
-        return []
     }
 }

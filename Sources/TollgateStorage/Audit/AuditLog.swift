@@ -51,6 +51,9 @@ package final class AuditLog: @unchecked Sendable {
     private var newest: Int64 = 0
     private var recorded: UInt64 = 0
 
+    /// `nil`: segments stay as they are.
+    private let packing: AuditPackingList?
+
     private let lock = Lock()
     private var names: [UInt32: [UInt8]] = [:]
     private var known = AuditStatus()
@@ -90,15 +93,21 @@ package final class AuditLog: @unchecked Sendable {
         var writer = AuditWriter(place, tail)
         if tail.isNew { try writer.sign() }
         for gap in tail.gaps { writer.push(gap.block) }
-        // What a life that was killed left open is sealed: its index is known now.
+        // What a life that was killed left open is sealed: its index is known now. What an earlier
+        // version left open has no other.
         if tail.file != nil {
             try writer.write(now: now) { _ in }
-            try writer.seal(now: now)
+            if tail.version == AuditSegmentHeader.version {
+                try writer.seal(now: now)
+            } else {
+                try writer.leave()
+            }
         }
         let next = try opening.takeRings(&writer)
         for (ring, id) in next.sorted(by: { $0.key < $1.key }) { writer.note(ring, nextID: id) }
         files = try opening.makeRings(rings, life: own, next)
         self.settings = settings
+        packing = settings.compresses ? AuditPackingList() : nil
         self.disk = disk
         self.life = own
         self.writer = writer
@@ -160,7 +169,32 @@ package final class AuditLog: @unchecked Sendable {
         if isTime || writer.heldBytes > AuditWriter.heldBytesMax {
             do throws(AuditFailure) { try sync(now: now) } catch { failure = failure ?? error }
         }
+        do throws(AuditFailure) { try adoptPacked() } catch { failure = failure ?? error }
         publish(failure)
+    }
+
+    private func adoptPacked() throws(AuditFailure) {
+        guard let packing else { return }
+        packing.offer(writer.ended)
+        for one in packing.takeDone() { try writer.adopt(one.number, bytes: one.bytes) }
+    }
+
+    /// Compresses a segment that is sealed, if there is one to be; whether there was. Of a thread
+    /// of its own, one; ends soon once it is not wanted any more.
+    package func packNext(while isWanted: () -> Bool) throws(AuditFailure) -> Bool {
+        guard let packing, let number = packing.next() else { return false }
+        let work = AuditPacking(directory: settings.directory, disk: disk)
+        do throws(AuditFailure) {
+            if let bytes = try work.pack(number, while: isWanted) {
+                packing.finish(number, bytes: bytes)
+            }
+        } catch {
+            // Gone meanwhile, for its age.
+            guard error.errno != DiskError.absent else { return true }
+            packing.retry(number)
+            throw error
+        }
+        return true
     }
 
     private func sync(now: WallTime) throws(AuditFailure) {
@@ -181,10 +215,16 @@ package final class AuditLog: @unchecked Sendable {
         writer.names = names
         lock.unlock()
         try write(now: now)
-        if writer.isDue(now: now) { try writer.seal(now: now) }
+        if writer.isDue(now: now) { try seal(now: now) }
         for index in files.indices { try take(index, now: now) }
         if !builder.isEmpty { pushRecords() }
         try write(now: now)
+    }
+
+    private func seal(now: WallTime) throws(AuditFailure) {
+        // It knows names that are forgotten with the segment.
+        precondition(builder.isEmpty)
+        try writer.seal(now: now)
     }
 
     private func take(_ index: Int, now: WallTime) throws(AuditFailure) {
@@ -199,7 +239,7 @@ package final class AuditLog: @unchecked Sendable {
                     isFull = true
                     return false
                 }
-                builder.add(entry, ring: number, life: life)
+                builder.add(entry, ring: number, life: life, &writer.book)
                 watcher?.look(entry)
                 newest = max(newest, entry.head.wallMilliseconds)
                 return true
@@ -286,8 +326,9 @@ package final class AuditLog: @unchecked Sendable {
         do throws(AuditFailure) {
             try take(now: now)
             for file in files { writer.note(file.number, nextID: file.ring.nextID) }
-            try writer.seal(now: now)
+            try seal(now: now)
             try writer.sync()
+            try adoptPacked()
             try onAuditDisk { () throws(DiskError) in
                 for file in files { try file.file.sync() }
                 for name in try disk.list(settings.directory)

@@ -172,7 +172,7 @@ struct AuditOpening {
                     isFull = true
                     return false
                 }
-                builder.add(entry, ring: number, life: ring.life)
+                builder.add(entry, ring: number, life: ring.life, &writer.book)
                 return true
             }
             if !builder.isEmpty { writer.push(builder.finish { _, _ in position.bytes }) }

@@ -1,23 +1,25 @@
 import TollgateCore
 import TollgateWire
 
-/// A block of records, opened: its tables. Borrows the payload. Numbers are varints (LEB128) unless
-/// they say otherwise; a *difference* is a varint of 0, -1, 1, -2… as 0, 1, 2, 3….
+/// A block of records, opened: its tables. Numbers are varints (LEB128) unless they say otherwise;
+/// a *difference* is a varint of 0, -1, 1, -2… as 0, 1, 2, 3….
 ///
-/// The payload:
+/// The content (`AuditPieces`) of version 2:
 ///
 /// | what | how |
 /// |---|---|
-/// | where the records begin | u32, from the payload's beginning |
+/// | where the records begin, where the names begin | u32 each, from the content's beginning |
 /// | bases | wall clock in milliseconds, boottime in nanoseconds, order |
 /// | rings | how many; of each u8 number, life, bytes of it that are in the log with it, |
 /// | | base of its ids, the highest (difference from it) |
 /// | shapes | how many, then of each its bytes' number and its bytes |
-/// | organizations | the same |
-/// | users | the same |
-/// | key ids | how many, then 16 bytes each |
-/// | last records | of each organization: where its last record begins, from the first record's |
-/// | records | one behind the other |
+/// | names | of organizations, users, key ids each: how many the segment has said before, |
+/// | | and how many this block says for the first time |
+/// | organizations | how many; of each, ascending: its number less the one before, at first from |
+/// | | 0, and how many bytes its records have |
+/// | records | those of each organization together, in the order of the table |
+/// | names | the new ones, in the order of their numbers: of organizations and users each its |
+/// | | bytes' number and its bytes, of key ids 16 bytes each |
 ///
 /// A shape is what many records have alike: traits (bit 0: there is a retry-after; 1: there is a
 /// cost), kind, flags, reason, place in the table of rings, generation, plan, operation, rate limit
@@ -28,9 +30,10 @@ import TollgateWire
 ///
 /// | what | how |
 /// |---|---|
-/// | how far back the record before of the same organization begins | bytes; 0: there is none |
-/// | shape, organization, user | places in the tables |
-/// | decision id | difference from the ring's base |
+/// | place among the decisions of the block | from 0, in the order in which they came |
+/// | shape | place in the table |
+/// | user | number |
+/// | decision id | difference from the ring's base plus the record's place |
 /// | wall clock | difference from the base |
 /// | boottime | difference from the base and the wall clock's difference |
 /// | latency | nanoseconds |
@@ -41,7 +44,10 @@ import TollgateWire
 /// | of each charge | units, and the difference of the weighted from them |
 /// | of each standing | limit, u8 scope, u8 flags, used, held, limit |
 /// | hold id, idempotency id | 16 bytes each, as the flags say |
-/// | key id | place in the table, as the flags say |
+/// | key id | number, as the flags say |
+///
+/// A number of a name is its place among all of its kind that the segment's blocks say. In version
+/// 1 a block has all its names, and records their places: see `AuditPage.init(first:count:)`.
 struct AuditPage {
     static let hasRetry: UInt64 = 1
     static let hasCost: UInt64 = 2
@@ -53,37 +59,161 @@ struct AuditPage {
         var meters: [UInt16] = []
     }
 
+    /// Records of an organization, which stand together.
+    struct Group {
+        var organization: Int
+        /// Among the records.
+        var bytes: Range<Int>
+    }
+
     let count: Int
+    let isFirstVersion: Bool
     private(set) var baseWall: Int64 = 0
     private(set) var baseBoot: UInt64 = 0
     private(set) var baseOrder: UInt64 = 0
     private(set) var rings: [AuditSource] = []
     private(set) var shapes: [Shape] = []
-    private(set) var organizations: [UnsafeRawBufferPointer] = []
-    private(set) var users: [UnsafeRawBufferPointer] = []
-    private(set) var keys: [UnsafeRawBufferPointer] = []
-    private(set) var lastRecords: [Int] = []
+    private(set) var groups: [Group] = []
+    /// Names said before the block, and in it.
+    private(set) var before = AuditNameCounts()
+    private(set) var fresh = AuditNameCounts()
     let records: UnsafeRawBufferPointer
+    /// Where records and names stand in the content.
+    let recordBytes: Range<Int>
+    let nameBytes: Range<Int>
+    /// Of version 1: the block's names, and where each organization's last record begins.
+    private(set) var names: [[UnsafeRawBufferPointer]] = []
+    private(set) var lastRecords: [Int] = []
+    /// Whose memory it is: of version 2, of version 1.
+    let pieces: AuditPieces?
+    private let block: AuditReadBlock?
 
-    /// `nil` when the tables are none. `bytes` outlives it.
-    init?(_ bytes: UnsafeRawBufferPointer, count: UInt32) {
+    /// Its tables; `nil`: they are none. With `organization`, a number, of groups there is only its
+    /// own, if it has one, and what stands behind that is not looked at.
+    init?(_ pieces: AuditPieces, organization: Int? = nil) throws(AuditFailure) {
+        let content = pieces.content
+        guard pieces.head.payloadBytes <= AuditBlockHead.payloadMax,
+            pieces.head.count <= UInt32(AuditBlockBuilder.recordsMax), content.count >= 8,
+            try pieces.need(0..<8)
+        else { return nil }
+        let start = Int(content.loadLittle(at: 0, as: UInt32.self))
+        let end = Int(content.loadLittle(at: 4, as: UInt32.self))
+        guard start >= 8, start <= end, end <= content.count, try pieces.need(8..<start) else {
+            return nil
+        }
+        count = Int(pieces.head.count)
+        isFirstVersion = false
+        recordBytes = start..<end
+        nameBytes = end..<content.count
+        records = content.slice(at: start, length: end &- start)
+        self.pieces = pieces
+        block = nil
+        var reader = ByteReader(content.slice(at: 0, length: start), at: 8)
+        guard readTables(&reader), readNumbers(&reader) else { return nil }
+        if let organization {
+            guard readGroup(&reader, organization) else { return nil }
+        } else {
+            guard readGroups(&reader), reader.remaining == 0 else { return nil }
+        }
+    }
+
+    private mutating func readNumbers(_ reader: inout ByteReader) -> Bool {
+        // So many that none overflows, however many there are.
+        let most = 1 << 32
+        guard let organizations = reader.count(most: most),
+            let newOrganizations = reader.count(most: nameBytes.count),
+            let users = reader.count(most: most),
+            let newUsers = reader.count(most: nameBytes.count),
+            let keys = reader.count(most: most),
+            let newKeys = reader.count(most: nameBytes.count)
+        else { return false }
+        before = AuditNameCounts(organizations: organizations, users: users, keys: keys)
+        fresh = AuditNameCounts(
+            organizations: newOrganizations, users: newUsers, keys: newKeys)
+        return true
+    }
+
+    private mutating func readGroup(_ reader: inout ByteReader, _ organization: Int) -> Bool {
+        guard let groupCount = reader.count(most: count) else { return false }
+        var (number, start) = (0, 0)
+        for _ in 0..<groupCount {
+            guard let step = reader.count(most: 1 << 32),
+                let bytes = reader.count(most: records.count &- start)
+            else { return false }
+            number = number &+ step
+            guard number < organization else {
+                guard number == organization else { return true }
+                groups = [Group(organization: number, bytes: start..<(start &+ bytes))]
+                return true
+            }
+            start = start &+ bytes
+        }
+        return true
+    }
+
+    private mutating func readGroups(_ reader: inout ByteReader) -> Bool {
+        guard let groupCount = reader.count(most: count) else { return false }
+        groups.reserveCapacity(groupCount)
+        let most = before.organizations &+ fresh.organizations
+        var (number, start) = (0, 0)
+        for place in 0..<groupCount {
+            guard let step = reader.count(most: most), place == 0 || step > 0,
+                let bytes = reader.count(most: records.count &- start), bytes > 0
+            else { return false }
+            number = number &+ step
+            guard number < most else { return false }
+            groups.append(Group(organization: number, bytes: start..<(start &+ bytes)))
+            start = start &+ bytes
+        }
+        return start == records.count
+    }
+
+    /// Of version 1; `nil`: it is none. The payload:
+    ///
+    /// | what | how |
+    /// |---|---|
+    /// | where the records begin | u32, from the payload's beginning |
+    /// | bases, rings, shapes | as in version 2 |
+    /// | organizations | how many, then of each its bytes' number and its bytes |
+    /// | users | the same |
+    /// | key ids | how many, then 16 bytes each |
+    /// | last records | of each organization: where its last begins, from the first record's |
+    /// | records | one behind the other |
+    ///
+    /// A record begins with how many bytes back the one before of the same organization begins (0:
+    /// there is none), shape, organization and user as places in the tables, and the decision id as
+    /// difference from the ring's base; its key id is a place too. All else is as in version 2.
+    init?(first block: AuditReadBlock) {
+        let bytes = block.payload
         var reader = ByteReader(bytes)
-        guard bytes.count <= AuditBlockHead.payloadMax,
+        guard bytes.count <= AuditBlockHead.firstPayloadMax,
             let start = reader.read(UInt32.self), Int(start) <= bytes.count,
-            count <= UInt32(AuditBlockBuilder.recordsMax)
+            block.head.count <= UInt32(AuditBlockBuilder.recordsMax)
         else { return nil }
-        self.count = Int(count)
+        count = Int(block.head.count)
+        isFirstVersion = true
+        recordBytes = Int(start)..<bytes.count
+        nameBytes = 0..<0
         records = bytes.slice(at: Int(start), length: bytes.count &- Int(start))
-        guard let wall = reader.varint(), let boot = reader.varint(), let order = reader.varint()
-        else { return nil }
+        pieces = nil
+        self.block = block
+        guard readTables(&reader), readNames(&reader), reader.offset == Int(start) else {
+            return nil
+        }
+    }
+
+    /// Of the block.
+    var number: UInt64? { pieces?.head.number ?? block?.head.number }
+
+    func keep() { withExtendedLifetime((pieces, block)) {} }
+
+    private mutating func readTables(_ reader: inout ByteReader) -> Bool {
+        guard let wall = reader.varint(), let boot = reader.varint(), let order = reader.varint(),
+            let ringCount = reader.count(most: 256)
+        else { return false }
         baseWall = Int64(bitPattern: wall)
         baseBoot = boot
         baseOrder = order
-        guard readTables(&reader), reader.offset == Int(start) else { return nil }
-    }
-
-    private mutating func readTables(_ reader: inout ByteReader) -> Bool {
-        guard let ringCount = reader.count(most: 256) else { return false }
         for _ in 0..<ringCount {
             guard let ring = reader.read(UInt8.self), let life = reader.varint(),
                 let position = reader.varint(), let base = reader.varint(),
@@ -99,15 +229,21 @@ struct AuditPage {
             guard let shape = shape(name) else { return false }
             shapes.append(shape)
         }
+        return true
+    }
+
+    private mutating func readNames(_ reader: inout ByteReader) -> Bool {
         guard let organizations = Self.names(&reader), let users = Self.names(&reader),
             let keyCount = reader.count(most: reader.remaining / 16)
         else { return false }
-        self.organizations = organizations
-        self.users = users
+        var keys: [UnsafeRawBufferPointer] = []
         for _ in 0..<keyCount {
             guard let key = reader.take(16) else { return false }
             keys.append(key)
         }
+        names = [organizations, users, keys]
+        fresh = AuditNameCounts(
+            organizations: organizations.count, users: users.count, keys: keys.count)
         for _ in 0..<organizations.count {
             guard let start = reader.count(most: records.count) else { return false }
             lastRecords.append(start)
@@ -115,8 +251,29 @@ struct AuditPage {
         return true
     }
 
+    /// The names that a block of version 2 says; `nil`: they are none.
+    func newNames(_ pieces: AuditPieces) throws(AuditFailure) -> [[UnsafeRawBufferPointer]]? {
+        guard try pieces.need(nameBytes) else { return nil }
+        var reader = ByteReader(
+            pieces.content.slice(at: nameBytes.lowerBound, length: nameBytes.count))
+        guard let organizations = Self.names(&reader, count: fresh.organizations),
+            let users = Self.names(&reader, count: fresh.users)
+        else { return nil }
+        var keys: [UnsafeRawBufferPointer] = []
+        for _ in 0..<fresh.keys {
+            guard let key = reader.take(16) else { return nil }
+            keys.append(key)
+        }
+        return reader.remaining == 0 ? [organizations, users, keys] : nil
+    }
+
     private static func names(_ reader: inout ByteReader) -> [UnsafeRawBufferPointer]? {
-        guard let count = reader.count(most: reader.remaining) else { return nil }
+        reader.count(most: reader.remaining).flatMap { names(&reader, count: $0) }
+    }
+
+    private static func names(
+        _ reader: inout ByteReader, count: Int
+    ) -> [UnsafeRawBufferPointer]? {
         var names: [UnsafeRawBufferPointer] = []
         names.reserveCapacity(count)
         for _ in 0..<count {
@@ -164,11 +321,6 @@ struct AuditPage {
         }
         return reader.remaining == 0 ? shape : nil
     }
-
-    /// Place of the organization in the table; `nil` when it has no record here.
-    func place(ofOrganization name: [UInt8]) -> Int? {
-        organizations.firstIndex { $0.count == name.count && $0.elementsEqual(name) }
-    }
 }
 
 extension ByteReader {
@@ -176,134 +328,5 @@ extension ByteReader {
     @inline(__always)
     mutating func small<T: FixedWidthInteger & UnsignedInteger>(_ type: T.Type) -> T? {
         varint().flatMap { T(exactly: $0) }
-    }
-}
-
-/// A record as it stands in its page.
-struct AuditPageRecord {
-    /// Bytes back to the one before of the same organization; 0: none.
-    var back = 0
-    /// Where the next begins.
-    var end = 0
-    var head = AuditHead()
-    /// Place in the table of rings.
-    var ring = 0
-    var organization = 0
-    var user = 0
-    var charges: [AuditCharge] = []
-    var standings: [AuditStanding] = []
-    var hold: UnsafeRawBufferPointer?
-    var idempotency: UnsafeRawBufferPointer?
-    var key: UnsafeRawBufferPointer?
-}
-
-extension AuditPage {
-    /// The record at an offset among the records; `nil` when none begins there.
-    func record(at offset: Int) -> AuditPageRecord? {
-        guard offset >= 0, offset < records.count else { return nil }
-        var reader = ByteReader(records, at: offset)
-        var record = AuditPageRecord()
-        guard let back = reader.count(most: offset), let place = reader.count(most: shapes.count),
-            place < shapes.count, let organization = reader.count(most: organizations.count),
-            organization < organizations.count, let user = reader.count(most: users.count),
-            user < users.count
-        else { return nil }
-        record.back = back
-        record.organization = organization
-        record.user = user
-        let shape = shapes[place]
-        record.head = shape.head
-        record.ring = shape.ring
-        guard readTimes(&reader, &record.head, rings[shape.ring].base),
-            readAmounts(&reader, &record.head, shape.traits),
-            readLists(&reader, &record, shape), readIDs(&reader, &record)
-        else { return nil }
-        record.end = reader.offset
-        return record
-    }
-
-    private func readTimes(
-        _ reader: inout ByteReader, _ head: inout AuditHead, _ ring: UInt64
-    ) -> Bool {
-        guard let id = reader.varint(), let wall = reader.varint(), let boot = reader.varint(),
-            let latency = reader.small(UInt32.self), let order = reader.varint()
-        else { return false }
-        let wallDifference = AuditBytes.difference(wall)
-        head.id = ring &+ AuditBytes.difference(id)
-        head.wallMilliseconds = baseWall &+ Int64(bitPattern: wallDifference)
-        head.bootNanoseconds =
-            baseBoot &+ AuditBytes.difference(boot) &+ wallDifference &* 1_000_000
-        head.latencyNanoseconds = latency
-        head.order = baseOrder &+ AuditBytes.difference(order)
-        return true
-    }
-
-    private func readAmounts(
-        _ reader: inout ByteReader, _ head: inout AuditHead, _ traits: UInt64
-    ) -> Bool {
-        guard let rateUsed = reader.varint(), let quotaUsed = reader.varint() else { return false }
-        head.rateUsed = rateUsed
-        head.quotaUsed = quotaUsed
-        if traits & Self.hasRetry != 0 {
-            guard let retry = reader.small(UInt32.self) else { return false }
-            head.retryMilliseconds = retry
-        }
-        if traits & Self.hasCost != 0 {
-            guard let cost = reader.varint() else { return false }
-            head.cost = cost
-        }
-        switch head.addressFamily {
-        case 0: return true
-        case 4:
-            guard let address = reader.read(UInt32.self) else { return false }
-            head.addressHigh = UInt64(address)
-        default:
-            guard let high = reader.read(UInt64.self), let low = reader.read(UInt64.self) else {
-                return false
-            }
-            head.addressHigh = high
-            head.addressLow = low
-        }
-        return true
-    }
-
-    private func readLists(
-        _ reader: inout ByteReader, _ record: inout AuditPageRecord, _ shape: Shape
-    ) -> Bool {
-        for meter in shape.meters {
-            guard let units = reader.varint(), let weighted = reader.varint() else { return false }
-            record.charges.append(
-                AuditCharge(
-                    meter: meter, units: units,
-                    weighted: units &+ AuditBytes.difference(weighted)))
-        }
-        for _ in 0..<record.head.standingCount {
-            guard let limit = reader.small(UInt16.self), let scope = reader.read(UInt8.self),
-                let flags = reader.read(UInt8.self), let used = reader.varint(),
-                let held = reader.varint(), let most = reader.varint()
-            else { return false }
-            record.standings.append(
-                AuditStanding(
-                    limit: limit, scope: scope, flags: flags, used: used, held: held, most: most))
-        }
-        return true
-    }
-
-    private func readIDs(_ reader: inout ByteReader, _ record: inout AuditPageRecord) -> Bool {
-        if record.head.flags.contains(.hold) {
-            guard let id = reader.take(16) else { return false }
-            record.hold = id
-        }
-        if record.head.flags.contains(.idempotencyID) {
-            guard let id = reader.take(16) else { return false }
-            record.idempotency = id
-        }
-        if record.head.flags.contains(.keyID) {
-            guard let place = reader.count(most: keys.count), place < keys.count else {
-                return false
-            }
-            record.key = keys[place]
-        }
-        return true
     }
 }

@@ -73,7 +73,7 @@ extension AuditRecovery {
                 switch try walk.next() {
                 case .block(let block):
                     isSigned =
-                        walk.end == signed || isThrough && block.isSeal(number, previous, key)
+                        walk.end == signed || isThrough && block.isSeal(file.header, previous, key)
                     isThrough = isThrough || isSigned
                 case .end: break steps
                 case .broken: return false
@@ -95,10 +95,11 @@ extension AuditSegmentHeader {
 }
 
 extension AuditReadBlock {
-    /// It is a segment's seal, signed with the key; `previous` is the hash of the block before.
-    func isSeal(_ segment: UInt64, _ previous: AuditHash, _ key: AuditKey) -> Bool {
+    /// It is the segment's seal, signed with the key; `previous` is the hash of the block before.
+    func isSeal(
+        _ header: AuditSegmentHeader, _ previous: AuditHash, _ key: AuditKey
+    ) -> Bool {
         defer { keep() }
-        return head.kind == .seal
-            && AuditSeal.isSigned(payload, segment: segment, previous: previous, key)
+        return head.kind == .seal && AuditSeal.isSigned(self, header, previous: previous, key)
     }
 }

@@ -35,12 +35,16 @@ package struct AuditQuery: Sendable, Equatable {
         return true
     }
 
-    /// What can be told before names are looked up.
-    func matches(_ record: AuditPageRecord, _ page: AuditPage) -> Bool {
+    /// What can be told before names are looked up. `wanted`: what the page's names are that are
+    /// asked for.
+    func matches(_ record: AuditPageRecord, _ wanted: AuditWanted) -> Bool {
         let head = record.head
         guard mayMatch(first: head.wallMilliseconds, last: head.wallMilliseconds) else {
             return false
         }
+        if let number = wanted.organization, number != record.organization { return false }
+        if let number = wanted.user, number != record.user { return false }
+        if let number = wanted.key, number != record.key { return false }
         if let id, head.id != id { return false }
         if let reasons, !reasons.contains(head.reason) { return false }
         if let isDenied, isDenied != (head.reason != 0) { return false }
@@ -48,14 +52,14 @@ package struct AuditQuery: Sendable, Equatable {
         if let kinds, !kinds.contains(where: { $0.rawValue == head.kind }) { return false }
         if let addresses, !Self.isAddress(of: head, in: addresses) { return false }
         if let hold, record.hold.map({ $0.elementsEqual(hold) }) != true { return false }
-        if let keyID, record.key.map({ $0.elementsEqual(keyID.utf8) }) != true { return false }
-        if let organization,
-            !page.organizations[record.organization].elementsEqual(organization.utf8)
-        {
-            return false
-        }
-        if let user, !page.users[record.user].elementsEqual(user.utf8) { return false }
         return true
+    }
+
+    /// The names that are asked for.
+    var names: [(kind: AuditNameKind, name: [UInt8])] {
+        [
+            (AuditNameKind.organizations, organization), (.users, user), (.keys, keyID),
+        ].compactMap { kind, name in name.map { (kind, Array($0.utf8)) } }
     }
 
     func matches(_ record: AuditRecord) -> Bool {
@@ -66,6 +70,31 @@ package struct AuditQuery: Sendable, Equatable {
         let count = head.addressFamily == 4 ? 4 : head.addressFamily == 6 ? 16 : 0
         return withUnsafeBytes(of: (head.addressHigh, head.addressLow)) {
             block.contains(UnsafeRawBufferPointer(rebasing: $0.prefix(count)))
+        }
+    }
+}
+
+/// The names that a query asks for, as numbers of a segment, or, of version 1, as places in the
+/// tables of a page; `nil`: it does not ask.
+struct AuditWanted {
+    var organization: Int?
+    var user: Int?
+    var key: Int?
+
+    subscript(_ kind: AuditNameKind) -> Int? {
+        get {
+            switch kind {
+            case .organizations: organization
+            case .users: user
+            case .keys: key
+            }
+        }
+        set {
+            switch kind {
+            case .organizations: organization = newValue
+            case .users: user = newValue
+            case .keys: key = newValue
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ package struct AuditSegmentInfo: Sendable, Equatable {
     package var bytes: Int
     package var created: WallTime
     package var isSealed: Bool
+    /// `nil`, or how many bytes it would have if it were not compressed.
+    package var bytesBefore: Int?
     /// Of a sealed one: decisions, and between which wall clocks.
     package var records: UInt32?
     package var first: WallTime?
@@ -52,8 +54,10 @@ package final class AuditReader: Sendable {
         var infos: [AuditSegmentInfo] = []
         for file in try files() {
             var info = AuditSegmentInfo(
-                number: file.number, path: file.path, bytes: file.bytes,
+                number: file.number, path: file.path,
+                bytes: file.isPacked ? file.storedBytes : file.bytes,
                 created: WallTime(milliseconds: file.header.created), isSealed: false)
+            if file.isPacked { info.bytesBefore = file.bytes }
             if let seal = try file.seal() {
                 info.isSealed = true
                 info.records = seal.head.count
@@ -126,130 +130,5 @@ package final class AuditReader: Sendable {
             names = entry.names
         }
         return (record, names)
-    }
-}
-
-/// A query of one segment.
-struct AuditSegmentQuery {
-    let file: AuditSegmentFile
-    let query: AuditQuery
-    /// Blocks, by the seal's index or as they were found.
-    private(set) var blocks: [AuditIndexBlock] = []
-    /// Places of blocks that may have what is wanted; `nil`: any.
-    private var candidates: [Int]?
-    /// Ascending: from its block on, the generation means this.
-    private(set) var names: [(number: UInt64, names: AuditNames)] = []
-
-    init(_ file: AuditSegmentFile, _ query: AuditQuery) throws(AuditFailure) {
-        self.file = file
-        self.query = query
-        if let seal = try file.seal() {
-            try open(seal)
-        } else {
-            try walk()
-        }
-        for block in blocks where block.kind == .names {
-            guard let read = try file.block(at: block.offset) else { throw damaged(block.offset) }
-            defer { read.keep() }
-            guard let names = AuditNames(decoding: read.payload) else {
-                throw damaged(block.offset)
-            }
-            self.names.append((read.head.number, names))
-        }
-    }
-
-    private func damaged(_ offset: Int) -> AuditFailure {
-        AuditFailure(
-            .damaged, file.path, offset: offset,
-            "not the block that was written there; run: tollgate audit verify")
-    }
-
-    private mutating func open(_ block: AuditReadBlock) throws(AuditFailure) {
-        defer { block.keep() }
-        guard let seal = AuditSeal(block.payload) else { throw damaged(block.offset) }
-        blocks = seal.blocks
-        for (name, list) in [
-            (query.organization, AuditSeal.List.organizations), (query.user, .users),
-            (query.keyID, .keys),
-        ] {
-            guard var name else { continue }
-            let hash = name.withUTF8 { AuditIndexKeys.hash(UnsafeRawBufferPointer($0)) }
-            guard let places = seal.places(list, hash: hash) else { throw damaged(block.offset) }
-            let known = candidates.map(Set.init)
-            candidates = places.filter { known?.contains($0) ?? true }
-        }
-    }
-
-    /// The open segment, or one that was given up: as far as it is whole.
-    private mutating func walk() throws(AuditFailure) {
-        var walk = AuditWalk(file)
-        while case .block(let block) = try walk.next() { blocks.append(block.indexed) }
-    }
-
-    /// False: no more is wanted.
-    func run(
-        _ scan: inout AuditScan, _ body: (AuditRecord) -> Bool
-    ) throws(AuditFailure) -> Bool {
-        scan.segments &+= 1
-        var places = candidates ?? Array(blocks.indices)
-        if query.isNewestFirst { places.reverse() }
-        for place in places where place < blocks.count {
-            let block = blocks[place]
-            guard block.kind == .records, query.mayMatch(first: block.first, last: block.last)
-            else { continue }
-            guard let read = try file.block(at: block.offset) else { throw damaged(block.offset) }
-            scan.blocks &+= 1
-            guard try run(read, &scan, body) else { return false }
-        }
-        return query.limit.map { scan.matched < $0 } ?? true
-    }
-
-    private func run(
-        _ block: AuditReadBlock, _ scan: inout AuditScan, _ body: (AuditRecord) -> Bool
-    ) throws(AuditFailure) -> Bool {
-        defer { block.keep() }
-        guard let page = AuditPage(block.payload, count: block.head.count),
-            var found = records(page)
-        else { throw damaged(block.offset) }
-        if query.isNewestFirst { found.reverse() }
-        for one in found {
-            let meaning = names.last {
-                $0.names.generation == one.head.generation && $0.number < block.head.number
-            }
-            let record = AuditRecord(
-                one, page, meaning?.names, segment: file.number, block: block.head.number)
-            guard query.matches(record) else { continue }
-            if let limit = query.limit, scan.matched >= limit { return false }
-            scan.matched &+= 1
-            guard body(record) else { return false }
-        }
-        return query.limit.map { scan.matched < $0 } ?? true
-    }
-
-    /// Those of a page that are wanted, ascending; `nil` when it is damaged.
-    private func records(_ page: AuditPage) -> [AuditPageRecord]? {
-        guard let organization = query.organization else {
-            var found: [AuditPageRecord] = []
-            var at = 0
-            for _ in 0..<page.count {
-                guard let record = page.record(at: at) else { return nil }
-                if query.matches(record, page) { found.append(record) }
-                at = record.end
-            }
-            return at == page.records.count ? found : nil
-        }
-        guard let place = page.place(ofOrganization: Array(organization.utf8)) else { return [] }
-        // Along its chain, from the last: the others are not decoded.
-        var found: [AuditPageRecord] = []
-        var at = page.lastRecords[place]
-        for _ in 0..<page.count {
-            guard let record = page.record(at: at), record.organization == place else {
-                return nil
-            }
-            if query.matches(record, page) { found.append(record) }
-            if record.back == 0 { return found.reversed() }
-            at = at &- record.back
-        }
-        return nil
     }
 }

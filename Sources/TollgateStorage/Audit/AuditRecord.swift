@@ -106,10 +106,17 @@ package struct AuditRecord: Sendable, Equatable {
         }
     }
 
+    /// Whose it is: names instead of numbers.
+    struct Owner {
+        var organization: String
+        var user: String
+        var keyID: String?
+    }
+
     /// What the page has, with names of its generation.
     init(
-        _ record: AuditPageRecord, _ page: AuditPage, _ names: AuditNames?, segment: UInt64,
-        block: UInt64
+        _ record: AuditPageRecord, life: UInt64, _ owner: Owner, _ names: AuditNames?,
+        segment: UInt64, block: UInt64
     ) {
         let head = record.head
         kind = AuditKind(rawValue: head.kind) ?? .check
@@ -121,7 +128,7 @@ package struct AuditRecord: Sendable, Equatable {
         generation = head.generation
         latencyNanoseconds = head.latencyNanoseconds
         order = head.order
-        life = page.rings[record.ring].life
+        self.life = life
         plan = Self.name(head.plan, names?.plans)
         operation = Self.name(head.operation, names?.operations)
         rate = Self.limit(head.rate, names).map {
@@ -145,9 +152,9 @@ package struct AuditRecord: Sendable, Equatable {
         standings = record.standings.map { Self.standing($0, names) }
         hold = record.hold.map(Array.init)
         idempotency = record.idempotency.map(Array.init)
-        keyID = record.key.map { String(decoding: $0, as: UTF8.self) }
-        organization = String(decoding: page.organizations[record.organization], as: UTF8.self)
-        user = String(decoding: page.users[record.user], as: UTF8.self)
+        keyID = owner.keyID
+        organization = owner.organization
+        user = owner.user
         self.segment = segment
         self.block = block
     }

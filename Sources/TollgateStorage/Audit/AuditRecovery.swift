@@ -11,6 +11,7 @@ struct AuditTail {
     /// Of the last segment, when nothing sealed it.
     var index = AuditIndexBuilder()
     var file: (any DiskFile)?
+    var version = AuditSegmentHeader.version
     /// The highest life that wrote.
     var life: UInt64 = 0
     /// What is to be noted in the chain.
@@ -63,12 +64,13 @@ struct AuditRecovery {
         var tail = AuditTail(log: file.header.log)
         tail.headRound = head?.round ?? 0
         tail.life = file.header.life
+        tail.version = file.header.version
         for number in numbers {
             let one = number == last ? file : try older(number)
             // One that is damaged is as old as the one before, to be removed with it.
             let created = one?.header.created ?? tail.segments.last?.created ?? 0
             tail.segments.append(
-                AuditSegmentSummary(number: number, created: created, bytes: one?.bytes ?? 0))
+                AuditSegmentSummary(number: number, created: created, bytes: one?.storedBytes ?? 0))
         }
         try findMarks(numbers.dropLast(), before: file, &tail)
         try takeLast(file, &tail)
@@ -95,7 +97,7 @@ struct AuditRecovery {
         for number in numbers.reversed() {
             guard let file = try older(number) else { break }
             file.limit(to: next.header.previousBytes)
-            if let block = try file.seal(), let marks = Self.marks(block) {
+            if let block = try file.seal(), let marks = try Self.marks(block, file) {
                 tail.marks = marks
                 break
             }
@@ -104,23 +106,25 @@ struct AuditRecovery {
         }
         for file in unsealed.reversed() {
             var walk = AuditWalk(file)
-            var index = AuditIndexBuilder()
             while case .block(let block) = try walk.next() {
-                try Self.take(block, file, &tail.marks, &index)
+                _ = try Self.take(block, file, &tail.marks)
             }
         }
     }
 
-    private static func marks(_ block: AuditReadBlock) -> AuditMarks? {
+    private static func marks(
+        _ block: AuditReadBlock, _ file: AuditSegmentFile
+    ) throws(AuditFailure) -> AuditMarks? {
         defer { block.keep() }
-        return AuditSeal(block.payload).map { AuditMarks($0.marks) }
+        guard let seal = try AuditSeal(block, version: file.header.version) else { return nil }
+        return AuditMarks(seal.marks)
     }
 
     /// The last segment: sealed, or to be gone on with.
     private func takeLast(
         _ file: AuditSegmentFile, _ tail: inout AuditTail
     ) throws(AuditFailure) {
-        if let block = try file.seal(), let marks = Self.marks(block) {
+        if let block = try file.seal(), let marks = try Self.marks(block, file) {
             tail.marks = marks
             tail.end.segment = file.number
             tail.end.offset = file.bytes
@@ -129,10 +133,18 @@ struct AuditRecovery {
             return
         }
         var walk = AuditWalk(file)
+        var names = AuditNameHashes()
         var isWhole = false
         steps: while true {
             switch try walk.next() {
-            case .block(let block): try Self.take(block, file, &tail.marks, &tail.index)
+            case .block(let block):
+                let page = try Self.take(block, file, &tail.marks)
+                var (indexed, keys) = (block.indexed, AuditIndexKeys())
+                if let page, file.header.version > 1 {
+                    guard let found = try names.take(page) else { throw Self.no(block, file) }
+                    (indexed.fresh, keys) = (page.fresh, found)
+                }
+                tail.index.add(indexed, keys)
             case .end:
                 isWhole = true
                 break steps
@@ -151,24 +163,22 @@ struct AuditRecovery {
         tail.segments[tail.segments.count &- 1].bytes = tail.end.offset
     }
 
-    /// What a block adds to what is known of rings, and to the index.
+    private static func no(_ block: AuditReadBlock, _ file: AuditSegmentFile) -> AuditFailure {
+        AuditFailure(
+            .damaged, file.path, offset: block.offset,
+            "its hash is right, and it is no block of records; move the segment away")
+    }
+
+    /// What a block adds to what is known of rings; its page, of a block of records.
     private static func take(
-        _ block: AuditReadBlock, _ file: AuditSegmentFile, _ marks: inout AuditMarks,
-        _ index: inout AuditIndexBuilder
-    ) throws(AuditFailure) {
+        _ block: AuditReadBlock, _ file: AuditSegmentFile, _ marks: inout AuditMarks
+    ) throws(AuditFailure) -> AuditPage? {
         defer { block.keep() }
-        var keys = AuditIndexKeys()
         switch block.head.kind {
         case .records:
-            guard let page = AuditPage(block.payload, count: block.head.count) else {
-                throw AuditFailure(
-                    .damaged, file.path, offset: block.offset,
-                    "its hash is right, and it is no block of records; move the segment away")
-            }
+            guard let page = try file.page(block) else { throw no(block, file) }
             for source in page.rings { marks.add(source) }
-            keys.organizations = page.organizations.map { AuditIndexKeys.hash($0) }
-            keys.users = page.users.map { AuditIndexKeys.hash($0) }
-            keys.keys = page.keys.map { AuditIndexKeys.hash($0) }
+            return page
         case .gap:
             let gap = AuditGap(block.payload, first: block.head.first, last: block.head.last)
             if let gap, gap.cause == .dropped {
@@ -176,7 +186,7 @@ struct AuditRecovery {
             }
         case .names, .seal: break
         }
-        index.add(block.indexed, keys)
+        return nil
     }
 
     /// Keeps what stands behind the last whole block, and takes it off the segment.
@@ -208,6 +218,33 @@ struct AuditRecovery {
             AuditGap(
                 .torn, count: UInt64(truncatingIfNeeded: bytes &- end), life: file.header.life,
                 first: now.milliseconds, last: now.milliseconds))
+    }
+}
+
+/// What an index finds the names by that a segment's blocks have said, by number.
+struct AuditNameHashes {
+    private var lists: [[UInt32]] = [[], [], []]
+
+    var counts: AuditNameCounts {
+        AuditNameCounts(
+            organizations: lists[0].count, users: lists[1].count, keys: lists[2].count)
+    }
+
+    /// The hashes of all names that the next block's records have; `nil`: it is not the next, or
+    /// none.
+    mutating func take(_ page: AuditPage) throws(AuditFailure) -> AuditIndexKeys? {
+        defer { page.keep() }
+        guard page.before == counts, let pieces = page.pieces,
+            let names = try page.newNames(pieces), let records = try page.all()
+        else { return nil }
+        for (kind, own) in names.enumerated() {
+            lists[kind].append(contentsOf: own.map { AuditIndexKeys.hash($0) })
+        }
+        var keys = AuditIndexKeys()
+        keys.organizations = page.groups.map { lists[0][$0.organization] }
+        keys.users = Set(records.map(\.user)).sorted().map { lists[1][$0] }
+        keys.keys = Set(records.compactMap(\.key)).sorted().map { lists[2][$0] }
+        return keys
     }
 }
 

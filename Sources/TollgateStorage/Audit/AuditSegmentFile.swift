@@ -8,25 +8,34 @@ final class AuditSegmentFile {
     let header: AuditSegmentHeader
     let headerHash: AuditHash
     private let file: any DiskFile
+    /// Of one that is compressed: all below is of what it was.
+    private let pack: AuditPack?
     /// How much of it is meant, and how much there is.
     private(set) var bytes: Int
     let bytesThere: Int
 
-    init(_ disk: any Disk, _ directory: String, _ number: UInt64) throws(AuditFailure) {
+    convenience init(
+        _ disk: any Disk, _ directory: String, _ number: UInt64
+    ) throws(AuditFailure) {
+        try self.init(disk, directory + "/" + AuditFiles.segment(number), of: number)
+    }
+
+    init(_ disk: any Disk, _ path: String, of number: UInt64) throws(AuditFailure) {
         self.number = number
-        path = directory + "/" + AuditFiles.segment(number)
-        let path = path
+        self.path = path
         let file = try onAuditDisk { () throws(DiskError) in
             try disk.open(path, writable: false)
         }
         self.file = file
-        bytesThere = file.bytes
-        bytes = bytesThere
         let block = Block(AuditSegmentHeader.bytes)
         defer { block.keep() }
         block.used = try onAuditDisk { () throws(DiskError) in
             try file.read(into: block.bytes, at: 0)
         }
+        pack = AuditPack.isOne(block.read) ? try AuditPack(file) : nil
+        bytesThere = pack?.bytes ?? file.bytes
+        bytes = bytesThere
+        if let pack { block.used = try pack.read(into: block.bytes, at: 0) }
         header = try AuditSegmentHeader(block.read, path)
         headerHash = AuditHash(block.read, at: 96)
         guard header.number == number else {
@@ -37,6 +46,12 @@ final class AuditSegmentFile {
     /// The segment behind it says that no more of it is meant.
     func limit(to bytes: UInt64) {
         self.bytes = min(self.bytes, Int(truncatingIfNeeded: min(bytes, UInt64(Int.max))))
+    }
+
+    func damaged(_ offset: Int) -> AuditFailure {
+        AuditFailure(
+            .damaged, path, offset: offset,
+            "not the block that was written there; run: tollgate audit verify")
     }
 
     /// Where its chain begins.
@@ -65,26 +80,75 @@ final class AuditSegmentFile {
     }
 
     private func read(_ offset: Int, _ count: Int) throws(AuditFailure) -> Block {
-        let block = Block(count)
-        block.used = try onAuditDisk { () throws(DiskError) in
-            try file.read(into: block.bytes, at: offset)
-        }
+        let block = Block(unfilled: count)
+        block.used = try read(
+            into: UnsafeMutableRawBufferPointer(rebasing: block.bytes[..<count]), at: offset)
         return block
     }
 
+    /// Fewer bytes at its end alone.
+    func read(
+        into bytes: UnsafeMutableRawBufferPointer, at offset: Int
+    ) throws(AuditFailure) -> Int {
+        if let pack { return try pack.read(into: bytes, at: offset) }
+        return try onAuditDisk { () throws(DiskError) in try file.read(into: bytes, at: offset) }
+    }
+
+    var isPacked: Bool { pack != nil }
+    /// What it takes on the disk.
+    var storedBytes: Int { file.bytes }
+
     /// The seal that ends it, if one does.
     func seal() throws(AuditFailure) -> AuditReadBlock? {
+        guard let offset = try sealOffset(), let block = try block(at: offset),
+            block.head.kind == .seal, offset &+ block.head.blockBytes == bytes
+        else { return nil }
+        return block
+    }
+
+    /// Where the last bytes say that it begins.
+    private func sealOffset() throws(AuditFailure) -> Int? {
         let tail = AuditSeal.tailBytes &+ AuditHash.bytes
         guard bytes >= AuditSegmentHeader.bytes &+ AuditBlockHead.bytes &+ tail else { return nil }
         let end = try read(bytes &- tail, 4)
         defer { end.keep() }
         guard end.used == 4 else { return nil }
         let payload = Int(truncatingIfNeeded: end.read.loadLittle(at: 0, as: UInt32.self))
-        let offset = bytes &- payload &- AuditBlockHead.bytes &- AuditHash.bytes
-        guard let block = try block(at: offset), block.head.kind == .seal,
-            offset &+ block.head.blockBytes == bytes
+        return bytes &- payload &- AuditBlockHead.bytes &- AuditHash.bytes
+    }
+
+    /// The same of version 2, of which no more is read than is asked for.
+    func sealPieces() throws(AuditFailure) -> AuditPieces? {
+        guard let offset = try sealOffset(), offset >= AuditSegmentHeader.bytes else { return nil }
+        let start = try read(offset, AuditBlockHead.bytes)
+        defer { start.keep() }
+        guard let head = AuditBlockHead(start.read), head.kind == .seal,
+            offset &+ head.blockBytes == bytes
         else { return nil }
-        return block
+        return try AuditPieces(self, head.indexed(at: offset))
+    }
+
+    /// The tables of a block of records that is in memory; `nil` when it is none.
+    func page(_ block: AuditReadBlock) throws(AuditFailure) -> AuditPage? {
+        guard header.version > 1 else { return AuditPage(first: block) }
+        guard let pieces = AuditPieces(block) else { return nil }
+        return try AuditPage(pieces)
+    }
+
+    /// The tables of the block of records that an index says stands there, of which no more is
+    /// read, of version 2, than is asked for, those of one organization if need be; `nil` when it
+    /// does not.
+    func page(
+        _ indexed: AuditIndexBlock, organization: Int? = nil
+    ) throws(AuditFailure) -> AuditPage? {
+        if header.version > 1 {
+            guard let pieces = try AuditPieces(self, indexed) else { return nil }
+            return try AuditPage(pieces, organization: organization)
+        }
+        guard let block = try block(at: indexed.offset), block.head.kind == .records else {
+            return nil
+        }
+        return AuditPage(first: block)
     }
 
     /// Copies bytes of it to the end of another file.
@@ -106,7 +170,7 @@ final class AuditReadBlock {
     let head: AuditBlockHead
     let offset: Int
     let hash: AuditHash
-    private let memory: Block
+    let memory: Block
 
     /// `nil` when it is none, or not as it was written.
     init?(_ memory: Block, offset: Int) {
@@ -127,11 +191,7 @@ final class AuditReadBlock {
 
     func keep() { withExtendedLifetime(self) {} }
 
-    var indexed: AuditIndexBlock {
-        AuditIndexBlock(
-            kind: head.kind, offset: offset, bytes: head.blockBytes, count: head.count,
-            first: head.first, last: head.last)
-    }
+    var indexed: AuditIndexBlock { head.indexed(at: offset) }
 }
 
 /// Goes through a segment block by block, along its chain.

@@ -20,7 +20,7 @@ package struct AuditEnd: Sendable, Equatable {
 /// | offset | bytes | field |
 /// |---|---|---|
 /// | 0 | 8 | "TGAUSEG1" |
-/// | 8 | 2 | version, 1 |
+/// | 8 | 2 | version, 2; 1 is read |
 /// | 10 | 6 | spare, 0 |
 /// | 16 | 8 | number of the segment, as in its name; the first is 1 |
 /// | 24 | 8 | id of the log: random, the same in all its segments |
@@ -32,9 +32,11 @@ package struct AuditEnd: Sendable, Equatable {
 /// | 96 | 32 | SHA-256 of bytes 0 to 95 |
 struct AuditSegmentHeader: Sendable, Equatable {
     static let bytes = 128
-    static let version: UInt16 = 1
+    /// That is written, and the last that is read.
+    static let version: UInt16 = 2
     private static let magic: UInt64 = 0x3147_4553_5541_4754
 
+    var version = Self.version
     var number: UInt64
     var log: UInt64
     var firstBlock: UInt64
@@ -60,7 +62,7 @@ struct AuditSegmentHeader: Sendable, Equatable {
         let block = Block(Self.bytes)
         defer { block.keep() }
         block.bytes.storeLittle(Self.magic, at: 0)
-        block.bytes.storeLittle(Self.version, at: 8)
+        block.bytes.storeLittle(version, at: 8)
         block.bytes.storeLittle(number, at: 16)
         block.bytes.storeLittle(log, at: 24)
         block.bytes.storeLittle(firstBlock, at: 32)
@@ -79,8 +81,8 @@ struct AuditSegmentHeader: Sendable, Equatable {
         guard AuditHash(of: bytes.slice(at: 0, length: 96)) == AuditHash(bytes, at: 96) else {
             throw AuditFailure(.damaged, path, offset: 0, "the hash of its header is wrong")
         }
-        let version = bytes.loadLittle(at: 8, as: UInt16.self)
-        guard version == Self.version else {
+        version = bytes.loadLittle(at: 8, as: UInt16.self)
+        guard version > 0, version <= Self.version else {
             throw AuditFailure(
                 .version, path, offset: 8,
                 "of version \(version), which this build does not know; use the one that wrote it")
@@ -122,7 +124,9 @@ package enum AuditBlockKind: UInt8, Sendable, CaseIterable {
 /// | 40 | 32 | hash of the block before; of a segment's first, of the header |
 struct AuditBlockHead: Sendable, Equatable {
     static let bytes = 72
-    static let payloadMax = 64 << 10
+    /// Of records; of version 1 less.
+    static let payloadMax = 1 << 20
+    static let firstPayloadMax = 64 << 10
     /// Of a seal, which holds an index.
     static let sealMax = 256 << 20
     private static let magic: UInt32 = 0x4241_4754
@@ -159,6 +163,11 @@ struct AuditBlockHead: Sendable, Equatable {
         previous.store(to: bytes, at: 40)
     }
 
+    func indexed(at offset: Int) -> AuditIndexBlock {
+        AuditIndexBlock(
+            kind: kind, offset: offset, bytes: blockBytes, count: count, first: first, last: last)
+    }
+
     /// `nil` when the bytes cannot begin a block.
     init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= Self.bytes, bytes.loadLittle(at: 0, as: UInt32.self) == Self.magic,
@@ -182,7 +191,12 @@ struct AuditBlock: Sendable {
     var count: UInt32 = 0
     var first: Int64 = 0
     var last: Int64 = 0
+    /// Of records there is none yet: see `draft`.
     var payload: [UInt8] = []
+    /// Of records: what becomes the payload.
+    var draft: AuditDraft?
+    /// Of records: what it takes while it is held, about.
+    var heldBytes = 0
     /// Hashes of the names in it, for the index.
     var keys = AuditIndexKeys()
     /// Generations whose names must stand before it.
@@ -195,6 +209,9 @@ struct AuditBlock: Sendable {
     var dropped: AuditDrop?
 
     init(_ kind: AuditBlockKind) { self.kind = kind }
+
+    /// What it takes in memory, about.
+    var weight: Int { heldBytes &+ payload.count }
 
     /// As it stands in a segment.
     func encoded(number: UInt64, previous: AuditHash) -> (bytes: Block, hash: AuditHash) {

@@ -93,6 +93,9 @@ struct AuditCheck {
     private var log: UInt64?
     private var prunedBelow: UInt64 = 1
     private var isHeadFound = false
+    /// Of the segment that is walked: its blocks, and how many names they say.
+    private var blocks: [AuditIndexBlock] = []
+    private var names = AuditNameCounts()
 
     init(_ reader: AuditReader, _ key: AuditKey?) {
         self.reader = reader
@@ -250,6 +253,7 @@ struct AuditCheck {
     private mutating func walk(_ file: AuditSegmentFile, isLast: Bool) throws(AuditFailure) {
         var walk = AuditWalk(file)
         var looks = 0
+        (blocks, names) = ([], AuditNameCounts())
         noteHead(walk.end)
         while true {
             let before = walk.end
@@ -301,11 +305,17 @@ struct AuditCheck {
         unsignedSegment = unsignedSegment ?? file.number
         let first = WallTime(milliseconds: block.head.first)
         result.unsignedSince = min(result.unsignedSince ?? first, first)
-        let isGood: Bool
+        var indexed = block.indexed
+        var isGood = false
         switch block.head.kind {
         case .records:
             result.records &+= UInt64(block.head.count)
-            isGood = Self.isWhole(block)
+            if let page = try file.page(block) {
+                defer { page.keep() }
+                isGood = try page.isWhole(behind: names)
+                if !page.isFirstVersion { indexed.fresh = page.fresh }
+                names = names + indexed.fresh
+            }
         case .names: isGood = AuditNames(decoding: block.payload) != nil
         case .gap:
             let gap = AuditGap(block.payload, first: block.head.first, last: block.head.last)
@@ -316,11 +326,9 @@ struct AuditCheck {
             }
         case .seal:
             result.seals &+= 1
-            isGood = AuditSeal(block.payload) != nil
+            isGood = try AuditSeal(block, version: file.header.version)?.blocks == blocks
             if let key, isGood {
-                if AuditSeal.isSigned(
-                    block.payload, segment: file.number, previous: previous, key)
-                {
+                if AuditSeal.isSigned(block, file.header, previous: previous, key) {
                     result.sealsSigned &+= 1
                     cover()
                 } else {
@@ -330,23 +338,10 @@ struct AuditCheck {
                 }
             }
         }
+        blocks.append(indexed)
         guard !isGood else { return }
         fault(
             block.head.number, AuditFiles.segment(file.number), block.offset,
             segment: file.number, "its hash is right, and it is no block of its kind")
-    }
-
-    /// Every record, and every organization's chain.
-    private static func isWhole(_ block: AuditReadBlock) -> Bool {
-        guard let page = AuditPage(block.payload, count: block.head.count) else { return false }
-        var (at, last) = (0, [Int](repeating: -1, count: page.organizations.count))
-        for _ in 0..<page.count {
-            guard let record = page.record(at: at) else { return false }
-            let before = last[record.organization]
-            guard record.back == (before < 0 ? 0 : at &- before) else { return false }
-            last[record.organization] = at
-            at = record.end
-        }
-        return at == page.records.count && last == page.lastRecords
     }
 }

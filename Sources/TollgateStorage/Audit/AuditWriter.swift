@@ -43,6 +43,8 @@ struct AuditWriter {
     /// Names of generations, as they are written.
     var names: [UInt32: [UInt8]] = [:]
     private var namesWritten: Set<UInt32> = []
+    /// Names of organizations, users and key ids.
+    var book = AuditNameBook()
     private var index = AuditIndexBuilder()
     private var file: (any DiskFile)?
     private var headFile: (any DiskFile)?
@@ -74,12 +76,13 @@ struct AuditWriter {
         segments.reduce(Int64(0)) { $0 &+ Int64(truncatingIfNeeded: $1.bytes) }
     }
     var isPruning: Bool { pruning != nil }
+    var hasOpen: Bool { file != nil }
     var isBehind: Bool { heldWritten < held.count }
     var hasUnsynced: Bool { durable != end || !held.isEmpty }
 
     /// The block is to be written.
     mutating func push(_ block: AuditBlock) {
-        heldBytes &+= block.payload.count
+        heldBytes &+= block.weight
         held.append(block)
     }
 
@@ -115,10 +118,17 @@ struct AuditWriter {
     /// Appends it to the open segment.
     private mutating func put(_ block: AuditBlock) throws(AuditFailure) {
         guard let file else { return }
-        let (bytes, hash) = block.encoded(number: end.block, previous: end.head)
+        let before = book.counts
+        var (written, fresh) = (block, AuditNameCounts())
+        if let draft = block.draft {
+            (written.payload, fresh) = draft.payload(&book)
+            precondition(written.payload.count <= AuditBlockHead.payloadMax)
+        }
+        let (bytes, hash) = written.encoded(number: end.block, previous: end.head)
         defer { bytes.keep() }
         let offset = end.offset
         do { try file.write(bytes.read, at: offset) } catch {
+            book.unsay(to: before)
             // What is refused may be granted later; anything else is the file's fault.
             if !error.isRefusal { giveUp() }
             throw AuditFailure(error)
@@ -126,7 +136,7 @@ struct AuditWriter {
         index.add(
             AuditIndexBlock(
                 kind: block.kind, offset: offset, bytes: bytes.used, count: block.count,
-                first: block.first, last: block.last), block.keys)
+                first: block.first, last: block.last, fresh: fresh), block.keys)
         end.offset &+= bytes.used
         end.block &+= 1
         end.head = hash
@@ -163,6 +173,7 @@ struct AuditWriter {
         durable = end
         index = AuditIndexBuilder()
         namesWritten = []
+        book.unsay()
         segments.append(
             AuditSegmentSummary(number: number, created: now.milliseconds, bytes: end.offset))
     }
@@ -179,7 +190,7 @@ struct AuditWriter {
         }
         durable = end
         isInDoubt = false
-        for block in held[..<heldWritten] { heldBytes &-= block.payload.count }
+        for block in held[..<heldWritten] { heldBytes &-= block.weight }
         held.removeFirst(heldWritten)
         heldWritten = 0
         if isSealed {
@@ -195,7 +206,7 @@ struct AuditWriter {
         isSealed = false
         end = durable
         held.removeAll { $0.kind == .names }
-        heldBytes = held.reduce(0) { $0 &+ $1.payload.count }
+        heldBytes = held.reduce(0) { $0 &+ $1.weight }
         heldWritten = 0
         if !segments.isEmpty { segments[segments.count &- 1].bytes = durable.offset }
     }
@@ -254,10 +265,11 @@ struct AuditWriter {
             return false
         }
         return end.offset >= place.settings.segmentBytes
+            || book.weight > place.settings.namesBytesMax
             || now.milliseconds &- open.created >= place.settings.segmentSeconds &* 1_000
     }
 
-    /// Ends the open segment, when there is one and all is written.
+    /// Ends the open segment, when there is one and all is written, also what was made of entries.
     mutating func seal(now: WallTime) throws(AuditFailure) {
         guard file != nil, !isBehind else { return }
         let seal = AuditSeal.block(
@@ -265,6 +277,14 @@ struct AuditWriter {
         try put(seal)
         isSealed = true
         try sync()
+        // All is durable: nothing will be written again that knows a name.
+        book.removeAll()
+    }
+
+    /// Leaves the open segment as it is, without a seal: it is of an earlier version.
+    mutating func leave() throws(AuditFailure) {
+        try sync()
+        file = nil
     }
 
     /// A life ends: what its rings will have given out.
@@ -339,5 +359,27 @@ extension AuditWriter {
             segments.removeFirst()
         }
         try onAuditDisk { () throws(DiskError) in try disk.syncDirectory(directory) }
+    }
+}
+
+// MARK: compression
+
+extension AuditWriter {
+    /// Segments that are not written to any more.
+    var ended: [UInt64] { (hasOpen ? segments.dropLast() : segments[...]).map(\.number) }
+
+    /// Puts the compressed form of a segment, which is durable beside it, into its place.
+    mutating func adopt(_ number: UInt64, bytes: Int) throws(AuditFailure) {
+        let (disk, directory) = (place.disk, place.settings.directory)
+        let part = place.path(AuditPacking.partName(number))
+        let path = place.path(AuditFiles.segment(number))
+        guard let index = segments.firstIndex(where: { $0.number == number }) else {
+            return try onAuditDisk { () throws(DiskError) in try disk.remove(part) }
+        }
+        try onAuditDisk { () throws(DiskError) in
+            try disk.rename(part, to: path)
+            try disk.syncDirectory(directory)
+        }
+        segments[index].bytes = bytes
     }
 }

@@ -1,12 +1,18 @@
 import TollgateWire
 
-/// Memory of a fixed size, zeroed at first; freed with its last reference.
+/// Memory of a fixed size, zeroed at first unless it says otherwise; freed with its last reference.
 package final class Block {
     package let bytes: UnsafeMutableRawBufferPointer
 
     package init(_ count: Int) {
         bytes = .allocate(byteCount: max(count, 1), alignment: 16)
         bytes.zero()
+        used = count
+    }
+
+    /// For what is read or written before it is looked at: not zeroed.
+    package init(unfilled count: Int) {
+        bytes = .allocate(byteCount: max(count, 1), alignment: 16)
         used = count
     }
 

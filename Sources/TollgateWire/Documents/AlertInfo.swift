@@ -38,6 +38,8 @@ public struct AlertInfo: DirectoryDocument {
     public var periodEndsAt: Timestamp?
     /// Of a forecast.
     public var exhaustedAt: Timestamp?
+    /// Of a quota that is in shadow: it refuses nobody.
+    public var isShadow: Bool
     /// It was kept from those who are told.
     public var isSilenced: Bool
     public var acknowledgedAt: Timestamp?
@@ -59,6 +61,7 @@ public struct AlertInfo: DirectoryDocument {
         self.text = text
         self.subject = subject
         (threshold, value, limit) = (0, 0, 0)
+        isShadow = false
         isSilenced = false
         note = ""
     }
@@ -79,6 +82,10 @@ public struct AlertInfo: DirectoryDocument {
         limit = try members.count("limit")
         periodEndsAt = try members.optionalInstant("period_ends_at")
         exhaustedAt = try members.optionalInstant("exhausted_at")
+        // One that an earlier version put into the spool says nothing of it.
+        isShadow = try members.optional("shadow") { (value) throws(DocumentError) in
+            try value.asFlag()
+        } ?? false
         isSilenced = try members.flag("silenced")
         acknowledgedAt = try members.optionalInstant("acknowledged_at")
         acknowledgedBy = try members.optionalCount("acknowledged_by")
@@ -97,7 +104,8 @@ public struct AlertInfo: DirectoryDocument {
         let rest: JSONObject = [
             "threshold": .count(threshold), "value": .count(value), "limit": .count(limit),
             "period_ends_at": .optional(periodEndsAt), "exhausted_at": .optional(exhaustedAt),
-            "silenced": .bool(isSilenced), "acknowledged_at": .optional(acknowledgedAt),
+            "shadow": .bool(isShadow), "silenced": .bool(isSilenced),
+            "acknowledged_at": .optional(acknowledgedAt),
             "acknowledged_by": .optional(acknowledgedBy), "note": .string(note),
         ]
         object.members += rest.members

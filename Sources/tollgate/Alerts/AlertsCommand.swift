@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import TollgateCore
 import TollgatePolicy
 import TollgateStorage
@@ -19,7 +20,10 @@ struct AlertsCommand: ParsableCommand {
 
 struct AlertsList: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "The newest alerts, newest first; 1,000 are kept.")
+        commandName: "list", abstract: "The newest alerts, newest first; 1,000 are kept.",
+        discussion: """
+            With -f the oldest of them first, and then those that come; in JSON an object a line.
+            """)
 
     @Option(help: "The alerts' directory (default: as the policy says).", completion: .directory)
     var directory: String?
@@ -38,6 +42,7 @@ struct AlertsList: ParsableCommand {
     var severity: AlertSeverity?
     @Flag(help: "That nobody has taken note of.") var unacknowledged = false
     @Option(name: .short, help: "At most so many.") var n = 100
+    @Flag(name: .shortAndLong, help: "Go on, until interrupted.") var follow = false
     @OptionGroup var output: OutputOptions
 
     static func severity(_ word: String) throws -> AlertSeverity {
@@ -56,22 +61,61 @@ struct AlertsList: ParsableCommand {
 
     func run() throws {
         let place = try place()
-        let state = try onAudit { () throws(AuditFailure) in try AlertStore.read(place) }
-        let alerts = (state ?? AlertState()).recent.reversed().filter(isWanted).prefix(n)
+        if follow { return try follow(place) }
+        let alerts = try Self.read(place).recent.reversed().filter(isWanted).prefix(n)
         if output.json {
             try Console.print(JSON.list(alerts.map { $0.json }).text)
             return
         }
         if alerts.isEmpty { Console.printError("no alert meets that") }
-        for alert in alerts {
-            var notes = alert.isSilenced ? "  (silenced)" : ""
-            if alert.acknowledgedAt != nil { notes += "  (acknowledged)" }
-            let time = Times.calendar(Double(alert.at / 1_000)) ?? "?"
-            try Console.print(
-                visible(
-                    "\(time)  \(alert.id)  \(alert.severity.word)  \(alert.rule):"
-                        + " \(alert.text)\(notes)", onOneLine: true))
+        for alert in alerts { try Console.print(line(alert)) }
+    }
+
+    private static func read(_ place: String) throws -> AlertState {
+        try onAudit { () throws(AuditFailure) in try AlertStore.read(place) } ?? AlertState()
+    }
+
+    private func line(_ alert: Alert) -> String {
+        if output.json { return alert.json.text }
+        var notes = alert.isSilenced ? "  (silenced)" : ""
+        if alert.acknowledgedAt != nil { notes += "  (acknowledged)" }
+        let time = Times.calendar(Double(alert.at / 1_000)) ?? "?"
+        return visible(
+            "\(time)  \(alert.id)  \(alert.severity.word)  \(alert.rule): \(alert.text)\(notes)",
+            onOneLine: true)
+    }
+
+    private static let lookMicroseconds: UInt32 = 200_000
+
+    /// Looks at the file as often as another stands in its place.
+    private func follow(_ place: String) throws {
+        var seen: UInt64 = 0
+        var (file, isFirst) = (Self.identity(place), true)
+        while !Console.isClosed {
+            let state = try Self.read(place)
+            // One that was begun anew counts from 1.
+            if state.recent.last.map({ $0.id < seen }) ?? false { seen = 0 }
+            var fresh = state.recent.filter { $0.id > seen && isWanted($0) }[...]
+            if isFirst { fresh = fresh.suffix(n) }
+            isFirst = false
+            seen = max(seen, state.recent.last?.id ?? 0)
+            if !fresh.isEmpty { try Console.print(fresh.map(line).joined(separator: "\n")) }
+            let read = file
+            repeat {
+                usleep(Self.lookMicroseconds)
+                file = Self.identity(place)
+            } while file == read && !Console.isClosed
         }
+    }
+
+    /// The file that stands there: it is never changed, but another takes its place.
+    private static func identity(_ place: String) -> [UInt64] {
+        var status = stat()
+        guard stat(AlertStore.path(place), &status) == 0 else { return [] }
+        return [
+            UInt64(status.st_ino), UInt64(bitPattern: Int64(status.st_mtim.tv_sec)),
+            UInt64(bitPattern: Int64(status.st_mtim.tv_nsec)),
+        ]
     }
 
     private func isWanted(_ alert: Alert) -> Bool {
@@ -114,6 +158,7 @@ extension Alert {
         ]
         members += texts.filter { !$0.1.isEmpty }.map { ($0.0, .text($0.1)) }
         if subject.isPersonal { members.append(("personal", .bool(true))) }
+        if subject.isShadow { members.append(("shadow", .bool(true))) }
         let numbers = [("threshold", threshold), ("value", value), ("limit", limit)]
         members += numbers.filter { $0.1 > 0 }.map { ($0.0, .count($0.1)) }
         if periodEnd != .max { members.append(("period_ends_at", .number("\(periodEnd)"))) }

@@ -27,7 +27,10 @@ struct AuditList: ParsableCommand {
             segment.records.map { grouped($0) } ?? "-",
             segment.first.map(AuditView.time) ?? "-", segment.last.map(AuditView.time) ?? "-",
             segment.isSealed ? "sealed" : "open",
-        ]
+        ].enumerated().map { column, cell in
+            guard column == 6, let before = segment.bytesBefore else { return cell }
+            return "\(cell), compressed from \(grouped(before))"
+        }
     }
 
     private static func json(_ segment: AuditSegmentInfo) -> JSON {
@@ -37,6 +40,8 @@ struct AuditList: ParsableCommand {
             ("sealed", .bool(segment.isSealed)), ("decisions", .optional(segment.records)),
             ("first_ms", .optional(segment.first?.milliseconds)),
             ("last_ms", .optional(segment.last?.milliseconds)),
+            ("compressed", .bool(segment.bytesBefore != nil)),
+            ("bytes_before", .optional(segment.bytesBefore)),
         ])
     }
 }

@@ -10,30 +10,22 @@ struct AuditView {
         "TIME", "DECISION", "REASON", "KIND", "ORGANIZATION", "USER", "OPERATION", "CHARGED",
         "LIMIT", "ID",
     ]
-    private static let csvHeader = [
-        "time", "id", "kind", "verdict", "reason", "organization", "personal_organization", "user",
-        "plan", "operation", "credential_kind", "key_id", "issuer", "address", "charges",
-        "cost_micros", "rate_limit", "rate_limit_limit", "rate_limit_used", "quota",
-        "quota_limit", "quota_used", "retry_after_ms", "latency_ns", "dry_run", "overage",
-        "repeated", "reservation", "idempotency_id", "would_deny", "units",
-    ]
 
     let format: Format
     private var widths = header.map(\.count)
     private var isFirst = true
+    private var csv = AuditCSV()
 
     init(_ format: Format) { self.format = format }
 
-    /// Lines of a part of a list; columns widen from part to part as they must.
+    /// Lines of a part of a list, of csv all in one; columns widen from part to part as they must.
     mutating func lines(_ records: [AuditRecord]) -> [String] {
         defer { isFirst = isFirst && records.isEmpty }
         guard !records.isEmpty else { return [] }
         var lines: [String] = []
         switch format {
         case .jsonl: lines = records.map { Self.json($0).text }
-        case .csv:
-            if isFirst { lines.append(CSV.row(Self.csvHeader)) }
-            lines += records.map { CSV.row(Self.cells($0)) }
+        case .csv: lines = [csv.lines(records)]
         case .table:
             var rows = records.map { Self.row($0).map { visible($0, onOneLine: true) } }
             if isFirst { rows.insert(Self.header, at: 0) }
@@ -77,7 +69,7 @@ struct AuditView {
         Reason(rawValue: number).map { "\($0)" } ?? "reason \(number)"
     }
 
-    private static func credential(_ kind: UInt8) -> String {
+    static func credential(_ kind: UInt8) -> String {
         switch CredentialKind(rawValue: kind) {
         case .accessToken: "access_token"
         case .apiKey: "api_key"
@@ -154,28 +146,5 @@ struct AuditView {
             ("limit", .count(standing.most)), ("refuses", .bool(standing.refuses)),
             ("shadow", .bool(standing.isShadow)),
         ])
-    }
-
-    private static func cells(_ record: AuditRecord) -> [String] {
-        func flag(_ flag: AuditFlags) -> String { record.flags.contains(flag) ? "true" : "false" }
-        func shown(_ limit: AuditRecord.Shown?) -> [String] {
-            limit.map { [$0.name, "\($0.limit)", "\($0.used)"] } ?? ["", "", ""]
-        }
-        let charges = record.charges.map { "\($0.meter)=\($0.weighted)" }.joined(separator: " ")
-        let units = record.charges.map { "\($0.meter)=\($0.units)" }.joined(separator: " ")
-        let who = [
-            record.organization, flag(.personal), record.user, record.plan ?? "",
-            record.operation ?? "", credential(record.credentialKind), record.keyID ?? "",
-            record.issuer ?? "", record.address ?? "",
-        ]
-        return [
-            time(record.wall), id(record.id), "\(record.kind)",
-            record.isAllowed ? "allow" : "deny", reason(record.reason),
-        ] + who + [charges, "\(record.cost)"] + shown(record.rate) + shown(record.quota) + [
-            "\(record.retryMilliseconds)", "\(record.latencyNanoseconds)", flag(.dryRun),
-            flag(.overage), flag(.repeated), record.hold.map(hexadecimal) ?? "",
-            record.idempotency.map(hexadecimal) ?? "", record.wouldDeny.joined(separator: " "),
-            units,
-        ]
     }
 }

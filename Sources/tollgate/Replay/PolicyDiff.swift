@@ -6,21 +6,31 @@ import TollgateStorage
 struct PolicyDiff: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
-        abstract: "Which recorded decisions another policy would have made otherwise.",
+        abstract: "What another policy has otherwise, or would have decided otherwise.",
         discussion: """
-            Runs the decisions of audit logs through both policies, the one that made them and \
-            the other, and tells who would have been refused or let through, when, by which \
-            limit, and what it would have cost. Only decisions that the old policy makes as they \
-            were recorded are judged; of the others it says how many, and why. Exit code 0: no \
-            difference; 1: some; 65: none could be judged; 66: there is no decision.
+            Without --replay, says in words what is added, removed and changed: all that policy \
+            show has, and keys that are others under the same name. Exit code 0: nothing; 1: \
+            something.
+
+            With it, runs the decisions of audit logs through both policies, the one that made \
+            them and the other, and tells who would have been refused or let through, when, by \
+            which limit, and what it would have cost. Only decisions that the old policy makes as \
+            they were recorded are judged; of the others it says how many, and why. Exit code 0: \
+            no difference; 1: some; 65: none could be judged; 66: there is no decision.
             """)
     @Argument(help: "The policy that made the decisions.", completion: .file()) var old: String
     @Argument(help: "The other policy.", completion: .file()) var new: String
     @Option(
         parsing: .upToNextOption, help: "Directories of audit logs, each after the other.",
         completion: .directory)
-    var replay: [String]
-    @Option(help: "Organizations and users shown of each limit.") var limit = 10
+    var replay: [String] = []
+    @Option(
+        help: "Of the log, what was decided from then on: an ISO 8601 date, or so long ago (2h).",
+        transform: Instants.past)
+    var since: Int64?
+    @Option(help: "Before then, written in the same way.", transform: Instants.past)
+    var until: Int64?
+    @Option(help: "Organizations and users shown of each limit (10).") var limit: Int?
     @Option(
         help: "csv: each decision that comes out otherwise, and on standard error what was judged.")
     var format: Format?
@@ -32,14 +42,28 @@ struct PolicyDiff: ParsableCommand {
         if format != nil, output.json {
             throw ValidationError("give --json or --format, not both")
         }
-        guard !replay.isEmpty else { throw ValidationError("give --replay a log's directory") }
-        guard (1...10_000).contains(limit) else {
+        if replay.isEmpty {
+            guard since == nil, until == nil, limit == nil, format == nil else {
+                throw ValidationError(
+                    "--since, --until, --limit and --format are of a replay: give --replay too")
+            }
+        }
+        guard (1...10_000).contains(limit ?? 1) else {
             throw ValidationError("--limit is 1 to 10,000")
+        }
+        guard since ?? .min < until ?? .max else {
+            throw ValidationError("--since is before --until")
         }
     }
 
     func run() throws {
         let policies = try (PolicyCommand.load(old), PolicyCommand.load(new))
+        guard !replay.isEmpty else {
+            let changes = PolicyChanges(policies.0, policies.1)
+            try output.print(changes.json, changes.text)
+            if !changes.all.isEmpty { throw ExitCode(1) }
+            return
+        }
         var run: PolicyReplay
         do throws(PolicyCompileError) {
             run = try PolicyReplay(
@@ -50,12 +74,21 @@ struct PolicyDiff: ParsableCommand {
         run.report.sampledOneIn = policies.0.audit?.sampleAllowed ?? 1
         run.isListing = format == .csv
         if run.isListing { try Console.print(CSV.row(ReplayReport.Changed.columns)) }
+        try feed(&run)
+        try show(run.report, isListed: run.isListing)
+    }
+
+    /// Runs all that the logs have of the time asked for.
+    private func feed(_ run: inout PolicyReplay) throws {
         var failure: (any Error)?
+        var query = AuditQuery()
+        query.since = since.map { WallTime(milliseconds: $0) }
+        query.until = until.map { WallTime(milliseconds: $0) }
         for directory in replay {
             var path = directory
             while path.hasSuffix("/"), path.utf8.count > 1 { path.removeLast() }
             try onAudit { () throws(AuditFailure) in
-                _ = try AuditReader(directory: path).run(AuditQuery()) { record in
+                _ = try AuditReader(directory: path).run(query) { record in
                     run.add(record)
                     do { try Self.list(&run) } catch {
                         failure = error
@@ -71,17 +104,22 @@ struct PolicyDiff: ParsableCommand {
         }
         run.finish()
         try Self.list(&run)
-        let report = run.report
+    }
+
+    private func show(_ report: ReplayReport, isListed: Bool) throws {
         guard report.decisions > 0 else {
             throw Failure(
-                .noInput, "there is no decision in \(replay.joined(separator: ", "))",
+                .noInput,
+                "there is no decision in \(replay.joined(separator: ", "))"
+                    + (since == nil && until == nil ? "" : " at that time"),
                 next: "name the directory of an audit log; tollgate stats tells where the"
                     + " daemon's is (tollgate_audit_info)")
         }
-        if run.isListing {
+        if isListed {
             Console.printError(report.head.joined(separator: "\n"))
         } else {
-            try output.print(report.json(most: limit), report.text(most: limit))
+            let most = limit ?? 10
+            try output.print(report.json(most: most), report.text(most: most))
         }
         if report.differences > 0 { throw ExitCode(1) }
         guard report.judged > 0 else {

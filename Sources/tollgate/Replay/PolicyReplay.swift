@@ -42,15 +42,11 @@ struct PolicyReplay {
     }
 
     mutating func add(_ record: AuditRecord) {
-        var ready: [AuditRecord] = []
-        order.add(record) { ready.append($0) }
-        for one in ready { decide(one) }
+        for one in order.add(record) { decide(one.record) }
     }
 
     mutating func finish() {
-        var ready: [AuditRecord] = []
-        order.finish { ready.append($0) }
-        for one in ready { decide(one) }
+        for one in order.finish() { decide(one.record) }
     }
 
     private mutating func decide(_ record: AuditRecord) {

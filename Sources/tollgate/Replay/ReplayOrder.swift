@@ -8,42 +8,52 @@ import TollgateStorage
 struct ReplayOrder {
     static let heldMax = 1 << 16
 
+    /// A decision in its place, once: copies of so many, and not their users' counters, were most
+    /// of what a replay took.
+    final class Held {
+        let record: AuditRecord
+        init(_ record: AuditRecord) { self.record = record }
+    }
+
     /// All of one life.
-    private var held: [AuditRecord] = []
+    private var held: [Held] = []
     /// Two threads' turns begin at most so far apart.
     private static let apartNanoseconds: UInt64 = 1_000_000_000
 
-    /// Gives out what is in order by now.
-    mutating func add(_ record: AuditRecord, _ body: (AuditRecord) -> Void) {
-        if let last = held.last, last.life != record.life { finish(body) }
-        held.append(record)
-        if held.count >= 2 * Self.heldMax { give(Self.heldMax, body) }
+    /// What is in order by now.
+    mutating func add(_ record: AuditRecord) -> [Held] {
+        var ready: [Held] = []
+        if let last = held.last, last.record.life != record.life { ready = finish() }
+        held.append(Held(record))
+        if held.count >= 2 * Self.heldMax { ready += take(Self.heldMax) }
+        return ready
     }
 
-    mutating func finish(_ body: (AuditRecord) -> Void) { give(held.count, body) }
+    mutating func finish() -> [Held] { take(held.count) }
 
-    private mutating func give(_ count: Int, _ body: (AuditRecord) -> Void) {
+    private mutating func take(_ count: Int) -> [Held] {
         let sorted = Self.sorted(held)
-        for record in sorted.prefix(count) { body(record) }
         held = Array(sorted.dropFirst(count))
+        return Array(sorted.prefix(count))
     }
 
-    private static func sorted(_ records: [AuditRecord]) -> [AuditRecord] {
+    private static func sorted(_ records: [Held]) -> [Held] {
         // Not by the wall clock, which may be set back meanwhile.
         let places = records.indices.sorted {
-            (records[$0].bootNanoseconds, $0) < (records[$1].bootNanoseconds, $1)
+            (records[$0].record.bootNanoseconds, $0) < (records[$1].record.bootNanoseconds, $1)
         }
         var byOrganization: [String: [Int]] = [:]
-        for (place, index) in places.enumerated() where records[index].order > 0 {
-            byOrganization[records[index].organization, default: []].append(place)
+        for (place, index) in places.enumerated() where records[index].record.order > 0 {
+            byOrganization[records[index].record.organization, default: []].append(place)
         }
         var sorted = places.map { records[$0] }
         for own in byOrganization.values {
             var list = own.map { sorted[$0] }
             for end in list.indices.dropFirst() {
                 var at = end
-                while at > 0, list[at].order < list[at - 1].order,
-                    list[at].bootNanoseconds &- list[at - 1].bootNanoseconds < apartNanoseconds
+                while at > 0, list[at].record.order < list[at - 1].record.order,
+                    list[at].record.bootNanoseconds &- list[at - 1].record.bootNanoseconds
+                        < apartNanoseconds
                 {
                     list.swapAt(at, at - 1)
                     at -= 1

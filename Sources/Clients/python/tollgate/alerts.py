@@ -18,7 +18,8 @@ AlertSeverity = Literal["info", "warning", "critical"]
 @dataclass(frozen=True)
 class Alert:
     """What an operator was told of, once; of the kind "test" nothing is the matter. What it is not
-    about is None; `threshold`, `value` and `limit` are 0 where they do not matter."""
+    about is None; `threshold`, `value` and `limit` are 0 where they do not matter. With `shadow`
+    the quota that it is about refuses nobody."""
 
     id: int
     rule: str
@@ -39,6 +40,7 @@ class Alert:
     limit: int
     period_ends_at: Optional[int]
     exhausted_at: Optional[int]
+    shadow: bool
     silenced: bool
     acknowledged_at: Optional[int]
     acknowledged_by: Optional[int]
