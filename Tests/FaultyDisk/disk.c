@@ -14,10 +14,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum kind { OPEN, WRITE, SYNC, RENAME, UNLINK, MAP, ALLOCATE, KINDS };
+enum kind { OPEN, WRITE, SYNC, RENAME, UNLINK, MAP, ALLOCATE, READ, KINDS };
 
 // `after` calls still succeed, then `times` fail with `error`; both count down. Below 0 it is a
-// signal that comes before the call is made.
+// signal that comes before the call is made; 0: what is read or written is half of what was asked.
+// EINTR comes before each other call alone: who makes the call again has it done.
 struct fault {
     int32_t error;
     int32_t after;
@@ -53,6 +54,10 @@ static int fails(enum kind kind) {
     struct fault *fault = faults + kind;
     if (__atomic_load_n(&fault->times, __ATOMIC_SEQ_CST) <= 0) return 0;
     if (__atomic_fetch_sub(&fault->after, 1, __ATOMIC_SEQ_CST) > 0) return 0;
+    static int interrupted[KINDS];
+    if (fault->error == EINTR && __atomic_fetch_xor(interrupted + kind, 1, __ATOMIC_SEQ_CST)) {
+        return 0;
+    }
     if (__atomic_fetch_sub(&fault->times, 1, __ATOMIC_SEQ_CST) <= 0) return 0;
     __atomic_fetch_add(&fault->failed, 1, __ATOMIC_SEQ_CST);
     if (fault->error < 0) kill(getpid(), -fault->error);
@@ -88,8 +93,20 @@ int close(int fd) {
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) {
-    if (is_file(fd) && fails(WRITE)) return -1;
+    if (is_file(fd) && fails(WRITE)) {
+        if (errno) return -1;
+        count = (count + 1) / 2;
+    }
     return ((ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite"))(
+        fd, bytes, count, at);
+}
+
+ssize_t pread(int fd, void *bytes, size_t count, off_t at) {
+    if (is_file(fd) && fails(READ)) {
+        if (errno) return -1;
+        count = (count + 1) / 2;
+    }
+    return ((ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread"))(
         fd, bytes, count, at);
 }
 

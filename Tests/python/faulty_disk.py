@@ -11,7 +11,7 @@ import tempfile
 
 from conftest import ROOT
 
-KINDS = ("open", "write", "sync", "rename", "unlink", "map", "allocate")
+KINDS = ("open", "write", "sync", "rename", "unlink", "map", "allocate", "read")
 FOR_EVER = 1 << 30
 _FAULT = struct.Struct("<4i")
 
@@ -32,8 +32,12 @@ class FaultyDisk:
                             "TOLLGATE_TEST_LEDGER": str(ledger)}
 
     def fail(self, kind, error, k=1, times=FOR_EVER):
-        """From the k-th call on that is made from now on."""
+        """From the k-th call on that is made from now on; with EINTR each other of them."""
         self._set(kind, getattr(errno, error), k, times)
+
+    def shorten(self, kind, k=1, times=FOR_EVER):
+        """They read, or write, half of what they were asked for."""
+        self._set(kind, 0, k, times)
 
     def kill(self, kind, k=1):
         """The daemon, before it makes the k-th call from now on."""

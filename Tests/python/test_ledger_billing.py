@@ -9,42 +9,16 @@ import io
 import json
 import os
 import random
-import threading
-import time
 import zoneinfo
 
 import pytest
 from commandline import Cli
 from fake_clock import FakeClock
 from hardening import token
-from ledger_daemon import LedgerPlace, daemon
-from tollgate import Client, TollgateError, new_id
+from ledger_daemon import daemon
+from ledger_payers import PLANS, RACED, Payer, live, use_up
+from tollgate import new_id
 
-PLANS = """
-version: 1
-meters: [calls, tokens]
-operations:
-  chat: {charges: {calls: {units: 1}, tokens: {units: 0}}}
-plans:
-  pro_tier:
-    quotas:
-      user_day: {scope: user, meter: tokens, limit: unlimited, period: day}
-      user_ever: {scope: user, meter: tokens, limit: unlimited, period: total}
-      tokyo_day: {scope: organization, meter: tokens, limit: unlimited, period: day,
-                  time_zone: Asia/Tokyo}
-      month: {scope: organization, meter: tokens, limit: unlimited, period: month}
-      calls_week: {scope: organization, meter: calls, limit: unlimited, period: week}
-  raced_tier:
-    quotas:
-      raced: {scope: organization, meter: calls, limit: 120, period: day}
-      raced_ever: {scope: organization, meter: calls, limit: unlimited, period: total}
-issuers:
-  main:
-    issuer: https://login.example.com
-    audiences: [https://api.example.com]
-    keys: [{id: main-1, algorithm: HS256, file: main.key}]
-"""
-RACED = 120
 HOURS = datetime.timedelta(hours=1)
 FORMATS = ("csv", "jsonl", "cloudevents")
 
@@ -172,85 +146,17 @@ def test_what_is_exported_is_what_callers_were_told(durability):
         assert exported(cli, "2026-11", "csv", "--open") == november
 
 
-class Payer:
-    """Asks for one call of the raced quota after the other, and for tokens of its own, each with an
-    id; `told` are the tokens that it was told."""
-
-    def __init__(self, number, one, chance):
-        self.user, self.one, self.random = f"u{number}", one, random.Random(chance.random())
-        self.told, self.raced, self.pending, self.is_over = 0, 0, None, False
-        self.failure = None
-
-    def run(self):
-        try:
-            with Client(self.one.data, timeout=0.4) as client:
-                while not self.is_over and self.ask(client):
-                    self.pending = None
-        except BaseException as failure:
-            self.failure = failure
-
-    def ask(self, client):
-        """False when there is no answer; then what was asked is `pending`."""
-        if self.pending is None:
-            self.pending = (self.random.random() < 0.5, self.random.randrange(1 << 20), new_id())
-        is_raced, tokens, identity = self.pending
-        try:
-            if is_raced:
-                decision = client.check(self.token, operation="chat", idempotency_id=identity)
-                assert decision.allowed or decision.reason == "quotaExhausted", decision
-                self.raced += decision.allowed
-            else:
-                assert client.consume("acme", self.user, "pro_tier", "chat", {"tokens": tokens},
-                                      idempotency_id=identity).allowed
-                self.told += tokens
-        except TollgateError as error:
-            assert type(error).__name__ in ("Unreachable", "TimedOut"), error
-            return False
-        return True
-
-
-def live_over_an_edge(one, clock, payers, chance):
-    """Midnight comes under load, and kill -9 before, at, or after it."""
-    now = int(clock.now().timestamp())
-    for payer in payers:
-        payer.token = token(one, sub=payer.user, org="race", plan="raced_tier", iat=now,
-                            exp=now + 3_000)
-        payer.is_over = False
-    threads = [threading.Thread(target=payer.run) for payer in payers]
-    for thread in threads:
-        thread.start()
-    time.sleep(chance.uniform(0.05, 0.25))
-    one.kill()
-    for payer in payers:
-        payer.is_over = True
-    for thread in threads:
-        thread.join()
-    one.start()
-    with Client(one.data, timeout=20) as client:
-        for payer in payers:
-            assert payer.failure is None, payer.failure
-            if payer.pending is not None:
-                assert payer.ask(client)
-                payer.pending = None
-
-
 def test_a_charge_at_the_edge_of_a_period_is_in_exactly_one():
     chance, edges = seeded(), int(os.environ.get("TOLLGATE_EDGES", "12"))
     midnight = datetime.datetime(2026, 10, 2, tzinfo=datetime.UTC)
     with world(midnight - 12 * HOURS) as (one, clock):
         payers = [Payer(number, one, chance) for number in range(4)]
         for _ in range(edges):
+            # Midnight comes under load, and kill -9 before, at, or after it.
             clock.set(midnight - datetime.timedelta(milliseconds=150))
-            live_over_an_edge(one, clock, payers, chance)
+            live(one, clock.now(), payers, chance, one.kill)
             # The rest of the day's quota, before the next edge.
-            now = int(clock.now().timestamp())
-            with Client(one.data, timeout=20) as client:
-                about = token(one, sub="rest", org="race", plan="raced_tier", iat=now,
-                              exp=now + 3_000)
-                rest = 0
-                while client.check(about, operation="chat").allowed:
-                    rest += 1
-            payers[0].raced += rest
+            payers[0].raced += use_up(one, clock.now())
             clock.set(midnight + 11 * HOURS)
             midnight += 24 * HOURS
             one.callers.ping()

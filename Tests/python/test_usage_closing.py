@@ -7,7 +7,8 @@ from commandline import Cli
 from fake_clock import FakeClock
 from hardening import connect, read_reply
 from ledger_daemon import daemon
-from test_ledger_billing import HOURS, PLANS, exported, world
+from ledger_payers import PLANS
+from test_ledger_billing import HOURS, exported, world
 from tollgate import Conflict, replies, wire
 
 NOON = datetime.datetime(2026, 10, 27, 13, tzinfo=datetime.UTC)

@@ -82,6 +82,8 @@ final class LedgerTrouble: Sendable {
         case EFBIG:
             "raise the limit on the size of files (LimitFSIZE=, ulimit -f); it goes on by itself"
         case EROFS: "make that file system writable again; it goes on by itself"
+        case ENOMEM:
+            "give the daemon more memory (MemoryMax=, LimitAS=, ulimit -v); it goes on by itself"
         case EMFILE, ENFILE: "raise the limit on open files (LimitNOFILE=)"
         case EACCES, EPERM: "give the daemon's user that directory"
         case EIO: "the disk fails: look at the kernel's log, and move the ledger"

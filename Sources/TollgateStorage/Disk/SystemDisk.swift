@@ -13,7 +13,9 @@ package final class SystemDisk: Disk {
     }
 
     package func list(_ directory: String) throws(DiskError) -> [String] {
-        guard let stream = opendir(directory) else { throw DiskError(.list, directory, errno) }
+        var opened = opendir(directory)
+        while opened == nil, errno == EINTR { opened = opendir(directory) }
+        guard let stream = opened else { throw DiskError(.list, directory, errno) }
         defer { closedir(stream) }
         var names: [String] = []
         var failure: Int32 = 0
