@@ -54,6 +54,8 @@ final class MemoryDisk: Disk, @unchecked Sendable {
     var failsMaking: ((String) -> Bool)?
     /// Files that cannot be written, by path.
     var failsWriting: ((String) -> Bool)?
+    /// Files that are listed, and gone when they are opened.
+    var hides: ((String) -> Bool)?
     var calls = 0
     var bytesRead = 0
     /// Calls that failed as they were told to.
@@ -127,6 +129,7 @@ final class MemoryDisk: Disk, @unchecked Sendable {
 
     func open(_ path: String, writable: Bool) throws(DiskError) -> any DiskFile {
         try call(.open, path)
+        if hides?(path) == true { throw DiskError(.open, path, ENOENT) }
         return MemoryFile(self, path, try file(.open, path))
     }
 
