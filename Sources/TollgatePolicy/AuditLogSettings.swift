@@ -26,7 +26,8 @@ package struct AuditLogSettings: Sendable, Equatable {
     package var compress = false
 
     package static let ringBytesRange: ClosedRange<UInt64> = (1 << 18)...(1 << 28)
-    package static let segmentBytesRange: ClosedRange<UInt64> = (1 << 20)...(1 << 32)
+    /// What a log's own storage takes.
+    package static let segmentBytesRange: ClosedRange<UInt64> = (1 << 20)...(1 << 30)
     package static let segmentAgeRange: ClosedRange<UInt64> = 60_000...2_678_400_000
     package static let keepRange: ClosedRange<UInt64> = 3_600_000...315_360_000_000
     package static let bytesMaxRange: ClosedRange<UInt64> = (1 << 22)...(1 << 50)

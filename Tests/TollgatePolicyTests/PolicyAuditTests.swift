@@ -37,6 +37,10 @@ import TollgateCore
             "audit: {path: /a, bytes_max: 4194304}",
             "7:30: bytes_max is at least twice segment_bytes, 67108864"
         ),
+        (
+            "audit: {path: /a, segment_bytes: 1073741825}",
+            "7:34: segment_bytes is between 1048576 and 1073741824"
+        ),
         ("audit: {path: /a, compress: 3}", "7:29: compress is true or false, not \"3\""),
         ("audit: {path: /a, keep: 1m}", "7:25: keep is 1h to 3650d"),
         (

@@ -51,6 +51,27 @@ import TollgateWire
         return all
     }
 
+    /// The fuzz target's seeds, which libzstd made once: what its later versions make may differ.
+    @Test(arguments: ["packed", "packed-taken-up"])
+    func aSeedOfTheFuzzTargetIsTheSegmentOfTheVector(name: String) throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "Fuzz/corpus/audit/\(name)")
+        let bytes = Array(try Data(contentsOf: file).dropFirst())
+        let disk = MemoryDisk()
+        disk.directories = ["/audit"]
+        let inode = MemoryDisk.Inode(bytes.count)
+        bytes.withUnsafeBytes { inode.memory.copy($0, to: 0) }
+        disk.files["/audit/" + AuditFiles.segment(1)] = inode
+        let segment = try AuditSegmentFile(disk, "/audit", 1)
+        #expect(segment.isPacked && segment.storedBytes < segment.bytes)
+        let wanted = try AuditVectorTests.bytes("audit-v2.hex")
+        try #require(segment.bytes == wanted.count)
+        let read = Block(segment.bytes)
+        defer { read.keep() }
+        #expect(try segment.read(into: read.bytes, at: 0) == wanted.count)
+        #expect(Array(read.read) == wanted)
+    }
+
     @Test func whatIsCompressedIsSmallerAndReadAsItWas() throws {
         let world = try Self.written()
         let disk = try #require(world.disk as? MemoryDisk)

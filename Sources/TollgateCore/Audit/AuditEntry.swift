@@ -15,6 +15,7 @@ package enum AuditKind: UInt8, Sendable, CaseIterable {
 /// What is special about a decision.
 package struct AuditFlags: OptionSet, BitwiseCopyable, Sendable {
     package let rawValue: UInt8
+    @inlinable
     package init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// Nothing was charged: it was only asked.
@@ -27,11 +28,14 @@ package struct AuditFlags: OptionSet, BitwiseCopyable, Sendable {
     /// charged again.
     package static let repeated = AuditFlags(rawValue: 1 << 3)
     /// Behind the charges and standings stands the id of the hold that it is about.
-    package static let hold = AuditFlags(rawValue: 1 << 4)
+    @inlinable
+    package static var hold: AuditFlags { AuditFlags(rawValue: 1 << 4) }
     /// Behind it stands the request's idempotency id.
-    package static let idempotencyID = AuditFlags(rawValue: 1 << 5)
+    @inlinable
+    package static var idempotencyID: AuditFlags { AuditFlags(rawValue: 1 << 5) }
     /// Behind it stands the id of the API key.
-    package static let keyID = AuditFlags(rawValue: 1 << 6)
+    @inlinable
+    package static var keyID: AuditFlags { AuditFlags(rawValue: 1 << 6) }
     /// It is allowed because what would have refused it is in shadow: its standings say what.
     package static let shadow = AuditFlags(rawValue: 1 << 7)
 }
@@ -98,7 +102,7 @@ package struct AuditHead: BitwiseCopyable, Sendable {
     package var cost: UInt64 = 0
     package var retryMilliseconds: UInt32 = 0
     package var credentialKind: UInt8 = 0
-    private var familyAndDays: UInt8 = 0
+    @usableFromInline var familyAndDays: UInt8 = 0
     package var organizationBytes: UInt8 = 0
     package var userBytes: UInt8 = 0
     package var chargeCount: UInt8 = 0
@@ -111,6 +115,7 @@ package struct AuditHead: BitwiseCopyable, Sendable {
     package init() {}
 
     /// 0, 4 or 6.
+    @inlinable
     package var addressFamily: UInt8 {
         get { familyAndDays & 7 }
         set { familyAndDays = familyAndDays & ~7 | newValue & 7 }
@@ -212,9 +217,10 @@ package struct AuditEntry: BitwiseCopyable {
         + 2 * WireLimits.identifierBytesMax + 8
 
     package let head: AuditHead
-    private let bytes: UnsafeRawBufferPointer
+    @usableFromInline let bytes: UnsafeRawBufferPointer
 
     /// `nil` when the bytes cannot be an entry: their lengths contradict.
+    @inlinable
     package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= AuditHead.bytes else { return nil }
         let head = bytes.loadUnaligned(as: AuditHead.self)
@@ -225,6 +231,7 @@ package struct AuditEntry: BitwiseCopyable {
         self.bytes = UnsafeRawBufferPointer(rebasing: bytes[..<Int(head.bytes)])
     }
 
+    @inlinable
     static func unpaddedBytes(_ head: AuditHead) -> Int {
         standingsOffset(head) + Int(head.standingCount) * AuditStanding.bytes
             + idCount(head.flags) * 16 + Int(head.organizationBytes) + Int(head.userBytes)
@@ -233,20 +240,25 @@ package struct AuditEntry: BitwiseCopyable {
     /// Without what stands behind for alerts.
     static func paddedBytes(_ head: AuditHead) -> Int { (unpaddedBytes(head) + 7) & ~7 }
 
-    private static func standingsOffset(_ head: AuditHead) -> Int {
+    @inlinable
+    static func standingsOffset(_ head: AuditHead) -> Int {
         AuditHead.bytes + Int(head.chargeCount) * AuditCharge.bytes
     }
 
-    private static func idCount(_ flags: AuditFlags) -> Int {
-        (flags.contains(.hold) ? 1 : 0) + (flags.contains(.idempotencyID) ? 1 : 0)
-            + (flags.contains(.keyID) ? 1 : 0)
+    /// Of `hold`, `idempotencyID` and `keyID`.
+    @inlinable
+    static func idCount(_ flags: AuditFlags) -> Int {
+        (flags.rawValue & 0b111_0000).nonzeroBitCount
     }
 
     package var kind: AuditKind { AuditKind(rawValue: head.kind) ?? .check }
+    @inlinable
     package var chargeCount: Int { Int(head.chargeCount) }
+    @inlinable
     package var standingCount: Int { Int(head.standingCount) }
 
     /// Traps on an index that is none.
+    @inlinable
     package func charge(_ index: Int) -> AuditCharge {
         precondition(index >= 0 && index < chargeCount)
         return bytes.loadUnaligned(
@@ -254,6 +266,7 @@ package struct AuditEntry: BitwiseCopyable {
     }
 
     /// Traps on an index that is none.
+    @inlinable
     package func standing(_ index: Int) -> AuditStanding {
         precondition(index >= 0 && index < standingCount)
         return bytes.loadUnaligned(
@@ -277,15 +290,20 @@ package struct AuditEntry: BitwiseCopyable {
     }
 
     /// 16 bytes each; `nil` where the entry has none.
+    @inlinable
     package var holdID: UnsafeRawBufferPointer? { id(.hold) }
+    @inlinable
     package var idempotencyID: UnsafeRawBufferPointer? { id(.idempotencyID) }
+    @inlinable
     package var keyID: UnsafeRawBufferPointer? { id(.keyID) }
 
-    private var idsOffset: Int {
+    @inlinable
+    var idsOffset: Int {
         Self.standingsOffset(head) + standingCount * AuditStanding.bytes
     }
 
-    private func id(_ flag: AuditFlags) -> UnsafeRawBufferPointer? {
+    @inlinable
+    func id(_ flag: AuditFlags) -> UnsafeRawBufferPointer? {
         guard head.flags.contains(flag) else { return nil }
         var offset = idsOffset
         if flag != .hold, head.flags.contains(.hold) { offset += 16 }
@@ -293,11 +311,13 @@ package struct AuditEntry: BitwiseCopyable {
         return bytes.slice(at: offset, length: 16)
     }
 
+    @inlinable
     package var organization: UnsafeRawBufferPointer {
         bytes.slice(
             at: idsOffset + Self.idCount(head.flags) * 16, length: Int(head.organizationBytes))
     }
 
+    @inlinable
     package var user: UnsafeRawBufferPointer {
         bytes.slice(
             at: idsOffset + Self.idCount(head.flags) * 16 + Int(head.organizationBytes),

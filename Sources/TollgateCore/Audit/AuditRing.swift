@@ -29,7 +29,8 @@ package struct AuditRing: @unchecked Sendable {
     package static let bytesLeast = 64 * 1_024
     package static let bytesMost = 1 << 30
     /// The first word of what stands where no entry fitted before the end.
-    static let skip = UInt32.max
+    @inlinable
+    static var skip: UInt32 { .max }
 
     package let base: UnsafeMutableRawPointer
     package let capacity: Int
@@ -95,13 +96,16 @@ package struct AuditRing: @unchecked Sendable {
         UnsafeRawBufferPointer(start: base, count: Self.headerBytes)
     }
 
-    private func counter(_ offset: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
+    @inlinable
+    func counter(_ offset: Int) -> UnsafeMutablePointer<Atomic<UInt64>> {
         (base + offset).assumingMemoryBound(to: Atomic<UInt64>.self)
     }
+    @inlinable
     var headCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(64) }
     var nextCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(72) }
     var dropCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(80) }
     var refuseCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(88) }
+    @inlinable
     var tailCount: UnsafeMutablePointer<Atomic<UInt64>> { counter(128) }
 
     // MARK: the reading side
@@ -111,6 +115,7 @@ package struct AuditRing: @unchecked Sendable {
     ///
     /// False, and nothing after it is readable, when what stands there cannot be an entry: the ring
     /// is damaged.
+    @inlinable
     package func read(
         _ position: inout AuditRingPosition, _ body: (AuditEntry) -> Bool
     ) -> Bool {

@@ -3,8 +3,8 @@
 ///
 /// Keyed, so that nobody who chooses names or addresses can choose where they fall.
 package struct KeyedHash: Sendable, BitwiseCopyable {
-    private let key0: UInt64
-    private let key1: UInt64
+    @usableFromInline let key0: UInt64
+    @usableFromInline let key1: UInt64
 
     package init(_ key: (UInt64, UInt64)) {
         key0 = key.0
@@ -12,8 +12,9 @@ package struct KeyedHash: Sendable, BitwiseCopyable {
     }
 
     /// The hash of `bytes` in the name space of `tweak` (an owner's hash, or a kind).
+    @inlinable
     @inline(__always)
-    func hash(_ bytes: UnsafeRawBufferPointer, tweak: UInt64) -> UInt64 {
+    package func hash(_ bytes: UnsafeRawBufferPointer, tweak: UInt64) -> UInt64 {
         hash(bytes, tweak: tweak, isWide: false).hash
     }
 
@@ -24,8 +25,9 @@ package struct KeyedHash: Sendable, BitwiseCopyable {
         hash(bytes, tweak: tweak, isWide: true)
     }
 
+    @inlinable
     @inline(__always)
-    private func hash(
+    func hash(
         _ bytes: UnsafeRawBufferPointer, tweak: UInt64, isWide: Bool
     ) -> (hash: UInt64, fingerprint: UInt32) {
         var v0 = key0 ^ 0x736f_6d65_7073_6575

@@ -3,15 +3,16 @@ import TollgateWire
 
 /// A block of records that has no place in a segment yet: names are indices in an `AuditNameBook`.
 struct AuditDraft: Sendable {
-    struct Record: Sendable {
+    struct Record: Sendable, BitwiseCopyable {
         /// Where its bytes begin: from the decision id to what stands before the key id.
-        var start = 0
+        var start: UInt32 = 0
         /// Place among the block's organizations.
-        var organization = 0
-        var user = 0
-        /// -1: it has none.
-        var key = -1
-        var shape = 0
+        var organization: UInt32 = 0
+        var user: UInt32 = 0
+        var key = Record.noKey
+        var shape: UInt32 = 0
+
+        static let noKey = UInt32.max
     }
 
     var wall: Int64 = 0
@@ -20,17 +21,14 @@ struct AuditDraft: Sendable {
     var sources: [AuditSource] = []
     var organizations: [UInt32] = []
     /// In the order in which they came: their places.
-    var records: [Record] = []
-    var bytes: [UInt8] = []
+    private let records: [Record]
+    /// Theirs, and `AuditScratch.slack` behind.
+    private let bytes: [UInt8]
     private var shapes: [UInt8] = []
 
-    init() {}
-
-    /// Empty, with room for as much as another took.
-    init(after other: AuditDraft) {
-        organizations.reserveCapacity(other.organizations.count)
-        records.reserveCapacity(other.records.count)
-        bytes.reserveCapacity(other.bytes.count)
+    init(records: [Record], bytes: [UInt8]) {
+        self.records = records
+        self.bytes = bytes
     }
 
     mutating func put(_ list: AuditNameList) {
@@ -44,7 +42,6 @@ struct AuditDraft: Sendable {
         }
     }
 
-    @inline(__always)
     private static func put(_ value: Int, to bytes: inout [UInt8]) {
         AuditBytes.put(UInt64(truncatingIfNeeded: value), to: &bytes)
     }
@@ -56,7 +53,9 @@ struct AuditDraft: Sendable {
         _ book: inout AuditNameBook
     ) -> (bytes: [UInt8], fresh: AuditNameCounts) {
         let before = book.counts
-        let (groups, grouped) = groups(&book)
+        var table = AuditScratch(organizations.count &* 2 &* AuditBytes.numberMost)
+        var grouped = AuditScratch(bytes.count &+ records.count &* 8)
+        putGroups(&book, &table, &grouped)
         let fresh = book.counts - before
         var front = tables()
         for kind in AuditNameKind.allCases {
@@ -64,26 +63,33 @@ struct AuditDraft: Sendable {
             Self.put(fresh[kind], to: &front)
         }
         Self.put(organizations.count, to: &front)
-        front.append(contentsOf: groups)
-        var content: [UInt8] = []
-        content.reserveCapacity(8 &+ front.count &+ grouped.count &+ 4_096)
-        AuditPieces.put(UInt32(truncatingIfNeeded: 8 &+ front.count), to: &content)
-        AuditPieces.put(UInt32(truncatingIfNeeded: 8 &+ front.count &+ grouped.count), to: &content)
-        content.append(contentsOf: front)
-        content.append(contentsOf: grouped)
-        Self.put(book.organizations, from: before.organizations, to: &content)
-        Self.put(book.users, from: before.users, to: &content)
-        for index in book.keys.said[before.keys...] {
-            book.keys.withName(Int(index)) { content.append(contentsOf: $0) }
+        var names = AuditScratch(1_024)
+        Self.put(book.organizations, from: before.organizations, hasCount: true, to: &names)
+        Self.put(book.users, from: before.users, hasCount: true, to: &names)
+        Self.put(book.keys, from: before.keys, hasCount: false, to: &names)
+        let start = 8 &+ front.count &+ table.used
+        let starts = [start, start &+ grouped.used].map { UInt32(truncatingIfNeeded: $0) }
+        let bytes = front.withUnsafeBytes { front in
+            starts.withUnsafeBytes { starts in
+                AuditPieces.payload([starts, front, table.read, grouped.read, names.read])
+            }
         }
-        return (AuditPieces.payload(content), fresh)
+        return (bytes, fresh)
     }
 
-    private static func put(_ table: AuditNameTable, from count: Int, to bytes: inout [UInt8]) {
+    private static func put(
+        _ table: borrowing AuditNameTable, from count: Int, hasCount: Bool,
+        to names: inout AuditScratch
+    ) {
         for index in table.said[count...] {
             table.withName(Int(index)) { name in
-                put(name.count, to: &bytes)
-                bytes.append(contentsOf: name)
+                var at = names.begin(name.count &+ AuditBytes.numberMost)
+                if hasCount { AuditBytes.put(name.count, at: &at) }
+                if let from = name.baseAddress {
+                    at.copyMemory(from: from, byteCount: name.count)
+                    at += name.count
+                }
+                names.end(at)
             }
         }
     }
@@ -91,7 +97,7 @@ struct AuditDraft: Sendable {
     /// What stands before the names.
     private func tables() -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(512 &+ shapes.count &+ organizations.count &* 4)
+        bytes.reserveCapacity(512 &+ shapes.count)
         AuditBytes.put(UInt64(bitPattern: wall), to: &bytes)
         AuditBytes.put(boot, to: &bytes)
         AuditBytes.put(order, to: &bytes)
@@ -107,44 +113,62 @@ struct AuditDraft: Sendable {
         return bytes
     }
 
+    // MARK: groups
+
     /// The records of each organization, together, and how many bytes of whose there are.
-    private func groups(
-        _ book: inout AuditNameBook
-    ) -> (table: [UInt8], records: [UInt8]) {
-        let numbers = organizations.map { book.organizations.number(Int($0)) }
-        // Of each organization the first record, of each record the next of the same.
-        var firsts = [Int](repeating: -1, count: organizations.count)
-        var nexts = [Int](repeating: -1, count: records.count)
-        for place in records.indices.reversed() {
-            nexts[place] = firsts[records[place].organization]
-            firsts[records[place].organization] = place
+    private func putGroups(
+        _ book: inout AuditNameBook, _ table: inout AuditScratch, _ grouped: inout AuditScratch
+    ) {
+        // Number in the upper half, place in the lower.
+        var order: [UInt64] = []
+        order.reserveCapacity(organizations.count)
+        for (place, index) in organizations.enumerated() {
+            let number = UInt64(truncatingIfNeeded: book.organizations.number(Int(index)))
+            order.append(number &<< 32 | UInt64(truncatingIfNeeded: place))
         }
-        var table: [UInt8] = []
-        var grouped: [UInt8] = []
-        table.reserveCapacity(organizations.count &* 4)
-        grouped.reserveCapacity(bytes.count &+ records.count &* 9)
+        order = AuditSort.byUpperHalf(order)
+        // Of each organization the first record, of each record the next of the same.
+        var firsts = [Int32](repeating: -1, count: organizations.count)
+        var nexts = [Int32](repeating: -1, count: records.count)
+        for place in records.indices.reversed() {
+            nexts[place] = firsts[Int(records[place].organization)]
+            firsts[Int(records[place].organization)] = Int32(truncatingIfNeeded: place)
+        }
         var last = 0
-        for organization in numbers.indices.sorted(by: { numbers[$0] < numbers[$1] }) {
-            let start = grouped.count
-            var place = firsts[organization]
+        for one in order {
+            let start = grouped.used
+            var place = Int(firsts[Int(one & 0xffff_ffff)])
             while place >= 0 {
                 put(place, &book, to: &grouped)
-                place = nexts[place]
+                place = Int(nexts[place])
             }
-            Self.put(numbers[organization] &- last, to: &table)
-            Self.put(grouped.count &- start, to: &table)
-            last = numbers[organization]
+            let number = Int(one &>> 32)
+            var at = table.begin(2 &* AuditBytes.numberMost)
+            AuditBytes.put(number &- last, at: &at)
+            AuditBytes.put(grouped.used &- start, at: &at)
+            table.end(at)
+            last = number
         }
-        return (table, grouped)
     }
 
-    private func put(_ place: Int, _ book: inout AuditNameBook, to grouped: inout [UInt8]) {
+    @inline(__always)
+    private func put(_ place: Int, _ book: inout AuditNameBook, to grouped: inout AuditScratch) {
         let record = records[place]
-        let end = place &+ 1 < records.count ? records[place &+ 1].start : bytes.count
-        Self.put(place, to: &grouped)
-        Self.put(record.shape, to: &grouped)
-        Self.put(book.users.number(record.user), to: &grouped)
-        grouped.append(contentsOf: bytes[record.start..<end])
-        if record.key >= 0 { Self.put(book.keys.number(record.key), to: &grouped) }
+        let start = Int(record.start)
+        let written = bytes.count &- AuditScratch.slack
+        let end = place &+ 1 < records.count ? Int(records[place &+ 1].start) : written
+        precondition(start <= end && end <= written)
+        var at = grouped.begin(end &- start &+ 4 &* AuditBytes.numberMost)
+        AuditBytes.put(place, at: &at)
+        AuditBytes.put(Int(record.shape), at: &at)
+        AuditBytes.put(book.users.number(Int(record.user)), at: &at)
+        bytes.withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            AuditBytes.copy(base + start, end &- start, at: &at)
+        }
+        if record.key != Record.noKey {
+            AuditBytes.put(book.keys.number(Int(record.key)), at: &at)
+        }
+        grouped.end(at)
     }
 }

@@ -120,10 +120,11 @@ struct AuditIndexBuilder {
 
     /// Hashes in buckets by their highest bits, and where each bucket ends.
     private static func list(_ pairs: [UInt64]) -> (bits: UInt8, bytes: [UInt8]) {
-        let pairs = sorted(pairs)
+        let pairs = AuditSort.byUpperHalf(pairs)
         var bits = 0
         while bits < AuditSeal.bitsMax, pairs.count >> bits > pairsAim { bits &+= 1 }
-        var (ends, data): ([UInt8], [UInt8]) = ([], [])
+        var ends: [UInt8] = []
+        var data = AuditScratch(pairs.count &* 5)
         var start = 0
         for bucket in 0..<(1 &<< bits) {
             let highest = UInt64(truncatingIfNeeded: bucket)
@@ -132,35 +133,19 @@ struct AuditIndexBuilder {
                 let own = pairs[start] >> 32
                 var end = start
                 while end < pairs.count, pairs[end] >> 32 == own { end &+= 1 }
-                AuditBytes.put(own &- hash, to: &data)
-                AuditBytes.put(UInt64(truncatingIfNeeded: end &- start), to: &data)
+                var at = data.begin((end &- start &+ 2) &* AuditBytes.numberMost)
+                AuditBytes.put(own &- hash, at: &at)
+                AuditBytes.put(end &- start, at: &at)
                 var place: UInt64 = 0
                 for index in start..<end {
-                    AuditBytes.put((pairs[index] & 0xffff_ffff) &- place, to: &data)
+                    AuditBytes.put((pairs[index] & 0xffff_ffff) &- place, at: &at)
                     place = pairs[index] & 0xffff_ffff
                 }
+                data.end(at)
                 (hash, start) = (own, end)
             }
-            AuditPieces.put(UInt32(truncatingIfNeeded: data.count), to: &ends)
+            AuditPieces.put(UInt32(truncatingIfNeeded: data.used), to: &ends)
         }
-        return (UInt8(truncatingIfNeeded: bits), ends + data)
-    }
-
-    /// By hash; of one hash, as they were: three passes of eleven bits each, the lowest first. A
-    /// segment ends while decisions wait for its end: comparing a million pairs takes too long.
-    static func sorted(_ pairs: [UInt64]) -> [UInt64] {
-        var (from, to) = (pairs, pairs)
-        for shift in [UInt64(32), 43, 54] {
-            var starts = [Int](repeating: 0, count: 2_049)
-            for pair in from { starts[Int((pair >> shift) & 2_047) &+ 1] &+= 1 }
-            for digit in 0..<2_048 { starts[digit &+ 1] &+= starts[digit] }
-            for pair in from {
-                let digit = Int((pair >> shift) & 2_047)
-                to[starts[digit]] = pair
-                starts[digit] &+= 1
-            }
-            swap(&from, &to)
-        }
-        return from
+        return (UInt8(truncatingIfNeeded: bits), ends + data.read)
     }
 }

@@ -233,23 +233,17 @@ package final class AuditLog: @unchecked Sendable {
         // What was there when it began; what comes meanwhile is of the next round.
         let end = positions[index].bytes &+ UInt64(truncatingIfNeeded: unread(index))
         while positions[index].bytes < end {
-            var isFull = false
-            let isGood = ring.read(&positions[index]) { entry in
-                guard builder.hasRoom(entry) else {
-                    isFull = true
-                    return false
-                }
-                builder.add(entry, ring: number, life: life, &writer.book)
-                watcher?.look(entry)
-                newest = max(newest, entry.head.wallMilliseconds)
-                return true
-            }
+            let filling = builder.fill(
+                ring, &positions[index], ring: number, life: life, &writer.book,
+                look: watcher?.look)
+            if !builder.isEmpty { newest = max(newest, builder.last) }
             isUnreleased[index] = true
-            if isFull {
+            switch filling {
+            case .done: break
+            case .full:
                 pushRecords()
                 try write(now: now)
-            } else if !isGood {
-                giveUp(index, now: now)
+            case .damaged: giveUp(index, now: now)
             }
             guard writer.heldBytes <= AuditWriter.heldBytesMax else { return }
         }

@@ -166,19 +166,12 @@ struct AuditOpening {
         var position = start
         var builder = AuditBlockBuilder()
         while position.bytes < end {
-            var isFull = false
-            let isGood = ring.read(&position) { entry in
-                guard builder.hasRoom(entry) else {
-                    isFull = true
-                    return false
-                }
-                builder.add(entry, ring: number, life: ring.life, &writer.book)
-                return true
-            }
+            let filling = builder.fill(
+                ring, &position, ring: number, life: ring.life, &writer.book)
             if !builder.isEmpty { writer.push(builder.finish { _, _ in position.bytes }) }
             // The memory of a large ring is not doubled.
             try writer.write(now: now) { _ in }
-            guard isGood || isFull else {
+            guard filling != .damaged else {
                 report("\(path(AuditFiles.ring(UInt32(number)))): its end is not readable")
                 gap(.unreadable, number, end &- position.bytes, ring.life, &writer)
                 return

@@ -145,17 +145,28 @@ final class AuditPieces {
 
     /// The content, with its checksums before it.
     static func payload(_ content: [UInt8]) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(payloadBytes(content.count))
-        content.withUnsafeBytes { content in
-            var at = 0
-            while at < content.count {
-                let count = min(pieceBytes, content.count &- at)
-                put(ledgerChecksum(0, content.slice(at: at, length: count)), to: &bytes)
-                at &+= count
+        content.withUnsafeBytes { payload([$0]) }
+    }
+
+    /// The same of content that stands in several places, one after the other.
+    static func payload(_ parts: [UnsafeRawBufferPointer]) -> [UInt8] {
+        let count = parts.reduce(0) { $0 &+ $1.count }
+        let bytes = payloadBytes(count)
+        return [UInt8](unsafeUninitializedCapacity: bytes) { memory, filled in
+            let memory = UnsafeMutableRawBufferPointer(memory)
+            var at = bytes &- count
+            for part in parts {
+                memory.copy(part, to: at)
+                at &+= part.count
             }
-            bytes.append(contentsOf: content)
+            let content = UnsafeRawBufferPointer(memory).slice(at: bytes &- count, length: count)
+            for piece in 0..<((count &+ pieceBytes &- 1) / pieceBytes) {
+                let from = piece &* pieceBytes
+                let length = min(pieceBytes, count &- from)
+                let sum = ledgerChecksum(0, content.slice(at: from, length: length))
+                memory.storeLittle(sum, at: piece &* 4)
+            }
+            filled = bytes
         }
-        return bytes
     }
 }

@@ -154,7 +154,7 @@ struct AuditBlockHead: Sendable, Equatable {
 
     func write(to bytes: UnsafeMutableRawBufferPointer) {
         bytes.storeLittle(Self.magic, at: 0)
-        bytes.storeLittle(kind.rawValue, at: 4)
+        bytes.storeLittle(UInt32(kind.rawValue), at: 4)
         bytes.storeLittle(UInt32(truncatingIfNeeded: payloadBytes), at: 8)
         bytes.storeLittle(count, at: 12)
         bytes.storeLittle(number, at: 16)
@@ -216,7 +216,7 @@ struct AuditBlock: Sendable {
     /// As it stands in a segment.
     func encoded(number: UInt64, previous: AuditHash) -> (bytes: Block, hash: AuditHash) {
         let head = AuditBlockHead(self, number: number, previous: previous)
-        let block = Block(head.blockBytes)
+        let block = Block(unfilled: head.blockBytes)
         defer { block.keep() }
         head.write(to: block.bytes)
         payload.withUnsafeBytes { block.bytes.copy($0, to: AuditBlockHead.bytes) }

@@ -27,7 +27,7 @@ struct AuditSegmentSummary: Sendable, Equatable {
 /// the one before is meant.
 ///
 /// Invariant: `durable.block ≤ end.block`, and `heldWritten ≤ held.count`.
-struct AuditWriter {
+struct AuditWriter: ~Copyable {
     /// What is held, and not synced, at most; then nothing more is taken.
     static let heldBytesMax = 64 << 20
 
