@@ -173,8 +173,8 @@ if let named = Context.environment["TOLLGATE_TARGETS"] {
     if !products { package.dependencies.removeAll() }
 }
 
-/// `TOLLGATE_CORE_TESTS` names files of TollgateCoreTests: the others are left out, so that a part of
-/// Deploy/test that runs a few of its tests compiles no others.
+/// `TOLLGATE_CORE_TESTS` names files of TollgateCoreTests: the others are left out, so that a part
+/// of Deploy/test that runs a few of its tests compiles no others.
 if let named = Context.environment["TOLLGATE_CORE_TESTS"] {
     for target in package.targets where target.name == "TollgateCoreTests" {
         target.sources = named.split(separator: " ").map(String.init)
