@@ -79,6 +79,11 @@ struct AuditFilter: ParsableArguments {
 
     private static func addresses(_ text: String) throws -> AddressBlock {
         if let block = AddressBlock(text) { return block }
+        if text.lowercased().hasPrefix("::ffff:"), text.contains(".") {
+            throw ValidationError(
+                "an IPv4 address in one of IPv6 stands in the log as it is: write"
+                    + " \(text.dropFirst(7))")
+        }
         throw ValidationError(
             "an address is 192.0.2.7 or 2001:db8::7, or with a length and zeros behind it"
                 + " 192.0.2.0/24 or 2001:db8::/64, not \"\(text)\"")

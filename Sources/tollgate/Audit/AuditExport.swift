@@ -6,7 +6,7 @@ struct AuditExport: ParsableCommand {
         commandName: "export", abstract: "All decisions that meet the conditions, oldest first.",
         discussion: """
             As JSON Lines, or with --format csv. In csv charges are what counts, as meter=number, \
-            and the last column, units, has what was asked for or used before weights.
+            and units has what was asked for or used before weights.
             """)
     enum Format: String, ExpressibleByArgument, CaseIterable { case jsonl, csv }
 
