@@ -28,6 +28,8 @@ struct Failure: Error {
     var members: [(String, JSON)] = []
     /// The daemon's, where it is what failed.
     var status: Status?
+    /// A log's bytes are not those that were written.
+    var isDamage = false
 
     init(_ code: Code, _ message: String, next: String? = nil, status: Status? = nil) {
         self.code = code
@@ -73,11 +75,14 @@ struct Failure: Error {
         CommandLine.arguments.prefix { $0 != "--" }.contains("--json")
     }
 
-    private func print() {
-        if Self.isJSONWanted { return Console.printError(json) }
+    private func print() { Console.printError(words) }
+
+    /// As standard error has it.
+    var words: String {
+        if Self.isJSONWanted { return json }
         var text = "tollgate: \(visible(message))"
         if let next { text += "\n  \(visible(next))" }
-        Console.printError(text)
+        return text
     }
 
     private var json: String {

@@ -9,6 +9,10 @@ struct TopCommand: ParsableCommand {
         commandName: "top",
         abstract: "Watch decisions a second, who is busiest, and who is nearest to a limit.",
         discussion: """
+            Latency is of the frames since the look before, from when a turn of their thread began \
+            to when their replies were handed on: half of them took p50 or less, of a thousand \
+            999 took p99.9. Behind it, how far the journal and the audit log are behind.
+
             On a terminal the table is refreshed in place, and waits for a daemon that starts \
             again. With --json, one object a line for each look.
 

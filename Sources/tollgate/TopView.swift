@@ -26,6 +26,7 @@ struct TopView {
     let organizations: Known
     let organizationsBefore: Known
     let rates: [Rate]
+    let latency: TopLatency
     private let gauges: [(name: String, value: UInt64)]
     private let leftOut: String?
 
@@ -35,6 +36,7 @@ struct TopView {
             before.entries.map { ($0.name, $0.value) }, uniquingKeysWith: { first, _ in first })
         self.seconds = seconds
         leftOut = now.entries.leftOutWords
+        latency = TopLatency(before: before.entries, now: now.entries)
         organizations = now.organizations
         organizationsBefore = before.organizations
         rates = now.entries.filter { !$0.isGauge }.map { entry in
@@ -84,7 +86,7 @@ struct TopView {
         return nil
     }
 
-    private func gauge(_ name: String) -> UInt64? { gauges.first { $0.name == name }?.value }
+    func gauge(_ name: String) -> UInt64? { gauges.first { $0.name == name }?.value }
 
     private func sum(_ rates: [Rate], _ name: String) -> Rate {
         rates.reduce(into: Rate(name: name, perSecond: 0, total: 0)) {
@@ -134,7 +136,7 @@ struct TopView {
                     }))
         }
         blocks += organizationBlocks(rows: limit)
-        blocks.append(traffic)
+        blocks.append(traffic + "\n" + lag)
         if let leftOut { blocks.append(leftOut) }
         return blocks.joined(separator: "\n\n")
     }
@@ -180,7 +182,7 @@ struct TopView {
                     ("total", .count($0.total)),
                 ])
             })
-        return .object([
+        let first: [(String, JSON)] = [
             ("seconds", .number("\((seconds * 1_000).rounded() / 1_000)")),
             (
                 "decisions",
@@ -194,10 +196,13 @@ struct TopView {
                     ),
                 ])
             ),
+        ]
+        let rest: [(String, JSON)] = [
             ("would_deny", shadow), ("operations", operationsJSON),
             ("organizations", organizationsJSON),
             ("per_second", .object(moving.map { ($0.name, .rate($0.perSecond)) })),
             ("gauges", .object(gauges.map { ($0.name, .count($0.value)) })),
-        ])
+        ]
+        return .object(first + lagMembers + rest)
     }
 }

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import ledger_daemon
-from conftest import ROOT
+from commandline import TOLLGATE
 from ledger_daemon import LedgerDaemon, LedgerPlace
 
 
@@ -43,13 +43,18 @@ def daemon(place=None, *, audit=None, **options):
             place.remove()
 
 
+def ended(*words, code=0, environment=None):
+    """The command, which ended with `code`."""
+    done = subprocess.run(
+        [TOLLGATE, *map(str, words)], capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, **(environment or {})})
+    assert done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+    return done
+
+
 def tollgate(*words, code=0, environment=None):
     """What the command prints; it ends with `code`."""
-    done = subprocess.run(
-        [str(ROOT / ".build/debug/tollgate"), *map(str, words)], capture_output=True, text=True,
-        check=False, timeout=60, env={**os.environ, **(environment or {})})
-    assert done.returncode == code, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
-    return done.stdout
+    return ended(*words, code=code, environment=environment).stdout
 
 
 def records(place, *words):

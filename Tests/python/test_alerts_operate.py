@@ -241,7 +241,7 @@ def test_without_alerts_the_calls_are_conflicts_and_others_are_answered():
                 ask()
         assert made.admins.ledger.status().state == "serving"
         done = subprocess.run(
-            [str(audit.ROOT / ".build/debug/tollgate"), "alerts", "list", "-c",
+            [TOLLGATE, "alerts", "list", "-c",
              str(made.policy)], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 1 and "no alerts" in done.stderr
 

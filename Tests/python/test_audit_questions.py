@@ -7,6 +7,7 @@ import subprocess
 import audit_daemon as audit
 import pytest
 import test_daemon
+from commandline import TOLLGATE
 from hardening import eventually
 
 # Of an address, of a permission, and of a meter with a weight.
@@ -125,7 +126,7 @@ def test_decisions_are_found_by_address_plan_and_verdict_and_counted(daemon):
     (["--until", "tomorrow"], "length of time ago")])
 def test_a_question_that_is_none_is_told(daemon, words, said):
     done = subprocess.run(
-        [str(audit.ROOT / ".build/debug/tollgate"), "audit", "query", "--directory",
+        [TOLLGATE, "audit", "query", "--directory",
          str(daemon.place.audit), *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 64 and said in done.stderr and "from now" not in done.stderr
 

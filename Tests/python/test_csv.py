@@ -5,6 +5,7 @@ import datetime
 import io
 
 import audit_daemon as audit
+import pytest
 import test_daemon
 from commandline import Cli
 from hardening import eventually
@@ -51,3 +52,21 @@ def test_names_with_marks_stay_in_their_cells():
             "--format", "csv", code=1))
         assert sorted(row["user"] for row in listed) == wanted
         assert sorted(row["organization"] for row in listed) == wanted
+
+
+@pytest.mark.parametrize("words", [
+    ["export", "--format", "csv"], ["query", "--all", "--format", "csv"],
+    ["query", "--format", "csv"], ["tail", "--format", "csv"]])
+def test_without_a_row_there_is_a_header(words, tmp_path):
+    with audit.daemon(policy=POLICY) as daemon:
+        asked = ("audit", *words, "--directory", daemon.place.audit)
+        text = audit.tollgate(*asked)
+        assert len(text.splitlines()) == 1 and text.startswith("time,id,kind,verdict,reason,")
+        assert daemon.callers.check("nonsense", operation="chat").decision_id
+        eventually(lambda: len(audit.records(daemon.place)) == 1, 20)
+        assert audit.tollgate(*asked).splitlines()[0] == text.strip()
+        assert len(rows(audit.tollgate(*asked))) == 1
+        if words[0] == "export":
+            path = tmp_path / "none.csv"
+            audit.tollgate(*asked, "--user", "nobody", "-o", path)
+            assert path.read_text() == text

@@ -334,3 +334,25 @@ def test_a_place_without_a_decision_is_no_clean_bill():
         begin_log_anew(daemon.place)
         audit.tollgate("policy", "diff", daemon.policy, daemon.policy, "--replay",
                        daemon.place.audit, code=66)
+
+
+def test_a_log_that_is_given_twice_is_refused(tmp_path):
+    with audit.daemon() as daemon:
+        daemon.charge("acme", "ada", 1)
+        assert daemon.stop() == 0
+        place = daemon.place.audit
+        for second in (place, f"{place}/", audit.copy_of(daemon.place, tmp_path / "copy")):
+            done = audit.ended("policy", "diff", daemon.policy, daemon.policy, "--replay", place,
+                               second, code=64)
+            assert "segment 1 of one log" in done.stderr and done.stdout == ""
+        # Of one log, in two places: what was put aside, and what goes on.
+        with audit.daemon(daemon.place) as again:
+            again.charge("acme", "ada", 1)
+            assert again.stop() == 0
+        aside = tmp_path / "aside"
+        aside.mkdir()
+        first, _ = audit.segments(daemon.place)
+        first.rename(aside / first.name)
+        found = json.loads(audit.tollgate(
+            "policy", "diff", daemon.policy, daemon.policy, "--replay", aside, place, "--json"))
+        assert found["decisions"] == 2

@@ -9,7 +9,9 @@ import time
 import audit_daemon as audit
 import pytest
 import test_daemon
+from frame_layout import frame, stats_reply
 from hardening import eventually
+from scripted_daemon import ScriptedDaemon, request_id
 from tollgate import Client, Forbidden, InvalidValue
 
 # Organization → how many checks of 10 tokens, of a quota of 1,000 each.
@@ -153,3 +155,85 @@ def test_who_only_observes_or_calls_sees_no_organization(start_daemon):
             assert "DECISIONS" in said
         with Client(daemon.admin) as admin:
             assert admin.top.show().nearest == ()
+
+
+BOUNDS = [f"{2**power / 1_000_000:.6f}" for power in range(4)] + ["+Inf"]
+BUCKET = 'tollgate_frame_duration_seconds_bucket{{le="{}"}}'
+
+
+class Looks:
+    """Answers each STATS with the next of these numbers of frames by bucket."""
+
+    def __init__(self, *looks, gauges=()):
+        self.looks, self.gauges = list(looks), list(gauges)
+        self.peer = ScriptedDaemon(self.answer)
+
+    def answer(self, _, asked):
+        if asked[4] == 0x50:
+            return frame(0x50 | 0x80, request_id(asked), b"call: no such call", status=18)
+        below, entries = 0, [{"name": "tollgate_stats_left_out", "kind": "gauge", "value": 0}]
+        for bound, count in zip(BOUNDS, self.looks.pop(0)):
+            below += count
+            entries.append({"name": BUCKET.format(bound), "kind": "counter", "value": below})
+        entries += [{"name": name, "kind": "gauge", "value": value} for name, value in self.gauges]
+        return frame(0x40 | 0x80, request_id(asked),
+                     stats_reply({"entries": entries, "extensions": []}), status=0)
+
+    def shown(self, *words):
+        with self.peer as peer:
+            return audit.tollgate("top", "--socket", peer.path, "--interval", 0.1, *words)
+
+
+def test_latency_is_that_of_the_frames_since_the_look_before():
+    before = [900_000, 0, 0, 5, 0]
+
+    def told(*added, looked=before):
+        now = [a + b for a, b in zip(looked, added)]
+        return json.loads(Looks(looked, now).shown("--once", "--json"))["latency"]
+
+    # Half of a thousand within a microsecond; 990 and 999 of it within the bucket of 4 to 8.
+    assert told(500, 300, 100, 100, 0) == {
+        "frames": 1_000, "p50_us": 1.0, "p99_us": 7.6, "p999_us": 8.0, "beyond": 0}
+    # Each bucket in proportion.
+    assert told(0, 100, 0, 0, 0) == {
+        "frames": 100, "p50_us": 1.5, "p99_us": 2.0, "p999_us": 2.0, "beyond": 0}
+    # Beyond the last bound nothing is known but that.
+    assert told(0, 0, 900, 0, 100) == {
+        "frames": 1_000, "p50_us": 3.1, "p99_us": 8.0, "p999_us": 8.0, "beyond": 100}
+    assert told(0, 0, 0, 0, 0) == {
+        "frames": 0, "p50_us": None, "p99_us": None, "p999_us": None, "beyond": 0}
+    # Another daemon, started since: all that it has.
+    again = json.loads(Looks(before, [10, 0, 0, 0, 0]).shown("--once", "--json"))["latency"]
+    assert again["frames"] == 10 and again["p999_us"] == 1.0
+
+
+def test_latency_and_what_is_behind_stand_in_every_look():
+    gauges = [("tollgate_journal_lag_seconds", 3), ("tollgate_audit_waiting_bytes", 2_048)]
+    looks = ([0] * 5, [500, 300, 100, 100, 0], [1_000, 300, 100, 100, 1])
+    lines = [line for line in Looks(*looks, gauges=gauges).shown("--count", 2).splitlines()
+             if line.startswith("latency")]
+    assert lines == [
+        "latency p50 1.0 µs, p99 7.6 µs, p99.9 8.0 µs; journal 3 s behind; audit log 2.0 KiB"
+        " behind",
+        "latency p50 0.5 µs, p99 1.0 µs, p99.9 8.0 µs; 1 took longer than can be told; journal"
+        " 3 s behind; audit log 2.0 KiB behind"]
+    found = [json.loads(line) for line in
+             Looks(*looks, gauges=gauges).shown("--count", 2, "--json").splitlines()]
+    assert [one["latency"]["frames"] for one in found] == [1_000, 501]
+    assert {(one["journal_lag_seconds"], one["audit_waiting_bytes"]) for one in found} == {
+        (3, 2_048)}
+    said = Looks(*looks[:2]).shown("--once")
+    assert "latency p50" in said and "behind" not in said
+    without = json.loads(Looks(*looks[:2]).shown("--once", "--json"))
+    assert without["journal_lag_seconds"] is without["audit_waiting_bytes"] is None
+
+
+def test_a_real_daemon_tells_how_long_its_frames_took():
+    with audit.daemon() as daemon:
+        look = json.loads(audit.tollgate(
+            "top", "--socket", daemon.admin, "--interval", 0.1, "--once", "--json"))
+    # The looks themselves, at least.
+    latency = look["latency"]
+    assert latency["frames"] > 0
+    assert 0 < latency["p50_us"] <= latency["p99_us"] <= latency["p999_us"]
+    assert look["journal_lag_seconds"] >= 0 and look["audit_waiting_bytes"] >= 0

@@ -22,7 +22,9 @@ extension Alert {
         case .suddenRise:
             "\(who): \(value) requests within the hour; its busiest in a week was \(limit)"
         case .costlyOperation:
-            "\(who): first costly use of operation \(subject.operation): \(value) micro-units"
+            "\(who): first \(value < threshold ? "" : "costly ")use of operation"
+                + " \(subject.operation)\(value < threshold ? ", which its rule names" : ""):"
+                + " \(value) micro-units"
         case .daemonTrouble: "\(subject.trouble): \(words)"
         case .test: words
         }

@@ -37,10 +37,24 @@ package final class AlertStore: Sendable {
     init(_ directory: String, _ disk: any Disk) throws(AuditFailure) {
         self.directory = directory
         self.disk = disk
-        directoryLock = try onAuditDisk { () throws(DiskError) in
+        do throws(DiskError) {
             try disk.makeDirectory(directory)
-            return try disk.lock(directory + "/" + Self.lock)
+            directoryLock = try disk.lock(directory + "/" + Self.lock)
+        } catch {
+            var failure = AuditFailure(error)
+            if failure.kind == .locked {
+                failure.message =
+                    "another daemon keeps its alerts there; stop it first, or name another"
+                    + " directory (alerts: path)"
+            }
+            throw failure
         }
+    }
+
+    /// A daemon has kept its alerts there.
+    package static func isPlace(_ directory: String) throws(AuditFailure) -> Bool {
+        try onAuditDisk { () throws(DiskError) in try SystemDisk().list(directory) }
+            .contains { $0 == file || $0 == lock }
     }
 
     /// Of the file in a directory.

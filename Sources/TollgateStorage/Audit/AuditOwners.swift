@@ -34,7 +34,7 @@ final class AuditOwners {
         return owner
     }
 
-    private func name(_ kind: AuditNameKind, _ number: Int) throws(AuditFailure) -> String {
+    func name(_ kind: AuditNameKind, _ number: Int) throws(AuditFailure) -> String {
         guard let (own, before) = places[kind], !own.isEmpty else { throw file.damaged(file.bytes) }
         // The last whose names begin at or below the number.
         var (low, high) = (0, own.count)

@@ -25,6 +25,9 @@ package struct AuditQuery: Sendable, Equatable {
     package var limit: Int?
     /// In the order of the log, or the other way round.
     package var isNewestFirst = false
+    /// What is damaged is left out, and told of, and does not end the answer. A name that stood
+    /// there is `#` and its number.
+    package var skipsDamaged = false
 
     package init() {}
 
@@ -105,4 +108,7 @@ package struct AuditScan: Sendable, Equatable {
     package var segments = 0
     /// Blocks of records that were read.
     package var blocks = 0
+    package var leftOut: [AuditLeftOut] = []
+
+    package init() {}
 }

@@ -70,13 +70,18 @@ package final class AuditReader: Sendable {
     }
 
     /// All segments, ascending, each with as much of it as is meant. One that is removed meanwhile
-    /// is left out.
-    func files() throws(AuditFailure) -> [AuditSegmentFile] {
+    /// is left out, and one that is damaged where `leavesOut` says so.
+    func files(
+        _ leavesOut: (UInt64, AuditFailure) -> Bool = { _, _ in false }
+    ) throws(AuditFailure) -> [AuditSegmentFile] {
+        // Before the segments: what it says must be there by then.
+        let head = try AuditHeadPlaces(disk, directory, nil).newest
         var files: [AuditSegmentFile] = []
         for number in try numbers() {
             do throws(AuditFailure) {
                 files.append(try AuditSegmentFile(disk, directory, number))
             } catch {
+                if error.kind == .damaged, leavesOut(number, error) { continue }
                 guard error.kind == .disk, error.errno == DiskError.absent, files.isEmpty else {
                     throw error
                 }
@@ -84,6 +89,11 @@ package final class AuditReader: Sendable {
         }
         for (file, next) in zip(files, files.dropFirst()) where next.number == file.number &+ 1 {
             file.limit(to: next.header.previousBytes)
+        }
+        if let head, let last = files.last, last.number == head.end.segment,
+            last.header.log == head.log
+        {
+            last.noteDurable(head.end.offset)
         }
         return files
     }
@@ -96,10 +106,16 @@ package final class AuditReader: Sendable {
         _ query: AuditQuery, _ body: (AuditRecord) -> Bool
     ) throws(AuditFailure) -> AuditScan {
         var scan = AuditScan()
-        var files = try files()
+        var files = try files { number, failure in
+            guard query.skipsDamaged else { return false }
+            scan.leftOut.append(
+                AuditLeftOut(segment: number, path: failure.path, offset: failure.offset))
+            return true
+        }
         if query.isNewestFirst { files.reverse() }
         for file in files {
-            let segment = try AuditSegmentQuery(file, query)
+            var segment = try AuditSegmentQuery(file, query)
+            defer { scan.leftOut.append(contentsOf: segment.leftOut) }
             guard try segment.run(&scan, body) else { break }
         }
         return scan

@@ -13,6 +13,8 @@ final class AuditSegmentFile {
     /// How much of it is meant, and how much there is.
     private(set) var bytes: Int
     let bytesThere: Int
+    /// So much was durable, as far as is known: a block that is not whole there is damaged.
+    private(set) var durable = 0
 
     convenience init(
         _ disk: any Disk, _ directory: String, _ number: UInt64
@@ -46,12 +48,18 @@ final class AuditSegmentFile {
     /// The segment behind it says that no more of it is meant.
     func limit(to bytes: UInt64) {
         self.bytes = min(self.bytes, Int(truncatingIfNeeded: min(bytes, UInt64(Int.max))))
+        durable = self.bytes
     }
+
+    /// `audit.head` says that so much of it was durable.
+    func noteDurable(_ bytes: Int) { durable = max(durable, min(bytes, self.bytes)) }
 
     func damaged(_ offset: Int) -> AuditFailure {
         AuditFailure(
             .damaged, path, offset: offset,
-            "not the block that was written there; run: tollgate audit verify")
+            "not the block that was written there"
+                + (isPacked ? ", counted in what was compressed" : "")
+                + "; run: tollgate audit verify")
     }
 
     /// Where its chain begins.
@@ -77,6 +85,16 @@ final class AuditSegmentFile {
         defer { memory.keep() }
         guard memory.used == head.blockBytes else { return nil }
         return AuditReadBlock(memory, offset: offset)
+    }
+
+    /// What stands at an offset like the beginning of a block, whole or not; `nil`: nothing does.
+    func head(at offset: Int) throws(AuditFailure) -> AuditBlockHead? {
+        guard offset >= AuditSegmentHeader.bytes, bytes &- offset >= AuditBlockHead.bytes else {
+            return nil
+        }
+        let start = try read(offset, AuditBlockHead.bytes)
+        defer { start.keep() }
+        return start.used == AuditBlockHead.bytes ? AuditBlockHead(start.read) : nil
     }
 
     private func read(_ offset: Int, _ count: Int) throws(AuditFailure) -> Block {

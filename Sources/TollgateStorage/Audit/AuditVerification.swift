@@ -12,11 +12,14 @@ package struct AuditVerification: Sendable, Equatable {
         package var path: String
         package var offset: Int
         package var words: String
+        /// The offset is of what the segment was before it was compressed.
+        package var isPacked = false
 
         package var description: String {
             let place = block.map { "block \($0), " } ?? ""
             let file = segment == 0 ? "" : "segment \(segment), "
-            return "\(file)\(place)\(path), byte \(offset): \(words)"
+            let whose = isPacked ? " of what was compressed" : ""
+            return "\(file)\(place)\(path), byte \(offset)\(whose): \(words)"
         }
     }
 
@@ -96,6 +99,8 @@ struct AuditCheck {
     /// Of the segment that is walked: its blocks, and how many names they say.
     private var blocks: [AuditIndexBlock] = []
     private var names = AuditNameCounts()
+    /// It is compressed, and was opened.
+    private var packed: UInt64?
 
     init(_ reader: AuditReader, _ key: AuditKey?) {
         self.reader = reader
@@ -145,7 +150,7 @@ struct AuditCheck {
         result.faults.append(
             AuditVerification.Fault(
                 segment: segment, block: block, path: reader.directory + "/" + name,
-                offset: offset, words: words))
+                offset: offset, words: words, isPacked: segment > 0 && segment == packed))
     }
 
     private mutating func checkPlaces() {
@@ -203,6 +208,7 @@ struct AuditCheck {
             return
         }
         result.segments &+= 1
+        packed = file.isPacked ? number : nil
         checkStart(file, isFirst: isFirst)
         var missing: UInt64?
         if let next, next == number &+ 1 {

@@ -61,6 +61,9 @@ struct AlertsList: ParsableCommand {
 
     func run() throws {
         let place = try place()
+        guard try onAlerts({ () throws(AuditFailure) in try AlertStore.isPlace(place) }) else {
+            throw Failure(.noInput, "\(place) has no alerts", next: Self.next)
+        }
         if follow { return try follow(place) }
         let alerts = try Self.read(place).recent.reversed().filter(isWanted).prefix(n)
         if output.json {
@@ -72,8 +75,11 @@ struct AlertsList: ParsableCommand {
     }
 
     private static func read(_ place: String) throws -> AlertState {
-        try onAudit { () throws(AuditFailure) in try AlertStore.read(place) } ?? AlertState()
+        try onAlerts { () throws(AuditFailure) in try AlertStore.read(place) } ?? AlertState()
     }
+
+    fileprivate static let next =
+        "name the directory in which the daemon keeps its alerts: its policy says (alerts: path)"
 
     private func line(_ alert: Alert) -> String {
         if output.json { return alert.json.text }
@@ -141,6 +147,15 @@ struct AlertsList: ParsableCommand {
                 next: "add the section alerts:, or name their directory with --directory")
         }
         return alerts.path
+    }
+}
+
+/// Runs what reads the daemon's file of alerts. What is wrong with it says itself what to do.
+private func onAlerts<T>(_ body: () throws(AuditFailure) -> T) throws -> T {
+    do throws(AuditFailure) { return try body() } catch {
+        var failure = Failure(error)
+        failure.next = failure.code == .noInput ? AlertsList.next : nil
+        throw failure
     }
 }
 

@@ -74,6 +74,13 @@ struct SilenceAdd: ParsableCommand {
         guard (1...AlertSilenceInfo.secondsMax).contains(span ?? 1) else {
             throw ValidationError("--for is 1s to 366d")
         }
+        if let until {
+            let ahead = until - Times.now * 1_000
+            guard ahead > 0, ahead / 1_000 <= AlertSilenceInfo.secondsMax else {
+                throw ValidationError(
+                    "--until is ahead of now (\(Times.shown(Times.now * 1_000))), at most 366 days")
+            }
+        }
         let parts = [rule, organization, user, key, address, quota, operation, trouble]
         let isNarrow = personal || parts.contains { $0 != nil }
         guard isNarrow != all else {

@@ -9,7 +9,7 @@ struct AuditCSV {
         "plan", "operation", "credential_kind", "key_id", "issuer", "address", "charges",
         "cost_micros", "rate_limit", "rate_limit_limit", "rate_limit_used", "quota",
         "quota_limit", "quota_used", "retry_after_ms", "latency_ns", "dry_run", "overage",
-        "repeated", "reservation", "idempotency_id", "would_deny", "units",
+        "repeated", "reservation", "idempotency_id", "would_deny", "units", "refused_by",
     ]
     private static let kinds = Dictionary(
         uniqueKeysWithValues: AuditKind.allCases.map { ($0, "\($0)") })
@@ -23,13 +23,14 @@ struct AuditCSV {
     private var list: [UInt8] = []
     private var isFirst = true
 
-    /// The lines of a part of a list, the first with the header before them.
+    /// The lines of a part of a list, the first with the header before them, also where there are
+    /// none.
     mutating func lines(_ records: [AuditRecord]) -> String {
         bytes.removeAll(keepingCapacity: true)
+        if isFirst { bytes.append(contentsOf: CSV.row(Self.header).utf8) }
+        isFirst = false
         for record in records {
-            if isFirst { bytes.append(contentsOf: CSV.row(Self.header).utf8) }
             if !bytes.isEmpty { bytes.append(UInt8(ascii: "\n")) }
-            isFirst = false
             put(record)
         }
         return String(decoding: bytes, as: UTF8.self)
@@ -51,6 +52,7 @@ struct AuditCSV {
         cell(record.idempotency.map { AuditView.hexadecimal($0) } ?? "")
         cell(record.wouldDeny.joined(separator: " "))
         putCharges(record, \.units)
+        cell(record.refusedBy ?? "")
     }
 
     private mutating func putOwner(_ record: AuditRecord) {

@@ -79,6 +79,11 @@ struct AuditFilter: ParsableArguments {
 
     private static func addresses(_ text: String) throws -> AddressBlock {
         if let block = AddressBlock(text) { return block }
+        if text.lowercased().hasPrefix("::ffff:"), text.contains(".") {
+            throw ValidationError(
+                "an IPv4 address in one of IPv6 stands in the log as it is: write"
+                    + " \(text.dropFirst(7))")
+        }
         throw ValidationError(
             "an address is 192.0.2.7 or 2001:db8::7, or with a length and zeros behind it"
                 + " 192.0.2.0/24 or 2001:db8::/64, not \"\(text)\"")
@@ -145,7 +150,10 @@ struct AuditTail: ParsableCommand {
             }
         }
         try view.print(newest.reversed())
-        guard follow else { return }
+        var whole = AuditWhole()
+        try whole.look(at: reader, since: query.since)
+        guard follow else { return try whole.end() }
+        if let failure = whole.failure { Console.printError(failure.words) }
         query.isNewestFirst = false
         let asked = query.since
         while !Console.isClosed {
@@ -192,6 +200,7 @@ struct AuditQueryCommand: ParsableCommand {
     @Flag(help: "Show all, however many.") var all = false
     @Flag(help: "Say how many there are, and show none.") var count = false
     @Option(help: "table, jsonl or csv.") var format = AuditView.Format.table
+    @OptionGroup var damage: AuditDamageOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -204,17 +213,24 @@ struct AuditQueryCommand: ParsableCommand {
     }
 
     func run() throws {
-        let view = AuditView(output.json ? .jsonl : format)
         let reader = try place.reader()
         var query = try filter.query()
+        query.skipsDamaged = damage.skipDamaged
+        let scan = try damage.run { try show(query, reader) }
+        try AuditWhole.check(reader, since: query.since, scan)
+    }
+
+    private func show(_ query: AuditQuery, _ reader: AuditReader) throws -> AuditScan {
+        let view = AuditView(output.json ? .jsonl : format)
         if all { return try AuditPrinting.stream(reader, query, view) }
         if count {
             let scan = try onAudit { () throws(AuditFailure) in
                 try reader.run(query) { _ in true }
             }
-            return try output.print(
-                .object([("count", .count(scan.matched))]), "\(scan.matched)")
+            try output.print(.object([("count", .count(scan.matched))]), "\(scan.matched)")
+            return scan
         }
+        var query = query
         query.limit = limit ?? 100
         query.isNewestFirst = true
         var found: [AuditRecord] = []
@@ -228,5 +244,6 @@ struct AuditQueryCommand: ParsableCommand {
         } else if scan.matched == query.limit, limit == nil {
             Console.printError("the newest \(scan.matched); for more: --limit N, or --all")
         }
+        return scan
     }
 }

@@ -6,7 +6,8 @@ struct AuditExport: ParsableCommand {
         commandName: "export", abstract: "All decisions that meet the conditions, oldest first.",
         discussion: """
             As JSON Lines, or with --format csv. In csv charges are what counts, as meter=number, \
-            and the last column, units, has what was asked for or used before weights.
+            and units has what was asked for or used before weights. Ends with 65 where the log \
+            has not all that was decided: a file is missing, or its end.
             """)
     enum Format: String, ExpressibleByArgument, CaseIterable { case jsonl, csv }
 
@@ -17,6 +18,7 @@ struct AuditExport: ParsableCommand {
         name: [.customShort("o"), .customLong("output")],
         help: "A new file; default: standard output.", completion: .file())
     var path: String?
+    @OptionGroup var damage: AuditDamageOptions
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
@@ -26,13 +28,20 @@ struct AuditExport: ParsableCommand {
     }
 
     func run() throws {
-        let (reader, query) = (try place.reader(), try filter.query())
+        let reader = try place.reader()
+        var query = try filter.query()
+        query.skipsDamaged = damage.skipDamaged
+        let scan = try damage.run { try export(reader, query) }
+        try AuditWhole.check(reader, since: query.since, scan)
+    }
+
+    private func export(_ reader: AuditReader, _ query: AuditQuery) throws -> AuditScan {
         let view = AuditView(format == .csv ? .csv : .jsonl)
         guard let path else { return try AuditPrinting.stream(reader, query, view) }
         let file = try NewFile(path)
-        var count = 0
+        var scan = AuditScan()
         do {
-            count = try AuditPrinting.stream(reader, query, view) { text in
+            scan = try AuditPrinting.stream(reader, query, view) { text in
                 try file.write(text + "\n")
                 return true
             }
@@ -41,35 +50,39 @@ struct AuditExport: ParsableCommand {
             file.remove()
             throw error
         }
-        if !output.json { Console.printError("\(grouped(count)) decisions exported") }
+        if !output.json { Console.printError("\(grouped(scan.matched)) decisions exported") }
+        return scan
     }
 }
 
 enum AuditPrinting {
     private static let partCount = 1_000
 
-    static func stream(_ reader: AuditReader, _ query: AuditQuery, _ view: AuditView) throws {
-        let count = try stream(reader, query, view) { text in
+    static func stream(
+        _ reader: AuditReader, _ query: AuditQuery, _ view: AuditView
+    ) throws -> AuditScan {
+        let scan = try stream(reader, query, view) { text in
             try Console.print(text)
             return !Console.isClosed
         }
-        if view.format == .table, count == 0 { Console.printError("no decision meets that") }
+        if view.format == .table, scan.matched == 0 {
+            Console.printError("no decision meets that")
+        }
+        return scan
     }
 
-    /// However many there are, they cost no memory; how many there were. `put` gets lines, and
-    /// says whether it wants more.
+    /// However many there are, they cost no memory. `put` gets lines, and says whether it wants
+    /// more.
     static func stream(
         _ reader: AuditReader, _ query: AuditQuery, _ view: AuditView,
         _ put: (String) throws -> Bool
-    ) throws -> Int {
+    ) throws -> AuditScan {
         var view = view
         var part: [AuditRecord] = []
-        var count = 0
         var failure: (any Error)?
-        _ = try onAudit { () throws(AuditFailure) in
+        let scan = try onAudit { () throws(AuditFailure) in
             try reader.run(query) { record in
                 part.append(record)
-                count += 1
                 guard part.count == partCount else { return true }
                 var isWanted = true
                 do {
@@ -82,6 +95,6 @@ enum AuditPrinting {
         if let failure { throw failure }
         let last = view.lines(part)
         if !last.isEmpty { _ = try put(last.joined(separator: "\n")) }
-        return count
+        return scan
     }
 }

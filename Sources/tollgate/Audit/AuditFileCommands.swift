@@ -11,14 +11,17 @@ struct AuditList: ParsableCommand {
     func run() throws {
         let reader = try place.reader()
         let segments = try onAudit { () throws(AuditFailure) in try reader.segments() }
+        let holes = try onAudit { () throws(AuditFailure) in try reader.holes() }
         let json = JSON.object([
             ("directory", .text(reader.directory)), ("segments", .list(segments.map(Self.json))),
+            ("missing", .texts(holes.map { "\($0)" })),
         ])
         try output.print(
             json,
             table(
                 ["SEGMENT", "BYTES", "BEGUN", "DECISIONS", "FROM", "TO", ""],
                 segments.map(Self.row)))
+        try AuditWhole.check(reader, since: nil)
     }
 
     private static func row(_ segment: AuditSegmentInfo) -> [String] {
@@ -160,6 +163,7 @@ struct AuditVerify: ParsableCommand {
                         .object([
                             ("segment", .count($0.segment)), ("block", .optional($0.block)),
                             ("path", .text($0.path)), ("offset", .count($0.offset)),
+                            ("compressed", .bool($0.isPacked)),
                             ("what", .text($0.words)),
                         ])
                     })

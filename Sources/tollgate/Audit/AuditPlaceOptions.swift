@@ -18,7 +18,18 @@ struct AuditPlaceOptions: ParsableArguments {
         }
     }
 
-    func reader() throws -> AuditReader { AuditReader(directory: try place()) }
+    func reader() throws -> AuditReader {
+        let reader = AuditReader(directory: try place())
+        guard try onAudit({ () throws(AuditFailure) in try reader.isLog() }) else {
+            throw Failure(
+                .noInput, "\(reader.directory) has no audit log", next: Self.next)
+        }
+        return reader
+    }
+
+    static let next =
+        "name the directory of an audit log; tollgate stats tells where the daemon's is"
+        + " (tollgate_audit_info)"
 
     private func place() throws -> String {
         if var directory {
@@ -45,10 +56,7 @@ extension Failure {
     init(_ failure: AuditFailure) {
         switch failure.kind {
         case .disk where failure.errno == 2 || failure.errno == 20:
-            self.init(
-                .noInput, "\(failure)",
-                next: "name the directory of an audit log; tollgate stats tells where the"
-                    + " daemon's is (tollgate_audit_info)")
+            self.init(.noInput, "\(failure)", next: AuditPlaceOptions.next)
         case .disk where failure.errno == 13:
             self.init(
                 .noInput, "\(failure)", next: "run this as root or as the daemon's user")
@@ -57,6 +65,7 @@ extension Failure {
         case .damaged, .version, .unfit:
             self.init(
                 .badData, "\(failure)", next: "tollgate audit verify says what else is wrong")
+            isDamage = failure.kind == .damaged
         }
     }
 }

@@ -20,8 +20,9 @@ struct AuditView {
 
     /// Lines of a part of a list, of csv all in one; columns widen from part to part as they must.
     mutating func lines(_ records: [AuditRecord]) -> [String] {
-        defer { isFirst = isFirst && records.isEmpty }
-        guard !records.isEmpty else { return [] }
+        // The header of csv stands there whatever comes.
+        guard !records.isEmpty || (isFirst && format == .csv) else { return [] }
+        defer { isFirst = false }
         var lines: [String] = []
         switch format {
         case .jsonl: lines = records.map { Self.json($0).text }
@@ -78,11 +79,10 @@ struct AuditView {
     }
 
     private static func row(_ record: AuditRecord) -> [String] {
-        let refusing = record.standings.first { $0.refuses && !$0.isShadow }?.limit
         let would = record.wouldDeny.first
         let shown = record.quota ?? record.rate
-        let limit =
-            refusing ?? shown.map { "\($0.name) \(grouped($0.used))/\(grouped($0.limit))" } ?? "-"
+        let room = shown.map { "\($0.name) \(grouped($0.used))/\(grouped($0.limit))" }
+        let limit = record.refusedBy ?? room ?? "-"
         let charges = record.charges.filter { $0.weighted > 0 }
             .map { "\($0.meter)=\($0.weighted)" }.joined(separator: " ")
         return [
@@ -108,6 +108,7 @@ struct AuditView {
             ("id", .text(id(record.id))), ("kind", .text("\(record.kind)")),
             ("verdict", .text(record.isAllowed ? "allow" : "deny")),
             ("reason", .text(reason(record.reason))), ("reason_code", .count(record.reason)),
+            ("refused_by", .optional(record.refusedBy)),
             ("organization", .text(record.organization)),
             ("personal_organization", .bool(record.flags.contains(.personal))),
             ("user", .text(record.user)), ("plan", .optional(record.plan)),
@@ -146,5 +147,24 @@ struct AuditView {
             ("limit", .count(standing.most)), ("refuses", .bool(standing.refuses)),
             ("shadow", .bool(standing.isShadow)),
         ])
+    }
+}
+
+extension AuditRecord {
+    /// The limit that refused it; of several the one that the reply named. `nil`: it is allowed, or
+    /// no limit refused it.
+    var refusedBy: String? {
+        let named: String? =
+            switch Reason(rawValue: reason) {
+            case .rateLimited, .invalidCredentialLimited: rate?.name
+            case .quotaExhausted: quota?.name
+            // A reply names none: the first that was full.
+            case .concurrencyExceeded:
+                standings.first {
+                    $0.refuses && !$0.isShadow && $0.kind == LimitKind.concurrency.rawValue
+                }?.limit
+            default: nil
+            }
+        return named
     }
 }

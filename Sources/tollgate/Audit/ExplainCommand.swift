@@ -225,7 +225,7 @@ private struct Explanation {
         var because = AuditView.reason(record.reason)
         if record.reason == Reason.permissionDenied.rawValue, let permission {
             because += ": it needs the permission \(permission)"
-        } else if let refusing = limits.first(where: { $0.outcome == .refused }) {
+        } else if let refusing = refusing {
             let kind = refusing.kind.map { $0 == .rateLimit ? "rate limit" : "\($0)" } ?? "limit"
             because += ": the \(kind) \(refusing.name) has no room for it"
         }
@@ -236,6 +236,12 @@ private struct Explanation {
             text += " It would pass in \(span(UInt64(record.retryMilliseconds)))."
         }
         return text
+    }
+
+    /// Of several the one that the reply named.
+    private var refusing: Look? {
+        let all = limits.filter { $0.outcome == .refused }
+        return all.first { $0.name == record.refusedBy } ?? all.first
     }
 
     private var credential: String {

@@ -16,7 +16,8 @@ struct PolicyDiff: ParsableCommand {
             them and the other, and tells who would have been refused or let through, when, by \
             which limit, and what it would have cost. Only decisions that the old policy makes as \
             they were recorded are judged; of the others it says how many, and why. Exit code 0: \
-            no difference; 1: some; 65: none could be judged; 66: there is no decision.
+            no difference; 1: some; 65: none could be judged, or of a log a file or its end is \
+            missing; 66: there is no decision.
             """)
     @Argument(help: "The policy that made the decisions.", completion: .file()) var old: String
     @Argument(help: "The other policy.", completion: .file()) var new: String
@@ -73,22 +74,51 @@ struct PolicyDiff: ParsableCommand {
         }
         run.report.sampledOneIn = policies.0.audit?.sampleAllowed ?? 1
         run.isListing = format == .csv
+        let readers = replay.map { directory in
+            var path = directory
+            while path.hasSuffix("/"), path.utf8.count > 1 { path.removeLast() }
+            return AuditReader(directory: path)
+        }
+        try Self.checkApart(readers)
         if run.isListing { try Console.print(CSV.row(ReplayReport.Changed.columns)) }
-        try feed(&run)
-        try show(run.report, isListed: run.isListing)
+        try feed(&run, readers)
+        var whole = AuditWhole()
+        for reader in readers {
+            try whole.look(at: reader, since: since.map { WallTime(milliseconds: $0) })
+        }
+        do { try show(run.report, isListed: run.isListing) } catch let code as ExitCode {
+            try whole.end()
+            throw code
+        }
+        try whole.end()
+    }
+
+    /// Twice the same decisions would be judged as decisions that were made twice.
+    private static func checkApart(_ readers: [AuditReader]) throws {
+        var known: [AuditSegmentID: String] = [:]
+        for reader in readers {
+            let ids = try onAudit { () throws(AuditFailure) in try reader.segmentIDs() }
+            for id in ids {
+                if let other = known.updateValue(reader.directory, forKey: id) {
+                    throw Failure(
+                        .usage,
+                        "\(reader.directory) and \(other) both have segment \(id.number) of one"
+                            + " log: its decisions would count twice",
+                        next: "name each log once")
+                }
+            }
+        }
     }
 
     /// Runs all that the logs have of the time asked for.
-    private func feed(_ run: inout PolicyReplay) throws {
+    private func feed(_ run: inout PolicyReplay, _ readers: [AuditReader]) throws {
         var failure: (any Error)?
         var query = AuditQuery()
         query.since = since.map { WallTime(milliseconds: $0) }
         query.until = until.map { WallTime(milliseconds: $0) }
-        for directory in replay {
-            var path = directory
-            while path.hasSuffix("/"), path.utf8.count > 1 { path.removeLast() }
+        for reader in readers {
             try onAudit { () throws(AuditFailure) in
-                _ = try AuditReader(directory: path).run(query) { record in
+                _ = try reader.run(query) { record in
                     run.add(record)
                     do { try Self.list(&run) } catch {
                         failure = error
