@@ -74,7 +74,7 @@ class LedgerDaemon(Daemon):
     def __init__(self, place, *, ledger=None, policy=POLICY, **options):
         self.place = place
         super().__init__(policy=place.policy(ledger or {}, policy), **options)
-        self.admins = Client(self.admin, timeout=30)
+        self.admins = Client(self.admin, timeout=120)
         self.callers = Client(self.data, timeout=20)
 
     def kill(self):
